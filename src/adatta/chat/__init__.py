@@ -1,0 +1,1 @@
+"""From rows to token ids and loss masks, in one place (no torch)."""

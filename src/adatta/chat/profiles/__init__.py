@@ -1,0 +1,1 @@
+"""One YAML file a chat family whose template needs a word."""

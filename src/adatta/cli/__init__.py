@@ -1,0 +1,1 @@
+"""The command line (no torch at import)."""

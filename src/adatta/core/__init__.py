@@ -1,0 +1,1 @@
+"""Records, errors, recipe, artefacts: what every other package stands on (no torch)."""

@@ -1,0 +1,125 @@
+"""The tree of errors: each says what was given, what was expected and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class AdattaError(Exception):
+    """Base of all errors that adatta raises on purpose; `exit_code` is the command line's answer."""
+
+    exit_code = 1
+
+
+class UserError(AdattaError):
+    """A mistake in what the user gave: one clear message, exit code 2, nothing trained."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake: where (`file:line`), what is wrong, what to do."""
+
+    where: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text}\n    {self.hint}" if self.hint else text
+
+
+class _Problems(UserError):
+    """An error that reports every problem at once."""
+
+    def __init__(self, problems: Sequence[Problem] | Problem | str) -> None:
+        if isinstance(problems, str):
+            problems = Problem(where="", what=problems)
+        self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class RecipeError(_Problems):
+    """The recipe has mistakes, or names what can't be done here."""
+
+
+class DataError(_Problems):
+    """Data files have mistakes."""
+
+
+class RowError(DataError):
+    """Rows of a data file are wrong; each problem names `file:line`."""
+
+
+class OverlapError(DataError):
+    """Training data and evaluation items overlap."""
+
+
+class TemplateError(UserError):
+    """A chat template can't be followed exactly."""
+
+
+class ModelError(UserError):
+    """A model can't be found, read or used."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint can't be read or doesn't belong to this stage."""
+
+
+class ExactnessError(ModelError):
+    """A result differs from its reference by more than its tolerance."""
+
+    exit_code = 1
+
+
+class TrainError(AdattaError):
+    """Training failed."""
+
+
+class DivergedError(TrainError):
+    """The loss or the gradient is not a finite number."""
+
+
+class ResumeError(TrainError):
+    """A stopped stage can't go on."""
+
+
+class EvalError(AdattaError):
+    """An evaluation can't be done or makes no sense."""
+
+
+class ExportError(AdattaError):
+    """A model can't be written in the format asked for."""
+
+
+class ParityError(ExportError):
+    """An exported model doesn't answer as the model it came from."""
+
+
+class ServeError(AdattaError):
+    """Serving a model failed."""
+
+
+class ArtefactError(AdattaError):
+    """An artefact on disk is not what its record says."""
+
+
+class DriftError(ArtefactError):
+    """Files of a complete artefact changed after its record was written."""
+
+
+class IncompleteError(ArtefactError):
+    """An artefact has no record: the stage that makes it did not end."""
+
+
+class GuardError(AdattaError):
+    """Done, but a guard of the recipe says no."""
+
+    exit_code = 3
+
+
+class MissingExtraError(UserError):
+    """An optional package is missing; the message names the extra to install."""

@@ -1,0 +1,1 @@
+"""Sources, shapes and checks: from files to typed rows (no torch)."""

@@ -1,0 +1,1 @@
+"""Suites, tasks, measures and statistics: base against adapted."""

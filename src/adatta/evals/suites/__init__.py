@@ -1,0 +1,1 @@
+"""One module a suite; the file name is its key."""

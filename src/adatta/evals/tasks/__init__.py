@@ -1,0 +1,1 @@
+"""One module a task; the file name is its key."""

@@ -1,0 +1,1 @@
+"""Write models for others: safetensors, GGUF; check that they answer alike."""

@@ -1,0 +1,1 @@
+"""Language profiles and identification (no torch)."""

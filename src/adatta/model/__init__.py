@@ -1,0 +1,1 @@
+"""Load, adapt, merge and score models; token forests; engines."""

@@ -1,0 +1,1 @@
+"""One module an attention backend for forests; the file name is its key."""

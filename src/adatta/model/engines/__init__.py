@@ -1,0 +1,1 @@
+"""One module a generation engine; the file name is its key."""

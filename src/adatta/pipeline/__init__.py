@@ -1,0 +1,1 @@
+"""Plan and run the stages of a recipe; the report (no torch at import)."""
