@@ -1,0 +1,49 @@
+"""Fixtures that every package's tests may use; importing this file does not import torch."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+# Read once, when huggingface_hub is imported.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SEED = 1234
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+    """Seed every global generator before each test; the value is there for a test's own generators."""
+    random.seed(SEED)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(SEED)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(SEED)
+    return SEED
+
+
+@pytest.fixture(scope="session")
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A complete tiny Llama with tied embeddings; read only."""
+    from tests.toys.models import toy_model
+
+    return toy_model(tmp_path_factory.mktemp("toy") / "llama", "llama", tied=True)
+
+
+@pytest.fixture(scope="session")
+def toy_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Path]:
+    """Every family, tied and not: `folders["qwen2", False]`; read only."""
+    from tests.toys.models import FAMILIES, toy_model
+
+    root = tmp_path_factory.mktemp("toys")
+    return {
+        (family, tied): toy_model(root / f"{family}-{'tied' if tied else 'untied'}", family, tied=tied)
+        for family in FAMILIES
+        for tied in (True, False)
+    }

@@ -1,0 +1,1 @@
+"""Tiny tokenizers and models, built in process: every test's subjects."""
