@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors import safe_open
-from tests.toys.models import FAMILIES, SENTENCES, toy_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.toys.models import FAMILIES, SENTENCES, toy_model
 
 pytestmark = pytest.mark.torch
 
@@ -26,7 +27,7 @@ def test_toy_model_is_complete_and_far_from_flat(toy_folders, family):
 @pytest.mark.parametrize("tied", [True, False])
 def test_toy_model_has_an_output_matrix_only_if_untied(toy_folders, tied):
     with safe_open(toy_folders["llama", tied] / "model.safetensors", framework="pt") as weights:
-        assert ("lm_head.weight" not in weights.keys()) == tied  # noqa: SIM118: not a mapping
+        assert ("lm_head.weight" not in weights.keys()) == tied  # noqa: SIM118
 
 
 def test_toy_model_same_seed_gives_the_same_bytes(tmp_path, toy_folder):
