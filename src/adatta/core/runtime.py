@@ -1,0 +1,69 @@
+"""Where and how a run works: folders, device, threads, memory. Never part of a fingerprint."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGE_DIR = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What a record says about the machine; it may move the last bits, so it is written down.
+
+    `device` is `cpu` or `cuda:N`, `threads` the number of computing threads, `processes` the ranks.
+    """
+
+    device: str
+    threads: int
+    processes: int = 1
+    cpu: str
+    python: str
+    platform: str
+
+
+def describe_runtime(device: str, threads: int) -> Runtime:
+    """Return the runtime of this process on `device` with `threads` computing threads."""
+    return Runtime(
+        device=device,
+        threads=threads,
+        cpu=_cpu_name(),
+        python=platform.python_version(),
+        platform=platform.platform(terse=True),
+    )
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be made again (`ADATTA_CACHE`, else `~/.cache/adatta`); not created."""
+    return Path(os.environ.get("ADATTA_CACHE") or Path.home() / ".cache" / "adatta").expanduser()
+
+
+def home_dir() -> Path:
+    """Return the folder in which `runs/` lies (`ADATTA_HOME`, else the current folder)."""
+    return Path(os.environ.get("ADATTA_HOME") or Path.cwd()).expanduser()
+
+
+def bundled_dir() -> Path:
+    """Return the folder with adatta's own `data/` and `recipes/`: in the wheel, or the checkout's root."""
+    installed = _PACKAGE_DIR / "bundled"
+    return installed if installed.is_dir() else _PACKAGE_DIR.parents[1]
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux, bytes on macOS
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
