@@ -1,0 +1,165 @@
+"""Injection-safe encoding: added tokens come from the template's own text, never from a content."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from adatta.chat.template import Rendering
+from adatta.core.errors import TemplateError
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The ids of a text.
+
+    `last_char` holds for each id the character in which its last byte lies (-1: it has no byte in the text).
+    That is exact where a character is split over several tokens: each of them ends inside it. `added` says which
+    ids are added tokens of the template.
+    """
+
+    ids: tuple[int, ...]
+    last_char: tuple[int, ...]
+    added: tuple[bool, ...]
+
+
+class Encoder:
+    """A tokenizer in two parts: its added tokens, and a copy that knows none of them."""
+
+    def __init__(self, tokenizer_json: str) -> None:
+        """Take a tokenizer apart.
+
+        Args:
+            tokenizer_json: Content of a `tokenizer.json`; truncation, padding and post-processor are left out.
+
+        Raises:
+            TemplateError: Text alone could give a special token of this tokenizer.
+        """
+        fields = json.loads(tokenizer_json)
+        # A post-processor adds begin-of-text and trims offsets; truncation would lose text silently.
+        fields.update(truncation=None, padding=None, post_processor=None)
+        self.tokenizer = Tokenizer.from_str(json.dumps(fields))
+        self.added_ids: dict[str, int] = {token["content"]: token["id"] for token in fields["added_tokens"]}
+        self._added_pattern = _added_pattern(fields["added_tokens"])
+        _forget_added(fields)
+        self._first = Tokenizer.from_str(json.dumps(fields))
+        # Some tokenizers put a space before the first piece of a text only.
+        later = json.dumps(_never_prepend(fields))
+        self._later = self._first if later == json.dumps(fields) else Tokenizer.from_str(later)
+
+    def encode_rendering(self, rendering: Rendering, border: int | None = None) -> Encoded:
+        """Encode a rendered conversation.
+
+        The text is cut at every added token outside the contents; what stands between two cuts (contents with
+        the plain text around them) is encoded by the copy without added tokens.
+
+        Args:
+            rendering: Text and content spans.
+            border: A character at which to cut in any case.
+
+        Returns:
+            Ids over the whole text.
+        """
+        cuts = [(start, end, self.added_ids[text]) for start, end, text in self._find_added(rendering)]
+        if border is not None and all(not start <= border <= end for start, end, _ in cuts):
+            cuts = sorted([*cuts, (border, border, -1)])
+        return self._encode_between(rendering.text, cuts)
+
+    def encode_text(self, text: str) -> Encoded:
+        """Encode plain text: no added token can come of it."""
+        return self._encode_between(text, [])
+
+    def _find_added(self, rendering: Rendering) -> Iterator[tuple[int, int, str]]:
+        if self._added_pattern is None:
+            return
+        borders = [
+            0,
+            *(place for span in rendering.spans for place in (span.start, span.end)),
+            len(rendering.text),
+        ]
+        for start, end in zip(borders[::2], borders[1::2], strict=True):
+            for match in self._added_pattern.finditer(rendering.text, start, end):
+                yield match.start(), match.end(), str(match[match.lastgroup or 0])
+
+    def _encode_between(self, text: str, cuts: Sequence[tuple[int, int, int]]) -> Encoded:
+        ids: list[int] = []
+        last_char: list[int] = []
+        added: list[bool] = []
+        position = 0
+        for start, end, token in (*cuts, (len(text), len(text), -1)):
+            if position < start:
+                copy = self._later if position else self._first
+                piece = copy.encode(text[position:start], add_special_tokens=False)
+                ids += piece.ids
+                last_char += [position + stop - 1 if stop > begin else -1 for begin, stop in piece.offsets]
+                added += [False] * len(piece.ids)
+            if token >= 0:
+                ids.append(token)
+                last_char.append(end - 1)
+                added.append(True)
+            position = end
+        return Encoded(tuple(ids), tuple(last_char), tuple(added))
+
+
+def _added_pattern(added_tokens: Iterable[dict[str, Any]]) -> re.Pattern[str] | None:
+    """Build the pattern that finds added tokens as `tokenizers` does: leftmost, longest, with their flags."""
+    parts = []
+    for number, token in enumerate(sorted(added_tokens, key=lambda token: -len(token["content"]))):
+        body = f"(?P<t{number}>{re.escape(token['content'])})"
+        if token.get("single_word"):
+            body = rf"(?<!\w){body}(?!\w)"
+        before = r"\s*" if token.get("lstrip") else ""
+        after = r"\s*" if token.get("rstrip") else ""
+        parts.append(before + body + after)
+    return re.compile("|".join(parts)) if parts else None
+
+
+def _forget_added(fields: dict[str, Any]) -> None:
+    """Remove the added tokens from a tokenizer's fields, also where its model's vocabulary holds them.
+
+    Raises:
+        TemplateError: The merges of the vocabulary make a special token out of plain text.
+    """
+    model, added = fields["model"], fields["added_tokens"]
+    fields["added_tokens"] = []
+    if model["type"] == "Unigram":
+        numbers = {token["id"] for token in added}
+        pieces = enumerate(model["vocab"])
+        # The number of a piece is its place: it stays, under a name that no text holds.
+        model["vocab"] = [
+            [f"\0{i}\0", score] if i in numbers else [piece, score] for i, (piece, score) in pieces
+        ]
+        return
+    held = [
+        token
+        for token in added
+        if token["content"] in model["vocab"] and token["content"] != model.get("unk_token")
+    ]
+    if not held:
+        return
+    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model.get("merges", [])]
+    needed = {part for merge in merges for part in (*merge, "".join(merge))}
+    for token in held:
+        if token["content"] not in needed:
+            del model["vocab"][token["content"]]
+        elif token["special"]:
+            raise TemplateError(
+                f"the tokenizer's merges make the special token {token['content']!r} out of plain text, so that "
+                "a user could type it; use a tokenizer whose special tokens stand outside its merges"
+            )
+
+
+def _never_prepend(node: Any) -> Any:
+    """Return tokenizer fields whose `first` prefix spaces are switched off."""
+    if isinstance(node, dict):
+        if node.get("prepend_scheme") == "first":
+            return {**node, "prepend_scheme": "never"}
+        return {key: value if key == "vocab" else _never_prepend(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_never_prepend(value) for value in node]
+    return node
