@@ -167,7 +167,7 @@ class TrainSettings(Settings):
     batch: BatchSettings = BatchSettings()
     """What one optimizer step sees."""
     budget: BudgetSettings = BudgetSettings(epochs=1)
-    """How long to train."""
+    """How long to train: exactly one of tokens, steps, epochs."""
     holdout: HoldoutSettings = HoldoutSettings()
     """Rows kept out to measure the loss."""
     keep: Literal["last", "best"] = "last"

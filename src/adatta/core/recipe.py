@@ -1,0 +1,318 @@
+"""The recipe: one strict, typed YAML file that says what is done; all its mistakes at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+from adatta.core.errors import Problem, RecipeError
+from adatta.core.recipe_problems import explain, nearest
+from adatta.core.runtime import bundled_dir
+from adatta.core.settings import (
+    DpoSettings,
+    EvaluateSettings,
+    Many,
+    ModelSettings,
+    Settings,
+    StageEntry,
+    StageKind,
+    StageSettings,
+    TrainSettings,
+)
+from adatta.core.yaml_source import Marked, Place, dotted, leaves, overlay, read_yaml, replace_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step of the chain; `name` is its kind, with `-2`, `-3` for the later ones of a kind."""
+
+    kind: StageKind
+    name: str
+    settings: StageSettings
+
+
+class Recipe(Settings):
+    """What is done, from which model, with which data; decides every fingerprint."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run: its folder is runs/NAME."""
+    seed: int = Field(default=42, ge=0, lt=2**32)
+    """Seed of everything that is drawn."""
+    model: ModelSettings
+    """The model that the chain starts from."""
+    language: str = Field(default="it", min_length=2)
+    """Tag of the language profile, such as it."""
+    context: int = Field(default=1024, ge=8)
+    """Longest row, in tokens."""
+    precision: Literal["fp32", "bf16", "auto"] = "auto"
+    """Arithmetic; auto is measured once, when the run folder is made."""
+    engine: Literal["auto", "forest", "fused", "plain"] = "auto"
+    """How scores are computed; auto takes the fastest exact one."""
+    on_bad_row: Literal["error", "quarantine"] = "error"
+    """What happens to a row with a mistake."""
+    on_overlong: Literal["error", "quarantine", "split"] = "error"
+    """What happens to a row longer than the context."""
+    entries: Many[StageEntry] = Field(default=(), alias="stages")
+    """The stages, in order."""
+    keep_merged: Literal["last", "all"] = "last"
+    """Which merged models stay on disk."""
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The chain, each stage with its name."""
+        seen: Counter[str] = Counter()
+        stages = []
+        for entry in self.entries:
+            seen[entry.kind] += 1
+            name = entry.kind if seen[entry.kind] == 1 else f"{entry.kind}-{seen[entry.kind]}"
+            stages.append(Stage(kind=entry.kind, name=name, settings=entry.settings))
+        return tuple(stages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedRecipe:
+    """A recipe, the same as plain values, and what set each of them.
+
+    `sources` maps each dotted path in `resolved` to `file:line`, `--set ...` or `default`.
+    """
+
+    recipe: Recipe
+    resolved: dict[str, Any]
+    sources: dict[str, str]
+
+    def to_yaml(self) -> str:
+        """Return the resolved recipe as YAML, with what set each value as comments."""
+        text = StringIO()
+        yaml = YAML()
+        yaml.width = 110
+        yaml.dump(_commented(self.resolved, (), self.sources), text)
+        return text.getvalue()
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Read a recipe with what it extends, set overrides, check everything.
+
+    Args:
+        path: the YAML file.
+        overrides: `a.b=value` each, the value in YAML; a stage goes by its index or its name
+            (`stages.0.sft.optimizer.lr=1e-3` or `stages.sft.optimizer.lr=1e-3`).
+
+    Raises:
+        RecipeError: with all problems found.
+    """
+    tree = _read_extended(Path(path), ())
+    for override in overrides:
+        tree = _override(tree, override)
+    tree, problems = _locate_data(tree)
+    recipe = _validate(tree, problems)
+    if problems or recipe is None:
+        raise RecipeError([problem for _, problem in sorted(problems, key=lambda pair: tree.mark(pair[0]))])
+    resolved = recipe.model_dump(mode="json", by_alias=True)
+    sources = {dotted(place): str(tree.marks.get(place, "default")) for place in leaves(resolved)}
+    return LoadedRecipe(recipe=recipe, resolved=resolved, sources=sources)
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe file, for editors."""
+    schema = Recipe.model_json_schema(by_alias=True)
+    description = "Another recipe, relative to this file, whose values hold where this one has none."
+    schema["properties"]["extends"] = {"type": "string", "description": description}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+Found = list[tuple[Place, Problem]]
+
+
+def _read_extended(path: Path, seen: tuple[Path, ...]) -> Marked:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        hint = "give the path of a recipe; `adatta init DIR` writes one"
+        problem = Problem(where=str(path), what=f"no recipe can be read: {error.strerror}", hint=hint)
+        raise RecipeError(problem) from error
+    except UnicodeDecodeError as error:
+        problem = Problem(
+            where=str(path), what=f"no UTF-8 at byte {error.start + 1}", hint="save it as UTF-8"
+        )
+        raise RecipeError(problem) from error
+    tree = read_yaml(text, str(path))
+    if not isinstance(tree.value, dict):
+        what = "the recipe is empty" if tree.value is None else "the recipe is no mapping"
+        raise RecipeError(Problem(where=f"{path}:1", what=what, hint="begin with `name: my-run`"))
+    base = tree.value.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str) or (path.parent / base).resolve() in (*seen, path.resolve()):
+        what = "extends needs the path of one other recipe that doesn't lead back here"
+        raise RecipeError(Problem(where=str(tree.marks["extends",]), what=what, hint="name one file"))
+    return overlay(_read_extended(path.parent / base, (*seen, path.resolve())), tree)
+
+
+def _override(tree: Marked, text: str) -> Marked:
+    path, sign, value = text.partition("=")
+    where = f"--set {text}"
+    if not (sign and path.strip()):
+        raise RecipeError(
+            Problem(where=where, what="no assignment", hint="write --set path=value, such as seed=7")
+        )
+    place: list[str | int] = [int(key) if key.isdigit() else key for key in path.strip().split(".")]
+    if len(place) > 1 and place[0] == "stages" and isinstance(place[1], str):
+        names = _stage_names(tree.value)
+        if place[1] not in names:
+            known = ", ".join(names) or "none"
+            what = f"no stage is called '{place[1]}'{nearest(place[1], names)}"
+            raise RecipeError(Problem(where=where, what=what, hint=f"stages of this recipe: {known}"))
+        index = names.index(place[1])
+        place[1:2] = [index, *tree.value["stages"][index]]
+    try:
+        return replace_at(tree, tuple(place), read_yaml(value, where, line=0))
+    except KeyError as error:
+        what = f"nothing to set at '{error.args[0]}' in {path}"
+        raise RecipeError(
+            Problem(where=where, what=what, hint="use a key of a mapping or an index")
+        ) from error
+
+
+def _stage_names(value: Any) -> list[str]:
+    """Return the names of stages that aren't validated yet; an unusable entry has an empty name."""
+    seen: Counter[str] = Counter()
+    names = []
+    stages = value.get("stages")
+    for entry in stages if isinstance(stages, list) else []:
+        kind = next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else ""
+        seen[kind] += 1
+        names.append(kind if seen[kind] == 1 else f"{kind}-{seen[kind]}" if kind else "")
+    return names
+
+
+def _locate_data(tree: Marked) -> tuple[Marked, Found]:
+    """Make paths of data absolute; those that lead nowhere are problems."""
+    problems: Found = []
+    for place in list(leaves(tree.value)):
+        is_data = place[3:4] in (("data",), ("holdout",)) and place[0] == "stages"
+        path = tree.marks.get(place) and _value_at(tree.value, place)
+        if not (is_data and place[-1] == "path" and isinstance(path, str) and path):
+            continue
+        mark = tree.marks[place]
+        folders = _folders(mark.source if mark.line else None)
+        found = [folder / path for folder in folders if (folder / path).exists()]
+        if found:
+            tree = replace_at(tree, place, Marked(str(found[0].resolve()), {(): mark}))
+        else:
+            hint = f"looked in {', '.join(str(folder) for folder in folders)}"
+            what = f"{dotted(place)}: no file or folder '{path}'"
+            problems.append((place, Problem(where=str(mark), what=what, hint=hint)))
+    return tree, problems
+
+
+def _folders(recipe: str | None) -> list[Path]:
+    here = Path.cwd()
+    if recipe is None:
+        return [here]
+    beside = Path(recipe).resolve().parent
+    shipped = bundled_dir().resolve()
+    folders = [beside, here, *([shipped] if beside.is_relative_to(shipped / "recipes") else [])]
+    return list(dict.fromkeys(folders))
+
+
+def _validate(tree: Marked, problems: Found) -> Recipe | None:
+    """Return the recipe if it is right; else add every problem that can be told."""
+    wrong: Found = []
+    try:
+        recipe: Recipe | None = Recipe.model_validate(tree.value)
+        usable = recipe
+    except ValidationError as error:
+        recipe, wrong = None, explain(error, tree, Recipe)
+        usable = _read_without(tree.value, [place for place, _ in wrong])
+    located = {place for place, _ in problems}
+    problems.extend(pair for pair in wrong if pair[0] not in located)
+    for place, what, hint in _contradictions(usable) if usable else ():
+        if not any(bad[:2] == place[:2] for bad, _ in wrong):
+            where = str(tree.mark(place))
+            problems.append((place, Problem(where=where, what=f"{dotted(place)}: {what}", hint=hint)))
+    return recipe
+
+
+def _read_without(value: Any, places: Sequence[Place]) -> Recipe | None:
+    """Read the recipe without its wrong values, so that what contradicts the others is told as well."""
+    if any(place[0] == "stages" and len(place) <= 3 for place in places):
+        return None  # which stages there are is unclear
+    value = deepcopy(value)
+    for place in sorted(places, key=str, reverse=True):
+        with suppress(KeyError, IndexError):  # a missing key can't be left out
+            del _value_at(value, place[:-1])[place[-1]]
+    try:
+        return Recipe.model_validate(value)
+    except ValidationError:
+        return None
+
+
+def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
+    """Yield (place, what, hint) for values that are right alone and wrong together."""
+    stages = recipe.stages
+    training = [index for index, stage in enumerate(stages) if isinstance(stage.settings, TrainSettings)]
+    if recipe.engine == "fused":
+        yield ("engine",), "fused is not available yet", "use auto, forest or plain"
+    if recipe.on_overlong == "split" and any(stage.kind in ("sft", "dpo") for stage in stages):
+        yield (
+            ("on_overlong",),
+            "split is not available yet for conversations and preferences",
+            "use quarantine",
+        )
+    for index, stage in enumerate(stages):
+        place: Place = ("stages", index, stage.kind)
+        settings = stage.settings
+        if isinstance(settings, TrainSettings):
+            yield from _training_contradictions(settings, place, is_last=index == training[-1])
+        if isinstance(settings, EvaluateSettings):
+            trained = [stages[i].name for i in training if i < index]
+            for number, model in enumerate(settings.models or ()):
+                if model not in ("base", *trained):
+                    what = f"no model '{model}' before this stage{nearest(model, trained)}"
+                    yield (*place, "models", number), what, f"models here: {', '.join(('base', *trained))}"
+
+
+def _training_contradictions(
+    settings: TrainSettings, place: Place, *, is_last: bool
+) -> Iterator[tuple[Place, str, str]]:
+    into = (*place, "merge", "into")
+    if isinstance(settings, DpoSettings) and settings.share_prefix and settings.adapter.dropout > 0:
+        what = "dropout above 0 with share_prefix: true would give both answers one draw of dropout"
+        yield (*place, "adapter", "dropout"), what, "set dropout: 0.0, or share_prefix: false"
+    if settings.merge.into == "none" and not is_last:
+        yield into, "none is possible on the last training stage only", "use full here"
+    if settings.merge.into == "none" and settings.method == "full":
+        yield into, "none needs an adapter, which method: full doesn't train", "use full"
+    if settings.merge.into == "dequantised" and settings.method != "qlora":
+        yield into, f"dequantised needs method: qlora, not {settings.method}", "use full"
+    if settings.keep == "best" and settings.holdout.path is None and settings.holdout.share == 0:
+        yield (*place, "keep"), "best needs rows held out to choose by", "set holdout.share above 0"
+
+
+def _value_at(value: Any, place: Place) -> Any:
+    for key in place:
+        value = value[key]
+    return value
+
+
+def _commented(value: Any, place: Place, sources: dict[str, str]) -> Any:
+    if not isinstance(value, dict | list) or not value:
+        return value
+    pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
+    parts = [(key, _commented(item, (*place, key), sources)) for key, item in pairs]
+    node: Any = CommentedMap(parts) if isinstance(value, dict) else CommentedSeq(part for _, part in parts)
+    for key, _ in parts:
+        here = dotted((*place, key))
+        if here in sources:
+            node.yaml_add_eol_comment(sources[here], key)
+    return node

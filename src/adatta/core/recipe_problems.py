@@ -1,0 +1,188 @@
+"""What a recipe's validation errors say to its user: place, mistake, nearest right name, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from adatta.core.errors import Problem
+from adatta.core.settings import Settings
+from adatta.core.yaml_source import Marked, Place, dotted
+
+_OTHER_NAMES = {  # what other trainers call it
+    "learning_rate": "lr",
+    "r": "rank",
+    "lora_r": "rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "target_modules": "targets",
+    "use_rslora": "rslora",
+    "warmup_ratio": "warmup_share",
+    "max_grad_norm": "clip",
+    "batch_size": "rows",
+    "per_device_train_batch_size": "rows",
+    "num_train_epochs": "epochs",
+    "max_steps": "steps",
+    "max_length": "context",
+    "max_seq_length": "context",
+    "lr_scheduler_type": "schedule",
+    "optim": "optimizer",
+    "val_set_size": "share",
+    "dataset": "data",
+    "bf16": "precision",
+}
+_EXPECTED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "model_type": "a mapping (`key: value`)",
+    "model_attributes_type": "a mapping (`key: value`)",
+    "finite_number": "a finite number",
+    "too_short": "a list with at least one entry",
+    "string_too_short": "text that isn't empty",
+    "string_pattern_mismatch": "letters, digits, '.', '_' and '-', beginning with a letter or a digit",
+}
+
+
+def explain(error: ValidationError, tree: Marked, root: type[Settings]) -> list[tuple[Place, Problem]]:
+    """Return each mistake with its place in the tree; errors of a union's members become one.
+
+    Args:
+        error: what pydantic said of `tree.value`.
+        tree: the recipe as read.
+        root: the settings model that it was read into.
+    """
+    found: dict[Place, list[dict[str, Any]]] = {}
+    for entry in error.errors(include_url=False):
+        item: dict[str, Any] = {**entry}
+        place = _existing(item["loc"], tree.value)
+        if item["type"] == "missing":
+            place = (*place, item["loc"][-1])
+        found.setdefault(place, []).append(item)
+    inner = [place for place in found if not any(_is_inside(other, place) for other in found)]
+    return [(place, _problem(place, found[place], tree, root)) for place in inner]
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Return "; did you mean 'x'?" for the known word nearest to `word`, or nothing."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _problem(place: Place, items: list[dict[str, Any]], tree: Marked, root: type[Settings]) -> Problem:
+    first = items[0]
+    where = str(tree.mark(place))
+    inside = dotted(place[:-1]) or "the recipe"
+    field = _field_at(place, root)
+    word = next((key for key in reversed(place) if isinstance(key, str)), "")
+    meaning = f"{word}: {field.description}" if field and field.description else ""
+    if first["type"] == "extra_forbidden":
+        known = _model_at(place[:-1], root)
+        suggestion = _suggest(str(place[-1]), known, root) if known else ""
+        hint = f"known here: {', '.join(_names(known))}" if known else ""
+        return Problem(where=where, what=f"unknown key '{place[-1]}' in {inside}{suggestion}", hint=hint)
+    if first["type"] == "missing":
+        return Problem(where=where, what=f"missing key '{place[-1]}' in {inside}", hint=meaning)
+    if first["type"] == "value_error":
+        what = f"{dotted(place)}: {first['msg'].removeprefix('Value error, ')}"
+        return Problem(where=where, what=what, hint=meaning)
+    given = _get(tree.value, place)
+    expected = " or ".join(dict.fromkeys(_expected(item) for item in items))
+    choices = re.findall(r"'([^']+)'", first["msg"]) if first["type"] == "literal_error" else []
+    suggestion = nearest(given, choices) if isinstance(given, str) else ""
+    return Problem(
+        where=where, what=f"{dotted(place)} is {_show(given)}; expected {expected}{suggestion}", hint=meaning
+    )
+
+
+def _expected(item: dict[str, Any]) -> str:
+    return _EXPECTED.get(item["type"], str(item["msg"]).removeprefix("Input should be "))
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return f"{str(value).lower()} (true or false)"
+    if isinstance(value, str):
+        return f"'{value}' (text)"
+    if isinstance(value, int | float):
+        return f"{value} (a number)"
+    return "a list" if isinstance(value, list) else "a mapping"
+
+
+def _suggest(word: str, here: type[Settings], root: type[Settings]) -> str:
+    names = _names(here)
+    word = _OTHER_NAMES.get(word, word)
+    if word in names:
+        return f"; did you mean '{word}'?"
+    for name, field in here.model_fields.items():
+        if any(word in model.model_fields for model in _models_in(field)):
+            return f"; did you mean '{name}.{word}'?"
+    if word in _names(root):
+        return f"; '{word}' belongs at the top of the recipe"
+    return nearest(word, names)
+
+
+def _names(model: type[Settings]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_at(place: Place, root: type[Settings]) -> type[Settings] | None:
+    model: type[Settings] | None = root
+    for index, name in enumerate(place):
+        if isinstance(name, str):
+            field = _field_at(place[: index + 1], root)
+            model = next(_models_in(field), None) if field else None
+    return model
+
+
+def _field_at(place: Place, root: type[Settings]) -> FieldInfo | None:
+    names = [name for name in place if isinstance(name, str)]
+    model: type[Settings] | None = root
+    field: FieldInfo | None = None
+    for name in names:
+        fields = {f.alias or n: f for n, f in model.model_fields.items()} if model else {}
+        field = fields.get(name)
+        model = next(_models_in(field), None) if field else None
+    return field
+
+
+def _models_in(field: FieldInfo) -> Iterator[type[Settings]]:
+    pending = [field.annotation]
+    while pending:
+        annotation = pending.pop()
+        if isinstance(annotation, type) and issubclass(annotation, Settings):
+            yield annotation
+        pending.extend(get_args(annotation))
+
+
+def _existing(place: Place, value: Any) -> Place:
+    """Drop what pydantic adds to a place (a union's member), and what isn't there."""
+    kept: list[str | int] = []
+    for key in place:
+        is_key = isinstance(value, dict) and key in value
+        is_index = isinstance(value, list) and isinstance(key, int) and key < len(value)
+        if not (is_key or is_index):
+            break
+        value = value[key]
+        kept.append(key)
+    return tuple(kept)
+
+
+def _is_inside(place: Place, outer: Place) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
+
+
+def _get(value: Any, place: Place) -> Any:
+    for key in place:
+        value = value[key]
+    return value
