@@ -1,0 +1,231 @@
+"""Artefacts on disk: made aside, flushed, record last. The only module that writes them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adatta.core.errors import ArtefactError, DriftError, IncompleteError
+from adatta.core.fingerprint import hash_file
+from adatta.core.runtime import home_dir
+
+SCHEMA = 1
+_RECORD = "record.json"
+_REMOVED = "removed.json"
+_CURRENT = "current.json"
+_MODEL = "model"
+_UNRECORDED = ("checkpoints",)
+_ASIDE = re.compile(r"^\..*\.\d+\.tmp$")
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """A complete folder of a stage and its record."""
+
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def has_model(self) -> bool:
+        """Whether a merged model is there (it may have been removed to save room)."""
+        return (self.folder / _MODEL).is_dir()
+
+
+def run_dir(name: str) -> Path:
+    """Return the folder of the run called `name`; not created."""
+    return home_dir() / "runs" / name
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Write a file aside, flush it to disk and rename it: `path` has its old content or all of the new."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with aside.open("wb") as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    _sync(path.parent)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write JSON atomically, keys in the order given.
+
+    Raises:
+        ArtefactError: for what JSON can't hold, NaN among it.
+    """
+    try:
+        text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"{path} can't be written as JSON: {error}; give finite numbers and text"
+        ) from error
+    write_atomic(path, text + "\n")
+
+
+def begin(run_dir: Path, *, number: int, kind: str, fingerprint: str) -> Path:
+    """Return the folder to make an artefact in: the incomplete one of this fingerprint, else a new one.
+
+    Args:
+        run_dir: the run's folder.
+        number: position of the stage in the chain, from 1; names a new folder.
+        kind: kind of stage.
+        fingerprint: what decides the artefact.
+
+    Raises:
+        ArtefactError: if it is complete already; nothing is overwritten.
+    """
+    complete_one = find_complete(run_dir, kind=kind, fingerprint=fingerprint)
+    if complete_one:
+        raise ArtefactError(f"{complete_one.folder} is complete; reuse it, nothing is overwritten")
+    folder = next(iter(_folders(run_dir, kind, fingerprint)), run_dir / f"{number:02d}-{kind}-{fingerprint}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def find_complete(run_dir: Path, *, kind: str, fingerprint: str) -> Artefact | None:
+    """Return the complete artefact of this kind and fingerprint, wherever in the chain it was made."""
+    for folder in _folders(run_dir, kind, fingerprint):
+        if (folder / _RECORD).exists():
+            return read_artefact(folder)
+    return None
+
+
+def complete(folder: Path, record: Mapping[str, Any]) -> Artefact:
+    """Hash and flush the files of a folder, then write its record, which makes it complete.
+
+    Args:
+        folder: what `begin` gave.
+        record: all but `schema` and `files`; `kind` and `fingerprint` must be those of the folder.
+
+    Raises:
+        ArtefactError: if the record is of another folder, or the folder is complete already.
+    """
+    if not folder.name.endswith(f"-{record.get('kind')}-{record.get('fingerprint')}"):
+        raise ArtefactError(
+            f"the record of {record.get('kind')} {record.get('fingerprint')} isn't for {folder}"
+        )
+    if (folder / _RECORD).exists():
+        raise ArtefactError(f"{folder} is complete; nothing is overwritten")
+    for path in [path for path in folder.rglob("*") if _ASIDE.match(path.name)]:
+        path.unlink()
+    paths = _recorded_files(folder)
+    for path in [*paths, *{path.parent for path in paths}]:
+        _sync(path)
+    files = {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
+    full = {"schema": SCHEMA, **record, "files": files}
+    write_json(folder / _RECORD, full)
+    return Artefact(folder, full)
+
+
+def read_artefact(folder: str | Path) -> Artefact:
+    """Return a complete artefact; its files are not looked at (`verify` does).
+
+    Raises:
+        IncompleteError: if there is no record.
+        DriftError: if the record can't be read.
+    """
+    folder = Path(folder)
+    try:
+        text = (folder / _RECORD).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise IncompleteError(
+            f"{folder} has no {_RECORD}: its stage did not end; run its recipe again"
+        ) from error
+    try:
+        record = json.loads(text)
+        if record["schema"] != SCHEMA or not isinstance(record["files"], dict):
+            raise ValueError(f"schema {record['schema']}, expected {SCHEMA}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise DriftError(
+            f"{folder / _RECORD} can't be used ({error}); move the folder away to make it again"
+        ) from error
+    return Artefact(folder, record)
+
+
+def verify(folder: str | Path) -> Artefact:
+    """Return a complete artefact whose files are those of its record.
+
+    A merged model that `remove_model` took away is excused.
+
+    Raises:
+        IncompleteError: if there is no record.
+        DriftError: naming every recorded file that is missing or changed.
+    """
+    artefact = read_artefact(folder)
+    is_removed = (artefact.folder / _REMOVED).exists()
+    wrong = []
+    for name, digest in artefact.record["files"].items():
+        path = artefact.folder / name
+        if path.is_file():
+            wrong += [f"{name} changed"] if hash_file(path) != digest else []
+        elif not (is_removed and name.startswith(f"{_MODEL}/")):
+            wrong.append(f"{name} is missing")
+    if wrong:
+        raise DriftError(
+            f"{artefact.folder} differs from its record: {'; '.join(wrong)}; move it away to make it again"
+        )
+    return artefact
+
+
+def remove_model(artefact: Artefact, reason: str) -> None:
+    """Remove the merged model of an artefact; its hashes stay in the record, the reason in removed.json."""
+    write_json(artefact.folder / _REMOVED, {"schema": SCHEMA, _MODEL: reason})
+    leftover = artefact.folder / f".{_MODEL}-removed"
+    if artefact.has_model:
+        (artefact.folder / _MODEL).replace(leftover)  # at once: half a model must never look like one
+    if leftover.exists():
+        shutil.rmtree(leftover)
+
+
+def set_current(run_dir: Path, chain: Sequence[Artefact]) -> None:
+    """Write which complete artefacts, in order, the run's name means."""
+    stages = [
+        {
+            "kind": artefact.record["kind"],
+            "name": artefact.record.get("name", artefact.record["kind"]),
+            "fingerprint": artefact.record["fingerprint"],
+            "folder": artefact.folder.name,
+        }
+        for artefact in chain
+    ]
+    write_json(run_dir / _CURRENT, {"schema": SCHEMA, "stages": stages})
+
+
+def read_current(run_dir: Path) -> tuple[Artefact, ...]:
+    """Return the newest complete chain of a run.
+
+    Raises:
+        IncompleteError: if the run has none yet.
+    """
+    path = run_dir / _CURRENT
+    if not path.exists():
+        raise IncompleteError(f"{run_dir} has no {_CURRENT}: no chain is complete yet; run its recipe first")
+    stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
+    return tuple(read_artefact(run_dir / stage["folder"]) for stage in stages)
+
+
+def _folders(run_dir: Path, kind: str, fingerprint: str) -> list[Path]:
+    return sorted(run_dir.glob(f"[0-9][0-9]*-{kind}-{fingerprint}"))
+
+
+def _recorded_files(folder: Path) -> list[Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.relative_to(folder).parts[0] not in (*_UNRECORDED, _RECORD, _REMOVED)
+    )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
