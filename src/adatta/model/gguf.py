@@ -1,0 +1,226 @@
+"""Turn a GGUF file into a safetensors folder, once: weights dequantised, tokenizer as it was trained."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gguf import GGUFReader
+from gguf.quants import dequantize
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from adatta.core.errors import ModelError
+from adatta.core.fingerprint import fingerprint, hash_file
+from adatta.core.runtime import cache_dir
+from adatta.model.gguf_tokenizer import write_tokenizer
+
+VERSION = 1  # changes when the folder made from the same file changes
+SHARD_BYTES = 4 << 30
+
+_BLOCK = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+_OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+# llama.cpp writes Llama and Mistral under one name; without a sliding window they are the same network.
+_ARCHITECTURES = {"llama": ("llama", "LlamaForCausalLM"), "qwen2": ("qwen2", "Qwen2ForCausalLM")}
+
+
+def gguf_fingerprint(path: Path) -> str:
+    """Return the identity of the model in a GGUF file: its content and the version of the conversion."""
+    return fingerprint({"gguf": hash_file(path), "conversion": VERSION})
+
+
+def convert_gguf(path: Path) -> Path:
+    """Return the cached safetensors folder of a GGUF file, making it if it isn't there.
+
+    The folder appears complete or not at all: it is written aside and renamed, under a lock.
+
+    Args:
+        path: the file; it may have any quantisation that the `gguf` package reads.
+
+    Raises:
+        ModelError: if the file, its architecture or its tokenizer isn't supported.
+    """
+    folder = cache_dir() / "gguf" / f"{path.stem}-{gguf_fingerprint(path)}"
+    with making_folder(folder) as aside:
+        if aside is not None:
+            _convert(path, aside)
+    return folder
+
+
+@contextmanager
+def making_folder(folder: Path) -> Iterator[Path | None]:
+    """Give an empty folder that becomes `folder` when the block ends well; None if `folder` is there.
+
+    One process makes it, others wait; what a killed one left is removed.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():
+            yield None
+            return
+        aside = folder.with_name(f"{folder.name}.part")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        yield aside
+        aside.rename(folder)
+
+
+def _convert(path: Path, folder: Path) -> None:
+    try:
+        reader = GGUFReader(path)
+    except (ValueError, OSError, IndexError) as error:
+        raise ModelError(f"{path} can't be read as GGUF ({error}); is the download complete?") from error
+    fields = {key: field.contents() for key, field in reader.fields.items()}
+    config = _config(fields, {tensor.name for tensor in reader.tensors}, path)
+    write_tokenizer(fields, folder, path)
+    _write_weights(reader, config, folder)
+    _write_json(folder / "config.json", config)
+    _write_json(
+        folder / "generation_config.json", {k: v for k, v in config.items() if k.endswith("_token_id")}
+    )
+
+
+def _config(fields: Mapping[str, Any], tensors: set[str], path: Path) -> dict[str, Any]:
+    architecture = fields.get("general.architecture")
+    if architecture not in _ARCHITECTURES:
+        raise ModelError(
+            f"{path} holds a model of architecture {architecture!r}; supported in GGUF: "
+            f"{', '.join(_ARCHITECTURES)}. Give another model"
+        )
+    model_type, class_name = _ARCHITECTURES[architecture]
+
+    def get(key: str, default: Any = None) -> Any:
+        value = fields.get(f"{architecture}.{key}", default)
+        if value is None:
+            raise ModelError(
+                f"{path} lacks {architecture}.{key}; the file is damaged or too old, convert it anew"
+            )
+        return value
+
+    hidden, heads = get("embedding_length"), get("attention.head_count")
+    head_dim = get("attention.key_length", hidden // heads)
+    _refuse_unusual(fields, tensors, path=path, head_dim=head_dim)
+    ids = {"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"}
+    return {
+        "architectures": [class_name],
+        "model_type": model_type,
+        "dtype": "float32",
+        "vocab_size": len(fields["tokenizer.ggml.tokens"]),
+        "hidden_size": hidden,
+        "intermediate_size": get("feed_forward_length"),
+        "num_hidden_layers": get("block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": get("attention.head_count_kv", heads),
+        "head_dim": head_dim,
+        "hidden_act": "silu",
+        "max_position_embeddings": get("context_length"),
+        "rms_norm_eps": _shortest(get("attention.layer_norm_rms_epsilon")),
+        "rope_parameters": {"rope_type": "default", "rope_theta": _shortest(get("rope.freq_base", 10000.0))},
+        "tie_word_embeddings": "output.weight" not in tensors,
+        **{
+            key: fields[f"tokenizer.ggml.{name}_token_id"]
+            for key, name in ids.items()
+            if f"tokenizer.ggml.{name}_token_id" in fields
+        },
+    }
+
+
+def _shortest(value: float) -> float:
+    """Return the decimal that was meant: 1e-05, where the file's 32 bits read 9.999999747378752e-06."""
+    return float(str(np.float32(value)))
+
+
+def _refuse_unusual(fields: Mapping[str, Any], tensors: set[str], *, path: Path, head_dim: int) -> None:
+    architecture = fields["general.architecture"]
+    odd = []
+    if fields.get(f"{architecture}.rope.dimension_count", head_dim) != head_dim:
+        odd.append("rotary positions on a part of each head")
+    if fields.get(f"{architecture}.rope.scaling.type", "none") != "none" or "rope_freqs.weight" in tensors:
+        odd.append("scaled rotary positions")
+    if fields.get(f"{architecture}.attention.sliding_window"):
+        odd.append("a sliding window")
+    if fields.get(f"{architecture}.expert_count"):
+        odd.append("experts")
+    if odd:
+        raise ModelError(
+            f"{path} has {' and '.join(odd)}, which isn't read from GGUF; give the model's Hub id or folder"
+        )
+
+
+def _write_weights(reader: GGUFReader, config: Mapping[str, Any], folder: Path) -> None:
+    shard: dict[str, NDArray[np.float32]] = {}
+    shards: list[list[str]] = []
+
+    def flush() -> None:
+        shards.append(list(shard))
+        save_file(shard, folder / f"model-{len(shards):05d}.safetensors", metadata={"format": "pt"})
+        shard.clear()
+
+    for tensor in reader.tensors:
+        key = _key(tensor.name, config)
+        weight = np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+        if config["model_type"] == "llama" and (".q_proj" in key or ".k_proj" in key):
+            heads = config["num_attention_heads" if ".q_proj" in key else "num_key_value_heads"]
+            weight = _pair_halves(weight, heads)
+        shard[key] = weight
+        if sum(part.nbytes for part in shard.values()) >= SHARD_BYTES:
+            flush()
+    if shard:
+        flush()
+    if len(shards) == 1:
+        (folder / "model-00001.safetensors").rename(folder / "model.safetensors")
+        return
+    index = {key: f"model-{n:05d}.safetensors" for n, keys in enumerate(shards, 1) for key in keys}
+    _write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
+
+
+def _key(name: str, config: Mapping[str, Any]) -> str:
+    """Return transformers' name of a GGUF tensor: `blk.3.ffn_up` is `model.layers.3.mlp.up_proj`."""
+    stem, _, end = name.rpartition(".")
+    if stem in _OUTSIDE and end == "weight":
+        return f"{_OUTSIDE[stem]}.weight"
+    _, _, rest = stem.partition("blk.")
+    layer, _, part = rest.partition(".")
+    has_bias = config["model_type"] == "qwen2" and part in ("attn_q", "attn_k", "attn_v")
+    if part not in _BLOCK or not (end == "weight" or (end == "bias" and has_bias)):
+        raise ModelError(
+            f"GGUF tensor {name!r} has no place in {config['architectures'][0]}; "
+            "give the model's Hub id or folder"
+        )
+    return f"model.layers.{layer}.{_BLOCK[part]}.{end}"
+
+
+def _pair_halves(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
+    """Undo llama.cpp's order of rows in q and k, where the two numbers of a rotation are neighbours.
+
+    Args:
+        weight: [heads * head_dim, hidden]; row 2i and 2i + 1 of a head rotate together.
+        heads: number of heads in it.
+
+    Returns:
+        The same rows with i and i + head_dim / 2 rotating together, as transformers has them.
+    """
+    rows, columns = weight.shape
+    pairs = weight.reshape(heads, rows // heads // 2, 2, columns)
+    return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(rows, columns)
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

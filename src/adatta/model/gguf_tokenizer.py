@@ -1,0 +1,135 @@
+"""Rebuild a byte-level BPE tokenizer from a GGUF file's metadata, pre-tokeniser included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from adatta.core.errors import ModelError
+
+# Token types of the GGUF specification: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.
+_CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
+
+_WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_TEKKEN = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|\p{{N}}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Family:
+    """How text is cut before merging.
+
+    `pattern` cuts words, None is GPT-2's own; `digits` splits every digit first; `whole_words` keeps a word
+    that is in the vocabulary whole, whatever the merges say; `nfc` composes accents first; `adds_bos` puts
+    begin-of-text in front where the file doesn't say.
+    """
+
+    pattern: str | None = None
+    digits: bool = False
+    whole_words: bool = False
+    nfc: bool = False
+    adds_bos: bool = False
+
+
+# By `tokenizer.ggml.pre`. Source: the tokenizer.json of SmolLM, GPT-2, Llama 3, Qwen 2.5, Mistral Nemo and
+# Minerva. Differs from llama.cpp, which has no NFC and knows upper and lower case in ASCII only (tekken).
+_FAMILIES = {
+    "smollm": _Family(digits=True),
+    "minerva-7b": _Family(digits=True),
+    "gpt-2": _Family(),
+    "llama-bpe": _Family(pattern=rf"{_WORD}|\p{{N}}{{1,3}}{_TAIL}", whole_words=True, adds_bos=True),
+    "qwen2": _Family(pattern=rf"{_WORD}|\p{{N}}{_TAIL}", nfc=True),
+    "tekken": _Family(pattern=_TEKKEN, whole_words=True, adds_bos=True),
+}
+
+
+def write_tokenizer(fields: Mapping[str, Any], folder: Path, source: Path) -> None:
+    """Write tokenizer.json, tokenizer_config.json and chat_template.jinja.
+
+    Args:
+        fields: the metadata of the GGUF file.
+        folder: where the files go.
+        source: the GGUF file, for messages.
+
+    Raises:
+        ModelError: if the kind of tokenizer or its pre-tokeniser isn't known.
+    """
+    family = _family(fields, source)
+    tokens: list[str] = fields["tokenizer.ggml.tokens"]
+    special = {
+        f"{name}_token": tokens[fields[key]]
+        for name, key in {
+            "bos": "tokenizer.ggml.bos_token_id",
+            "eos": "tokenizer.ggml.eos_token_id",
+            "pad": "tokenizer.ggml.padding_token_id",
+            "unk": "tokenizer.ggml.unknown_token_id",
+        }.items()
+        if key in fields
+    }
+    adds_bos = bool(fields.get("tokenizer.ggml.add_bos_token", family.adds_bos)) and "bos_token" in special
+    tokenizer = _build(fields, family)
+    if adds_bos:
+        bos = special["bos_token"]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokens.index(bos))]
+        )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **special,
+        "add_bos_token": adds_bos,
+        "model_max_length": fields[f"{fields['general.architecture']}.context_length"],
+        "clean_up_tokenization_spaces": False,
+    }
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    if "tokenizer.chat_template" in fields:
+        (folder / "chat_template.jinja").write_bytes(fields["tokenizer.chat_template"].encode())
+
+
+def _family(fields: Mapping[str, Any], source: Path) -> _Family:
+    model, pre = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre")
+    if model != "gpt2":
+        raise ModelError(
+            f"{source} has a tokenizer of kind {model!r}; only byte-level BPE ('gpt2') is read from GGUF. "
+            "Give the model's Hub id or folder"
+        )
+    if pre not in _FAMILIES:
+        raise ModelError(
+            f"{source} has the pre-tokeniser {pre!r}; known are {', '.join(_FAMILIES)}. "
+            "Another one would cut words differently from training: give the model's Hub id or folder"
+        )
+    return _FAMILIES[pre]
+
+
+def _build(fields: Mapping[str, Any], family: _Family) -> Tokenizer:
+    tokens: list[str] = fields["tokenizer.ggml.tokens"]
+    types: list[int] = fields["tokenizer.ggml.token_type"]
+    merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
+    vocabulary = {
+        token: index for index, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind != _UNUSED
+    }
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=family.whole_words))
+    if family.nfc:
+        tokenizer.normalizer = normalizers.NFC()
+    cuts: list[Any] = [pre_tokenizers.Digits(individual_digits=True)] if family.digits else []
+    if family.pattern is not None:
+        cuts.append(pre_tokenizers.Split(Regex(family.pattern), behavior="isolated"))
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=family.pattern is None)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    for token, kind in zip(tokens, types, strict=True):
+        if kind in (_CONTROL, _USER_DEFINED):
+            added = AddedToken(token, special=kind == _CONTROL, normalized=False)
+            (tokenizer.add_special_tokens if kind == _CONTROL else tokenizer.add_tokens)([added])
+    return tokenizer
