@@ -19,8 +19,8 @@ class Encoded:
     """The ids of a text.
 
     `last_char` holds for each id the character in which its last byte lies (-1: it has no byte in the text).
-    That is exact where a character is split over several tokens: each of them ends inside it. `added` says which
-    ids are added tokens of the template.
+    That is exact where a character is split over several tokens: each of them ends inside it. `added` says
+    which ids are added tokens of the template.
     """
 
     ids: tuple[int, ...]
@@ -35,7 +35,7 @@ class Encoder:
         """Take a tokenizer apart.
 
         Args:
-            tokenizer_json: Content of a `tokenizer.json`; truncation, padding and post-processor are left out.
+            tokenizer_json: Content of a `tokenizer.json`; truncation, padding, post-processor are left out.
 
         Raises:
             TemplateError: Text alone could give a special token of this tokenizer.
@@ -149,8 +149,8 @@ def _forget_added(fields: dict[str, Any]) -> None:
             del model["vocab"][token["content"]]
         elif token["special"]:
             raise TemplateError(
-                f"the tokenizer's merges make the special token {token['content']!r} out of plain text, so that "
-                "a user could type it; use a tokenizer whose special tokens stand outside its merges"
+                f"the tokenizer's merges make the special token {token['content']!r} out of plain text, so "
+                "that a user could type it; use a tokenizer whose special tokens stand outside its merges"
             )
 
 

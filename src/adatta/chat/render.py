@@ -32,8 +32,8 @@ class Chat:
     """A model's chat format: its tokenizer, its template and its special tokens.
 
     `prefix_id` stands before plain text, `end_id` after a whole document; a generated answer ends with one of
-    `stop_ids`. `template` is the model's own; a model that has none (None) has documents and continuations, but
-    no conversations. `template_hash` covers template and system prompt.
+    `stop_ids`. `template` is the model's own; a model that has none (None) has documents and continuations,
+    but no conversations. `template_hash` covers template and system prompt.
     """
 
     def __init__(
@@ -75,8 +75,8 @@ class Chat:
         Args:
             folder: Holds `tokenizer.json` and, where the model has them, `tokenizer_config.json`,
                 `chat_template.jinja`, `generation_config.json` and `config.json`.
-            system_prompt: What stands before conversations without a system message; None leaves them, and what
-                the template itself does, alone.
+            system_prompt: What stands before conversations without a system message; None leaves them, and
+                what the template itself does, alone.
 
         Returns:
             The chat format, checked against the tokenizer's own ids.
@@ -252,8 +252,8 @@ class Chat:
         asked = self._render(prompt, generation_prompt=True)
         if not turns.rendering.text.startswith(asked.text):
             raise TemplateError(
-                "the chat template writes a whole conversation in another way than the prompt of its last answer, "
-                "so the model would be trained on a text that it never sees in use; use another template"
+                "the chat template writes a conversation in another way than its last prompt, so the"
+                " model would be trained on a text that it never sees in use; use another template"
             )
         return asked
 
@@ -319,8 +319,8 @@ def _end_of_turn(encoded: Encoded, start: int, limit: int) -> int:
     ends = [encoded.last_char[place] + 1 for place in _added_from(encoded, start)]
     if not ends or ends[0] > limit:
         raise TemplateError(
-            "the chat template ends the assistant's turn without an added token, so the model couldn't learn to "
-            "stop; use a template with an end-of-turn token"
+            "the chat template ends the assistant's turn without an added token, so the model couldn't learn "
+            "to stop; use a template with an end-of-turn token"
         )
     return ends[0]
 

@@ -16,8 +16,8 @@ from adatta.core.records import Message
 class Profile:
     """What adatta knows of one language; `tag` is its BCP 47 tag and the name of its file.
 
-    `system_prompt` stands before conversations that have none of their own; `one_shot` is an example exchange,
-    the control that tells what an untrained model does once it is shown the language.
+    `system_prompt` stands before conversations that have none of their own; `one_shot` is an example
+    exchange, the control that tells what an untrained model does once it is shown the language.
     """
 
     tag: str
