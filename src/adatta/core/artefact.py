@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -184,31 +184,40 @@ def remove_model(artefact: Artefact, reason: str) -> None:
         shutil.rmtree(leftover)
 
 
-def set_current(run_dir: Path, chain: Sequence[Artefact]) -> None:
-    """Write which complete artefacts, in order, the run's name means."""
-    stages = [
-        {
-            "kind": artefact.record["kind"],
-            "name": artefact.record.get("name", artefact.record["kind"]),
-            "fingerprint": artefact.record["fingerprint"],
-            "folder": artefact.folder.name,
-        }
-        for artefact in chain
-    ]
-    write_json(run_dir / _CURRENT, {"schema": SCHEMA, "stages": stages})
+def set_current(run_dir: Path, content: Mapping[str, Any]) -> None:
+    """Write current.json: what the run's name means.
 
-
-def read_current(run_dir: Path) -> tuple[Artefact, ...]:
-    """Return the newest complete chain of a run.
+    Args:
+        run_dir: the run's folder.
+        content: `stages`, the chain in order, each with the `folder` of its complete artefact; and what
+            else a reader of the run wants to know.
 
     Raises:
-        IncompleteError: if the run has none yet.
+        IncompleteError: if one of the stages is not complete.
+    """
+    for stage in content["stages"]:
+        read_artefact(run_dir / stage["folder"])
+    write_json(run_dir / _CURRENT, {"schema": SCHEMA, **content})
+
+
+def read_current(run_dir: Path) -> dict[str, Any]:
+    """Return what `set_current` wrote last.
+
+    Raises:
+        IncompleteError: if no chain of the run is complete yet.
+        DriftError: if the file can't be read.
     """
     path = run_dir / _CURRENT
-    if not path.exists():
-        raise IncompleteError(f"{run_dir} has no {_CURRENT}: no chain is complete yet; run its recipe first")
-    stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
-    return tuple(read_artefact(run_dir / stage["folder"]) for stage in stages)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["stages"]
+    except FileNotFoundError as error:
+        raise IncompleteError(
+            f"{run_dir} has no complete chain yet ({_CURRENT}); run its recipe first"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DriftError(f"{path} can't be used ({error}); run the recipe again to write it") from error
+    return dict(content)
 
 
 def _folders(run_dir: Path, kind: str, fingerprint: str) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
@@ -43,6 +43,8 @@ class Stage:
 
 class Recipe(Settings):
     """What is done, from which model, with which data; decides every fingerprint."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the run: its folder is runs/NAME."""
@@ -90,14 +92,6 @@ class LoadedRecipe:
     resolved: dict[str, Any]
     sources: dict[str, str]
 
-    def to_yaml(self) -> str:
-        """Return the resolved recipe as YAML, with what set each value as comments."""
-        text = StringIO()
-        yaml = YAML()
-        yaml.width = 110
-        yaml.dump(_commented(self.resolved, (), self.sources), text)
-        return text.getvalue()
-
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Read a recipe with what it extends, set overrides, check everything.
@@ -117,9 +111,21 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe
     recipe = _validate(tree, problems)
     if problems or recipe is None:
         raise RecipeError([problem for _, problem in sorted(problems, key=lambda pair: tree.mark(pair[0]))])
-    resolved = recipe.model_dump(mode="json", by_alias=True)
+    resolved = recipe.model_dump(mode="json")
     sources = {dotted(place): str(tree.marks.get(place, "default")) for place in leaves(resolved)}
     return LoadedRecipe(recipe=recipe, resolved=resolved, sources=sources)
+
+
+def dump_recipe(recipe: Recipe, sources: Mapping[str, str]) -> str:
+    """Return a recipe as YAML that holds every value, with what set each of them as comments.
+
+    Args:
+        recipe: the recipe.
+        sources: what `load_recipe` gave, by dotted path; places without a source get no comment.
+    """
+    text = StringIO()
+    YAML().dump(_commented(recipe.model_dump(mode="json"), (), sources), text)
+    return text.getvalue()
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -305,7 +311,7 @@ def _value_at(value: Any, place: Place) -> Any:
     return value
 
 
-def _commented(value: Any, place: Place, sources: dict[str, str]) -> Any:
+def _commented(value: Any, place: Place, sources: Mapping[str, str]) -> Any:
     if not isinstance(value, dict | list) or not value:
         return value
     pairs = list(value.items() if isinstance(value, dict) else enumerate(value))

@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,9 +56,17 @@ def bundled_dir() -> Path:
 
 
 def peak_memory_bytes() -> int:
-    """Return the largest resident memory that this process has had, in bytes."""
+    """Return the largest resident memory of this process, in bytes, since the last `reset_peak_memory`."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux, bytes on macOS
+
+
+def reset_peak_memory() -> None:
+    """Begin a new measurement of the peak; only Linux can, elsewhere the old one goes on."""
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists():
+        with suppress(PermissionError):  # some containers forbid it
+            reset.write_text("5", encoding="ascii")
 
 
 def _cpu_name() -> str:
