@@ -1,0 +1,92 @@
+"""Fetch a model by any name as one safetensors folder, and load it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from adatta.core.errors import ModelError
+from adatta.core.runtime import cache_dir
+from adatta.model.files import TOKENIZER_FILES, ModelFiles, check_files, locate
+from adatta.model.gguf import making_folder
+
+__all__ = ["DTYPES", "ModelFiles", "fetch", "load_model"]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def fetch(name: str, revision: str | None = None) -> ModelFiles:
+    """Return the files of a model, ready for everything that reads one: an adapter comes merged.
+
+    Args:
+        name: Hub id, folder, adapter, run, GGUF file or `package:NAME/FILE`.
+        revision: branch, tag or commit of a Hub id.
+
+    Raises:
+        ModelError: if it is missing, gated, damaged or of an architecture that isn't supported.
+    """
+    files = locate(name, revision)
+    if files.adapter is None:
+        return files
+    folder = cache_dir() / "merged" / files.fingerprint
+    with making_folder(folder) as aside:
+        if aside is not None:
+            _merge(files.folder, files.adapter, aside)
+    return ModelFiles(name=files.name, kind=files.kind, folder=folder, fingerprint=files.fingerprint)
+
+
+def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTrainedModel:
+    """Load a model folder to score with: evaluation mode, no gradients, no cache of keys and values.
+
+    Args:
+        folder: a folder of `fetch`, or one that a stage wrote.
+        dtype: of the weights: a torch type, `fp32` or `bf16`.
+
+    Raises:
+        ModelError: if a weight is missing, left over or of the wrong shape: transformers alone would go on
+            with random numbers in its place.
+    """
+    check_files(folder, str(folder))
+    disable_progress_bar()
+    dtype = DTYPES[dtype] if isinstance(dtype, str) else dtype
+    try:
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,  # reported below
+            output_loading_info=True,
+        )
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder} can't be loaded ({error}); is the model complete?") from error
+    for trouble in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if loading[trouble]:
+            keys = ", ".join(sorted(map(str, loading[trouble]))[:3])
+            raise ModelError(
+                f"{folder} has {trouble.replace('_', ' ')}: {keys}; its weights don't fit config.json"
+            )
+    model.config.use_cache = False
+    return model.eval().requires_grad_(False)
+
+
+def _merge(base: Path, adapter: Path, out: Path) -> None:
+    model = load_model(base)
+    try:
+        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (RuntimeError, OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(f"adapter {adapter} doesn't fit its base {base} ({error})") from error
+    merged.config.use_cache = True
+    merged.save_pretrained(out)
+    # What the adapter was trained with goes before what the base has.
+    for file in (*TOKENIZER_FILES, "generation_config.json"):
+        for source in (adapter, base):
+            if (source / file).is_file():
+                shutil.copyfile(source / file, out / file)
+                break

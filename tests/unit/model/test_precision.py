@@ -1,0 +1,41 @@
+"""`auto` takes bf16 only where it is clearly faster."""
+
+from __future__ import annotations
+
+import pytest
+
+from adatta.core.errors import ModelError
+from adatta.model import precision
+from adatta.model.precision import measure_products, resolve_precision
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ({"fp32": 1.0, "bf16": 8.0}, "fp32"),
+        ({"fp32": 1.0, "bf16": 0.95}, "fp32"),
+        ({"fp32": 7.0, "bf16": 1.0}, "bf16"),
+    ],
+)
+def test_auto_follows_the_measurement(monkeypatch, seconds, expected):
+    monkeypatch.setattr(precision, "measure_products", lambda: seconds)
+    assert resolve_precision("auto") == expected
+
+
+def test_named_precision_is_not_measured(monkeypatch):
+    monkeypatch.setattr(precision, "measure_products", lambda: pytest.fail("measured"))
+    assert [resolve_precision(name) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
+
+
+def test_measurement_is_real_and_done_once():
+    first = measure_products()
+    assert measure_products() is first
+    # 1.07e9 operations can't be done in 10 microseconds (107 TFLOP/s) on a CPU, nor take a minute
+    assert all(1e-6 < value < 60 for value in first.values())
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(ModelError, match="'fp8' isn't known; give fp32, bf16 or auto"):
+        resolve_precision("fp8")
