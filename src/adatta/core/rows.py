@@ -44,7 +44,7 @@ def read_jsonl(path: str | Path, problems: list[Problem]) -> Iterator[tuple[int,
                 )
             if not line.strip():
                 continue
-            row = _parse(line, where)
+            row = _parse(line.rstrip(b"\r\n"), where)
             if isinstance(row, Problem):
                 problems.append(row)
             else:
