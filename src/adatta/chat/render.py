@@ -10,7 +10,7 @@ from typing import Any
 
 from adatta.chat.encode import Encoded, Encoder
 from adatta.chat.parity import check_parity
-from adatta.chat.template import Rendering, Template
+from adatta.chat.template import Rendering, Span, Template
 from adatta.core.errors import ModelError, TemplateError
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Conversation, Document, Message, Preference, TokenRow
@@ -21,9 +21,9 @@ _PROBE = (Message(role="user", content="Ciao"), Message(role="assistant", conten
 
 @dataclass(frozen=True, slots=True)
 class _Turns:
-    """An encoded conversation and the characters that the assistant writes: contents and end of turn."""
+    """An encoded conversation, the prompt of its last answer, and the characters of the answers."""
 
-    rendering: Rendering
+    prompt: Rendering
     encoded: Encoded
     answers: tuple[tuple[int, int], ...]
 
@@ -109,7 +109,6 @@ class Chat:
             TemplateError: The template can't be followed exactly for this row.
         """
         turns = self._turns(row.messages)
-        self._asked(row.messages[:-1], turns)
         return TokenRow(
             ids=turns.encoded.ids, weights=_weights(turns.encoded, turns.answers), row_id=row.row_id
         )
@@ -231,41 +230,46 @@ class Chat:
 
     def _render(self, messages: Sequence[Message], *, generation_prompt: bool) -> Rendering:
         template = self._need_template()
+        if not messages:
+            raise TemplateError("a conversation without messages was given; at least one is expected")
         if self.system_prompt is not None and messages[0].role != "system":
             messages = (Message(role="system", content=self.system_prompt), *messages)
         return template.render(messages, generation_prompt=generation_prompt)
 
-    def _turns(self, messages: Sequence[Message], border: int | None = None) -> _Turns:
-        rendering = self._render(messages, generation_prompt=False)
-        encoded = self._encoder.encode_rendering(rendering, border)
-        shift = len(rendering.spans) - len(messages)  # 1 where the system prompt stands in front
-        nexts = [span.start for span in rendering.spans[1:]] + [len(rendering.text)]
-        answers = tuple(
-            (span.start, _end_of_turn(encoded, span.end, limit))
-            for span, limit in zip(rendering.spans, nexts, strict=True)
-            if span.index >= shift and messages[span.index - shift].role == "assistant"
-        )
-        return _Turns(rendering, encoded, answers)
+    def _turns(self, messages: Sequence[Message], *, border_after_prompt: bool = False) -> _Turns:
+        """Encode a conversation and find what the assistant writes in use: from prompt to end of turn.
 
-    def _asked(self, prompt: Sequence[Message], turns: _Turns) -> Rendering:
-        """Render what the model is given before the last answer; check that training shows the same text."""
-        asked = self._render(prompt, generation_prompt=True)
-        if not turns.rendering.text.startswith(asked.text):
+        Raises:
+            TemplateError: The whole conversation doesn't begin with the prompt of its last answer.
+        """
+        rendering = self._render(messages, generation_prompt=False)
+        prompt = self._render(messages[:-1], generation_prompt=True)
+        if not rendering.text.startswith(prompt.text):
             raise TemplateError(
-                "the chat template writes a conversation in another way than its last prompt, so the"
-                " model would be trained on a text that it never sees in use; use another template"
+                "the chat template writes a conversation in another way than the prompt of its last answer: "
+                "training would show the model a text that it never sees in use; use another template"
             )
-        return asked
+        encoded = self._encoder.encode_rendering(rendering, len(prompt.text) if border_after_prompt else None)
+        header = prompt.text[prompt.spans[-1].end :]
+        shift = len(rendering.spans) - len(messages)  # 1 where the system prompt stands in front
+        borders = [*rendering.spans, Span(len(rendering.text), len(rendering.text), len(rendering.spans))]
+        answers = []
+        for before, span, after in zip(borders, borders[1:], borders[2:], strict=False):
+            if messages[span.index - shift].role == "assistant":
+                # Some templates put a space between the header and the answer: the model writes it.
+                has_header = rendering.text.startswith(header, before.end, span.start)
+                start = before.end + len(header) if has_header else span.start
+                answers.append((start, _end_of_turn(encoded, span.end, after.start)))
+        return _Turns(prompt, encoded, tuple(answers))
 
     def _answer(self, row: Preference, answer: Message, branch: int) -> TokenRow:
         messages = (*row.prompt, answer)
         turns = self._turns(messages)
-        asked = self._asked(row.prompt, turns)
-        context = self._encoder.encode_rendering(asked).ids
+        context = self._encoder.encode_rendering(turns.prompt).ids
         ids = turns.encoded.ids
         if ids[: len(context)] != context:
             # Encoded together, the answer's first characters melt into the prompt's last token.
-            turns = self._turns(messages, border=len(asked.text))
+            turns = self._turns(messages, border_after_prompt=True)
             joint, ids = ids, turns.encoded.ids
             same_text = self.decode(ids, keep_special=True) == self.decode(joint, keep_special=True)
             if ids[: len(context)] != context or not same_text:
@@ -302,9 +306,11 @@ class Chat:
         """Collect what ends an answer: end of turn, end of text, the generation config's list."""
         stops = {self.end_id, *_numbers(settings["generation"].get("eos_token_id"))}
         if self.template is not None:
-            turns = self._turns(_PROBE)
-            tail = _added_from(turns.encoded, turns.rendering.spans[-1].end)
-            stops |= {turns.encoded.ids[tail[0]], turns.encoded.ids[tail[-1]]}
+            rendering = self._render(_PROBE, generation_prompt=False)
+            encoded = self._encoder.encode_rendering(rendering)
+            _end_of_turn(encoded, rendering.spans[-1].end, len(rendering.text))
+            tail = _added_from(encoded, rendering.spans[-1].end)
+            stops |= {encoded.ids[tail[0]], encoded.ids[tail[-1]]}
         return tuple(sorted(stops))
 
 

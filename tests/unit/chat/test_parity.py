@@ -1,0 +1,121 @@
+"""Our ids against those of transformers, for every family."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
+
+from adatta.chat.render import Chat
+from adatta.core.errors import TemplateError
+from adatta.core.records import Conversation, Message, Origin
+from tests.unit.chat.families import BYTE_LEVEL, FAMILIES, write_family
+
+ORIGIN = Origin(path="a.jsonl", line=1)
+SYSTEM = 'Rispondi in italiano.\nUsa "virgolette", \\ e {{ graffe }} {% %} così: è.'
+
+# Ordinary text, with double spaces, newlines, characters of several bytes, one outside the vocabulary.
+words = st.sampled_from([*"abcàèìòù 12.,:'«»\n😀漢", "  ", " la ", "casa", "e\u0301", "[", "]", "|", "<"])
+contents = st.lists(words, min_size=1, max_size=12).map("".join).filter(str.strip)
+stripped = contents.map(str.strip)
+turns = st.integers(1, 3).flatmap(lambda num: st.tuples(*[stripped] * (2 * num)))
+
+
+@pytest.fixture(scope="session")
+def oracles(family_folders: dict[str, Path]) -> dict[str, PreTrainedTokenizerFast]:
+    loaded = {name: PreTrainedTokenizerFast.from_pretrained(path) for name, path in family_folders.items()}
+    for tokenizer in loaded.values():
+        tokenizer.backend_tokenizer.no_truncation()
+    return loaded
+
+
+def messages_of(texts: Sequence[str]) -> tuple[Message, ...]:
+    return tuple(
+        Message(role="user" if number % 2 == 0 else "assistant", content=text)
+        for number, text in enumerate(texts)
+    )
+
+
+def oracle_ids(
+    tokenizer: PreTrainedTokenizerFast, messages: Sequence[Message], **options: object
+) -> tuple[int, ...]:
+    rows = [{"role": message.role, "content": message.content} for message in messages]
+    return tuple(tokenizer.apply_chat_template(rows, return_dict=False, **options))
+
+
+def conversation(messages: Sequence[Message]) -> Conversation:
+    return Conversation(messages=tuple(messages), row_id="0", origin=ORIGIN)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=turns)
+def test_ids_of_harmless_content_are_the_tokenizers_own(
+    family: str, texts: tuple[str, ...], chats: dict[str, Chat], oracles: dict[str, PreTrainedTokenizerFast]
+) -> None:
+    messages = messages_of(texts)
+    assert chats[family].conversation(conversation(messages)).ids == oracle_ids(oracles[family], messages)
+    prompt = chats[family].prompt(messages[:-1])
+    assert prompt == oracle_ids(oracles[family], messages[:-1], add_generation_prompt=True)
+
+
+@pytest.mark.parametrize("family", ["chatml", "qwen"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.tuples(contents, contents))
+def test_ids_equal_also_with_whitespace_around_contents(
+    family: str, texts: tuple[str, ...], chats: dict[str, Chat], oracles: dict[str, PreTrainedTokenizerFast]
+) -> None:
+    messages = messages_of(texts)
+    assert chats[family].conversation(conversation(messages)).ids == oracle_ids(oracles[family], messages)
+
+
+@pytest.mark.parametrize("family", BYTE_LEVEL)
+def test_special_tokens_in_contents_stay_text_as_in_the_sanitised_oracle(
+    family: str, chats: dict[str, Chat], oracles: dict[str, PreTrainedTokenizerFast]
+) -> None:
+    special, _, _, _, _ = FAMILIES[family]
+    messages = messages_of([f"prima {' '.join(special)} dopo", "".join(special) + "."])
+    ours = chats[family].conversation(conversation(messages)).ids
+    theirs = oracle_ids(oracles[family], messages, sanitize_control_tokens=True)
+    # The oracle encodes each typed token as a piece of its own, so that ordinary ids may differ.
+    assert chats[family].decode(ours, keep_special=True) == chats[family].decode(theirs, keep_special=True)
+    numbers = range(len(special))
+    assert [ours.count(i) for i in numbers] == [theirs.count(i) for i in numbers]
+    unsafe = oracle_ids(oracles[family], messages)
+    assert [ours.count(i) for i in numbers] != [unsafe.count(i) for i in numbers]
+
+
+@pytest.mark.parametrize("family", ["chatml", "qwen", "llama3", "llama2"])
+def test_exported_template_does_what_the_system_prompt_does(
+    family: str, family_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(family_folders[family], tmp_path / family)
+    chat = Chat.load(folder, SYSTEM)
+    (folder / "chat_template.jinja").write_text(chat.exported_template(), encoding="utf-8")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.backend_tokenizer.no_truncation()
+    exported = Chat.load(folder)
+    own = (Message(role="system", content="Mia."), *messages_of(["Ciao", "Salve"]))
+    for messages in (messages_of(["Ciao", "Salve", "Bene?", "Sì."]), own):
+        ids = chat.conversation(conversation(messages)).ids
+        assert ids == oracle_ids(tokenizer, messages) == exported.conversation(conversation(messages)).ids
+        assert chat.prompt(messages[:-1]) == oracle_ids(tokenizer, messages[:-1], add_generation_prompt=True)
+    text = chat.decode(chat.prompt(messages_of(["Ciao"])))
+    assert SYSTEM in text
+    assert "helpful" not in text
+
+
+def test_load_refuses_a_tokenizer_that_gives_harmless_text_an_added_token(tmp_path: Path) -> None:
+    folder = write_family(tmp_path / "chatml", "chatml")
+    fields = json.loads((folder / "tokenizer.json").read_text())
+    space = {**fields["added_tokens"][-1], "id": 900, "content": "  ", "special": False}
+    fields["added_tokens"].append(space)
+    (folder / "tokenizer.json").write_text(json.dumps(fields))
+    with pytest.raises(TemplateError, match="harmless conversation gets other ids than the tokenizer's own"):
+        Chat.load(folder)
