@@ -1,0 +1,208 @@
+"""What a stage trains: a new adapter on a plain or 4-bit base, or all weights."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from adatta.core.errors import RecipeError
+from adatta.core.settings import AdapterSettings
+from adatta.model.load import load_model
+from adatta.model.memory import available_bytes
+from adatta.model.quantise import quantise_base
+
+Method = Literal["qlora", "lora", "full"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}  # fp64: tests only
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+FULL_WEIGHTS = "model.safetensors"
+_KEEP_SHARE = 0.5  # of the free memory may go to dequantised weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trainable:
+    """A model that is ready to train.
+
+    `base` says how the base is held: `plain`, `dequantised` or `four-bit`; `autocast` is the dtype of
+    products where the weights themselves are wider (all weights trained in bf16), else None. `quantised`
+    names the layers that went through 4 bits.
+    """
+
+    model: Any
+    method: Method
+    base: str
+    autocast: torch.dtype | None
+    quantised: tuple[str, ...] = ()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return what is trained, by name; a tied tensor once."""
+        return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Compute products in the precision that was asked for."""
+        device = self.model.get_input_embeddings().weight.device.type
+        with torch.autocast(device, self.autocast, enabled=self.autocast is not None):
+            yield
+
+
+def load_trainable(
+    folder: Path, *, method: Method, settings: AdapterSettings, precision: str, seed: int
+) -> Trainable:
+    """Load a stage's input model, with a new adapter on it unless all weights are trained.
+
+    Args:
+        folder: the stage's input model.
+        method: `qlora`, `lora` or `full`.
+        settings: of the adapter; not used with `full`.
+        precision: `fp32` or `bf16`: the base's weights; adapters, and all weights with `full`, are fp32.
+        seed: decides the adapter's start.
+
+    Raises:
+        RecipeError: if a target names no linear layer of the model.
+    """
+    base = load_base(folder, method=method, precision=precision)
+    if method == "full":
+        base.model.requires_grad_(True)
+        return base
+    return replace(base, model=add_adapter(base.model, settings, seed=seed, base_name=str(folder)))
+
+
+def load_base(folder: Path, *, method: Method, precision: str) -> Trainable:
+    """Load a model as a stage trains on it, frozen and without adapter.
+
+    Args:
+        folder: the model.
+        method: `qlora` quantises its linear layers; dequantised once where half of the free memory is
+            enough for that.
+        precision: `fp32` or `bf16`; with `full` the weights are fp32 all the same.
+    """
+    dtype = DTYPES[precision]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if method == "full":
+        model: Any = load_model(folder, torch.promote_types(dtype, torch.float32)).to(device)
+        autocast = dtype if dtype == torch.bfloat16 else None
+        return Trainable(model=model, method=method, base="plain", autocast=autocast)
+    model = load_model(folder, dtype).to(device)
+    if method == "lora":
+        return Trainable(model=model, method=method, base="plain", autocast=None)
+    layers = tuple(linear_layers(model))
+    weights = sum(model.get_submodule(name).weight.nbytes for name in layers)
+    dequantise = weights <= _KEEP_SHARE * (available_bytes() + weights)
+    quantise_base(model, layers, dequantise=dequantise)
+    held = "dequantised" if dequantise else "four-bit"
+    return Trainable(model=model, method=method, base=held, autocast=None, quantised=layers)
+
+
+def load_trained(base_folder: Path, trained_folder: Path, *, method: Method, precision: str) -> Trainable:
+    """Load what a stage left, as it was trained: its adapter on its base, or all weights.
+
+    Args:
+        base_folder: the stage's input model.
+        trained_folder: what `save_trained` wrote.
+        method: of the stage.
+        precision: of the stage.
+    """
+    base = load_base(base_folder, method=method, precision=precision)
+    if method == "full":
+        base.model.load_state_dict(load_file(trained_folder / FULL_WEIGHTS), strict=False)
+        return base
+    return replace(base, model=wrap_adapter(base.model, trained_folder))
+
+
+def wrap_adapter(model: Any, folder: Path) -> Any:
+    """Return a PEFT model around `model` with the adapter of a folder."""
+    with _peft_without_noise():
+        return PeftModel.from_pretrained(model, str(folder)).eval()
+
+
+def linear_layers(model: Any) -> list[str]:
+    """Return the names of all linear layers but the output head, in the model's order."""
+    head = model.get_output_embeddings()
+    return [
+        name for name, layer in model.named_modules() if isinstance(layer, nn.Linear) and layer is not head
+    ]
+
+
+def add_adapter(model: Any, settings: AdapterSettings, *, seed: int, base_name: str) -> Any:
+    """Return a PEFT model with a new adapter: A drawn from `seed`, B zero, so that nothing changes yet.
+
+    Args:
+        model: the base, frozen.
+        settings: of the adapter.
+        seed: decides the start; the global random state is left as it was.
+        base_name: what the adapter's configuration calls the base.
+
+    Raises:
+        RecipeError: if a target names no linear layer of the model.
+    """
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=base_name,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        bias="none",
+        target_modules=_targets(model, settings.targets),
+    )
+    with torch.random.fork_rng(), _peft_without_noise():
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
+
+
+def save_trained(trainable: Trainable, folder: Path) -> None:
+    """Write what was trained: an adapter as PEFT reads it, or all weights, with names as in the base.
+
+    Args:
+        trainable: the trained model.
+        folder: made if missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if trainable.method == "full":
+        write_tensors(folder / FULL_WEIGHTS, trainable.parameters())
+        return
+    config = trainable.model.peft_config["default"].to_dict()
+    config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+    config["target_modules"] = sorted(config["target_modules"])
+    config["inference_mode"] = True
+    write_tensors(folder / ADAPTER_WEIGHTS, get_peft_model_state_dict(trainable.model))
+    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
+    """Write tensors as safetensors, on the CPU and contiguous, in the order of their names."""
+    plain: dict[str, Tensor] = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    save_file(plain, str(path), metadata={"format": "pt"})
+
+
+@contextmanager
+def _peft_without_noise() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # PEFT reads a property of the model that transformers has renamed.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
+
+
+def _targets(model: Any, targets: str | Sequence[str]) -> list[str]:
+    available = sorted({name.rpartition(".")[2] for name in linear_layers(model)})
+    if isinstance(targets, str):
+        return available
+    wrong = [name for name in targets if name not in available]
+    if wrong or not targets:
+        raise RecipeError(
+            f"adapter.targets names {', '.join(wrong) or 'nothing'}; "
+            f"this model's linear layers are {', '.join(available)}"
+        )
+    return sorted(targets)

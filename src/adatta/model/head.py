@@ -1,0 +1,92 @@
+"""Log-probs of chosen tokens from hidden states, without ever holding the logits of all positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# P positions that are read, N (position, token) pairs, E features, V vocabulary
+
+CHUNK_BYTES = 64 << 20  # logits held at once; larger chunks are not faster
+
+
+class TokenLogProbs(torch.autograd.Function):
+    """`log_softmax(hidden @ weight.T)` at chosen (position, token) pairs, in chunks of positions.
+
+    With g the gradient of the log-probs and G its sum over the pairs of a position, the gradient of a
+    position's hidden state is `sum g * weight[token] - G * (softmax @ weight)`. The second product is made
+    in the forward pass, while the chunk's softmax is there: the backward pass needs no logits. Only a
+    trainable weight has them computed again.
+
+    Source: own.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_PE: Tensor, weight_VE: Tensor, position_N: Tensor, token_N: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the log-probs [N] (fp32, float64 for float64 weights) and each position's arg-max [P].
+
+        Args:
+            ctx: autograd's context.
+            hidden_PE: hidden states [P, E].
+            weight_VE: the output matrix [V, E].
+            position_N: index into the positions [N], ascending.
+            token_N: token ids [N].
+        """
+        dtype = torch.promote_types(weight_VE.dtype, torch.float32)
+        target_N = torch.empty(len(token_N), dtype=dtype, device=hidden_PE.device)
+        total_P = torch.empty(len(hidden_PE), dtype=dtype, device=hidden_PE.device)
+        best_P = torch.empty(len(hidden_PE), dtype=torch.long, device=hidden_PE.device)
+        mean_PE = torch.empty_like(hidden_PE) if ctx.needs_input_grad[0] else None
+        for rows, pairs in _chunks(hidden_PE, weight_VE, position_N):
+            logits_CV = (hidden_PE[rows] @ weight_VE.T).to(dtype)
+            target_N[pairs] = logits_CV[position_N[pairs] - rows.start, token_N[pairs]]
+            best_P[rows] = logits_CV.argmax(-1)
+            total_P[rows] = logits_CV.logsumexp(-1)
+            if mean_PE is not None:
+                logits_CV.sub_(total_P[rows, None]).exp_()
+                mean_PE[rows] = logits_CV.to(weight_VE.dtype) @ weight_VE
+        ctx.save_for_backward(hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE)
+        ctx.mark_non_differentiable(best_P)
+        return target_N - total_P[position_N], best_P
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        """Return the gradients of hidden states and, where it is trained, of the output matrix.
+
+        Args:
+            ctx: autograd's context.
+            *grads: of the log-probs [N]; the arg-max has none.
+        """
+        hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE = ctx.saved_tensors
+        grad_N = grads[0]
+        grad_P = torch.zeros_like(total_P).index_add_(0, position_N, grad_N)
+        grad_hidden_PE = grad_weight_VE = None
+        if ctx.needs_input_grad[0]:
+            picked_NE = (grad_N[:, None] * weight_VE[token_N]).to(hidden_PE.dtype)
+            grad_hidden_PE = (-grad_P[:, None] * mean_PE).to(hidden_PE.dtype)
+            grad_hidden_PE.index_add_(0, position_N, picked_NE)
+        if ctx.needs_input_grad[1]:
+            grad_weight_VE = torch.zeros_like(weight_VE)
+            for rows, _ in _chunks(hidden_PE, weight_VE, position_N):
+                logits_CV = (hidden_PE[rows] @ weight_VE.T).to(total_P.dtype)
+                logits_CV.sub_(total_P[rows, None]).exp_().mul_(-grad_P[rows, None])
+                grad_weight_VE.addmm_(logits_CV.to(weight_VE.dtype).T, hidden_PE[rows])
+            pulled_NE = (grad_N[:, None] * hidden_PE[position_N]).to(weight_VE.dtype)
+            grad_weight_VE.index_add_(0, token_N, pulled_NE)
+        return grad_hidden_PE, grad_weight_VE, None, None
+
+
+def _chunks(hidden_PE: Tensor, weight_VE: Tensor, position_N: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Yield slices of positions and of the pairs that stand at them."""
+    item_bytes = max(4, weight_VE.element_size())
+    size = max(1, CHUNK_BYTES // (weight_VE.shape[0] * item_bytes))
+    starts = torch.arange(0, len(hidden_PE) + size, size, device=position_N.device)
+    borders = torch.searchsorted(position_N, starts).tolist()
+    for number, start in enumerate(range(0, len(hidden_PE), size)):
+        end = min(start + size, len(hidden_PE))
+        yield slice(start, end), slice(borders[number], borders[number + 1])

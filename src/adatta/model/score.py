@@ -1,0 +1,123 @@
+"""Log-probs of a forest's scored tokens, with their gradient, by one of two paths that agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from adatta.core.errors import ModelError
+from adatta.model.attention import dense
+from adatta.model.forest import Forest
+from adatta.model.head import TokenLogProbs
+
+# T tokens of the forest, S scored tokens, P positions that are read, E features, V vocabulary
+
+EngineName = Literal["forest", "plain"]
+
+
+class Scores(NamedTuple):
+    """Log-probs [S] with gradient, and whether each token was the arg-max [S]."""
+
+    logp_S: Tensor
+    is_best_S: Tensor
+
+
+def score(model: Any, forest: Forest, *, engine: EngineName = "forest") -> Tensor:
+    """Return the log-prob of each scored token, read at the token before it on its path.
+
+    Args:
+        model: a causal LM of transformers, or a PEFT model around one.
+        forest: the rows.
+        engine: `forest` computes the packed forest at once; `plain` gives transformers one row at a time,
+            unpatched, and takes `log_softmax` of all its logits: the reference.
+
+    Returns:
+        Log-probs [S] in nats: float64 for a float64 model, else fp32.
+
+    Raises:
+        ModelError: if the engine has no such name or the model has no plain output matrix.
+    """
+    return score_tokens(model, forest, engine=engine).logp_S
+
+
+def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -> Scores:
+    """Return log-probs as `score` does, and whether each token had the largest one at its place.
+
+    Args:
+        model: a causal LM of transformers, or a PEFT model around one.
+        forest: the rows.
+        engine: as in `score`.
+
+    Raises:
+        ModelError: as `score` does.
+    """
+    score_with = _ENGINES.get(engine)
+    if score_with is None:
+        raise ModelError(f"engine {engine!r} is not known; give one of {', '.join(_ENGINES)}")
+    causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return score_with(causal_lm, forest.to(causal_lm.get_input_embeddings().weight.device))
+
+
+def _score_forest(model: Any, forest: Forest) -> Scores:
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
+        raise ModelError(
+            f"the output layer is a {type(head).__name__}; the forest engine needs one plain matrix: "
+            "leave it out of the adapter's targets or use `engine: plain`"
+        )
+    if model.config._attn_implementation != dense.NAME:
+        model.set_attn_implementation(dense.NAME)
+    hidden_TE = model.get_decoder()(
+        input_ids=forest.ids_T[None],
+        position_ids=forest.position_T[None],
+        attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
+        use_cache=False,
+        forest=dense.DenseMasks(forest),
+    ).last_hidden_state[0]
+    token_U, scored_at_S = forest.scored_S.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    position_P, read_at_U = forest.parent_T[token_U].unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    order_U = read_at_U.argsort(stable=True)
+    weight_VE = _computed(head.weight)
+    hidden_PE = hidden_TE[position_P].to(weight_VE.dtype)
+    logp_U, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
+        hidden_PE, weight_VE, read_at_U[order_U], forest.ids_T[token_U[order_U]]
+    )
+    at_S = order_U.argsort()[scored_at_S]
+    is_best_S = best_P[read_at_U[scored_at_S]] == forest.ids_T[forest.scored_S]
+    return Scores(logp_U[at_S], is_best_S)
+
+
+def _computed(weight_VE: Tensor) -> Tensor:
+    """Return the output matrix in the dtype that autocast computes products in.
+
+    Args:
+        weight_VE: the output matrix [V, E].
+    """
+    device = weight_VE.device.type
+    return weight_VE.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight_VE
+
+
+def _score_plain(model: Any, forest: Forest) -> Scores:
+    parents = forest.parent_T.tolist()
+    logp_S: list[Tensor] = []
+    is_best_S: list[Tensor] = []
+    if not len(forest.scored_S):
+        return Scores(torch.empty(0), torch.empty(0, dtype=torch.bool))
+    counts: Tensor = torch.unique_consecutive(forest.row_S, return_counts=True)[1]
+    for scored in torch.split(forest.scored_S, counts.tolist()):
+        path = [int(scored[-1])]
+        while parents[path[-1]] >= 0:
+            path.append(parents[path[-1]])
+        ids = forest.ids_T[path[::-1]]
+        logits_TV = model(input_ids=ids[None], use_cache=False).logits[0]
+        logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
+        depth = forest.position_T[scored]
+        logp_S.append(torch.log_softmax(logits_TV, -1)[depth - 1, ids[depth]])
+        is_best_S.append(logits_TV.argmax(-1)[depth - 1] == ids[depth])
+    return Scores(torch.cat(logp_S), torch.cat(is_best_S))
+
+
+_ENGINES: dict[str, Callable[[Any, Forest], Scores]] = {"forest": _score_forest, "plain": _score_plain}

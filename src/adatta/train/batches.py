@@ -1,0 +1,42 @@
+"""Rows of a step as forests of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from adatta.core.records import TokenRow
+from adatta.model.forest import Forest, build_forest, pack
+
+Group = Sequence[TokenRow]  # the token rows of one row: two answers of a preference, windows of a document
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One forest and its groups."""
+
+    forest: Forest
+    groups: tuple[Group, ...]
+
+    @property
+    def rows(self) -> tuple[TokenRow, ...]:
+        """The token rows in the order in which `forest.row_S` counts them."""
+        return tuple(row for group in self.groups for row in group)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """How rows become forests: tokens computed at once, and whether equal prefixes are computed once."""
+
+    forest_tokens: int
+    share_prefix: bool
+
+    def batches(self, groups: Sequence[Group]) -> list[Batch]:
+        """Return the forests of groups; a group is never divided."""
+        batches = []
+        for indices in pack(groups, self.forest_tokens, share_prefix=self.share_prefix):
+            chosen = tuple(groups[index] for index in indices)
+            rows = [row for group in chosen for row in group]
+            forest = build_forest(rows, share_prefix=self.share_prefix)
+            batches.append(Batch(forest=forest, groups=chosen))
+        return batches

@@ -1,0 +1,169 @@
+"""Checkpoints of a stage: written atomically, safetensors and JSON only, never for another job."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from adatta.core.errors import CheckpointError
+from adatta.model.adapter import write_tensors
+
+_WEIGHTS, _OPTIMIZER, _BEST, _STATE = (
+    "weights.safetensors",
+    "optimizer.safetensors",
+    "best.safetensors",
+    "state.json",
+)
+_RANDOM_CPU, _RANDOM_GPU = "random.cpu", "random.gpu"
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """What a stage has done so far; the figures of its record grow here."""
+
+    step: int = 0
+    tokens: int = 0
+    scored_tokens: int = 0
+    time_s: float = 0.0
+    first_loss: float | None = None
+    last_loss: float | None = None
+    holdout: list[dict[str, float]] = field(default_factory=list)
+    best_step: int | None = None
+    best_loss: float | None = None
+
+
+def save_checkpoint(
+    folder: Path,
+    *,
+    job: str,
+    progress: Progress,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    best: Mapping[str, Tensor] | None,
+) -> None:
+    """Write a checkpoint beside the last one, then remove the last one.
+
+    Args:
+        folder: of the stage's checkpoints.
+        job: what it belongs to.
+        progress: what was done.
+        parameters: what is trained.
+        optimizer: over exactly these parameters, in their order.
+        best: the weights with the lowest held-out loss, where they are kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{progress.step:08d}"
+    aside = folder / f"{final.name}.tmp"
+    for left_over in (aside, final):
+        shutil.rmtree(left_over, ignore_errors=True)
+    aside.mkdir()
+    write_tensors(aside / _WEIGHTS, dict(parameters))
+    write_tensors(aside / _OPTIMIZER, {**_moments(parameters, optimizer), **_random_state()})
+    if best is not None:
+        write_tensors(aside / _BEST, dict(best))
+    state = json.dumps({"job": job, "progress": asdict(progress)}, indent=2)
+    (aside / _STATE).write_text(state + "\n", encoding="utf-8")
+    for file in aside.iterdir():
+        _flush(file)
+    _flush(aside)
+    aside.rename(final)
+    _flush(folder)
+    for other in folder.iterdir():
+        if other != final:
+            shutil.rmtree(other)
+
+
+def load_checkpoint(
+    folder: Path,
+    *,
+    job: str,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+) -> tuple[Progress, dict[str, Tensor] | None] | None:
+    """Put the last checkpoint into parameters, optimizer and random state.
+
+    Args:
+        folder: of the stage's checkpoints.
+        job: what it must belong to.
+        parameters: what is trained; overwritten.
+        optimizer: over exactly these parameters, in their order; overwritten.
+
+    Returns:
+        What was done and the best weights, or None where there is no checkpoint.
+
+    Raises:
+        CheckpointError: if it belongs to another job or can't be read.
+    """
+    found = sorted(path for path in folder.glob("step-*") if path.suffix != ".tmp")
+    if not found:
+        return None
+    path = found[-1]
+    try:
+        state = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        if state["job"] != job:
+            raise CheckpointError(
+                f"{path} belongs to another job ({state['job']}, this one is {job}); "
+                "remove the folder to start again"
+            )
+        weights = load_file(path / _WEIGHTS)
+        moments = load_file(path / _OPTIMIZER)
+        best = load_file(path / _BEST) if (path / _BEST).exists() else None
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.copy_(weights[name])
+        _restore_moments(parameters, optimizer, moments)
+        _restore_random_state(moments)
+        return Progress(**state["progress"]), best
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} can't be read ({error}); remove the folder to start again") from error
+
+
+def _moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{key}.{name}": value
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def _restore_moments(
+    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]
+) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for number, name in enumerate(parameters):
+        keys = [key for key in moments if key.partition(".")[2] == name]
+        if keys:
+            state[number] = {key.partition(".")[0]: moments[key] for key in keys}
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _random_state() -> dict[str, Tensor]:
+    states = {_RANDOM_CPU: torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states[_RANDOM_GPU] = torch.cuda.get_rng_state()
+    return states
+
+
+def _restore_random_state(states: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(states[_RANDOM_CPU])
+    if _RANDOM_GPU in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states[_RANDOM_GPU])
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,226 @@
+"""The one optimisation loop: steps over forests, held-out loss, checkpoints, metrics."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adatta.core.errors import DivergedError
+from adatta.core.events import MetricsLog
+from adatta.core.progress import track
+from adatta.core.settings import TrainSettings
+from adatta.model.adapter import Trainable
+from adatta.model.score import EngineName, score
+from adatta.train.batches import Batch, Group, Packing
+from adatta.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from adatta.train.losses import Objective
+from adatta.train.reference import Reference, load_reference, take_reference
+from adatta.train.schedule import holdout_steps, learning_rate
+
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+REFERENCE = "reference.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """All that a loop needs: what is trained, on what, in which order, towards what.
+
+    `plan` holds the indices of the rows of each step; `job` names the work in its checkpoints.
+    """
+
+    trainable: Trainable
+    settings: TrainSettings
+    objective: Objective
+    beta: float
+    rows: Sequence[Group]
+    plan: Sequence[Sequence[int]]
+    packing: Packing
+    holdout: Sequence[Batch]
+    engine: EngineName
+    seed: int
+    job: str
+    folder: Path
+    checkpoint_s: float
+    label: str
+
+
+def train(work: Work) -> Progress:
+    """Do all planned steps, going on from the last checkpoint, and leave the weights that are kept.
+
+    Args:
+        work: what to do.
+
+    Returns:
+        What was done.
+
+    Raises:
+        DivergedError: if a loss or a gradient is not finite.
+        CheckpointError: if the folder holds a checkpoint of other work.
+    """
+    loop = _Loop(work)
+    resumed = loop.resume()
+    step = loop.progress.step if resumed else None
+    with (
+        MetricsLog(work.folder / METRICS, resume_step=step) as metrics,
+        track(len(work.plan), work.label, unit="steps") as shown,
+    ):
+        shown.advance(loop.progress.step)
+        loop.run(metrics, shown.advance)
+    return loop.progress
+
+
+class _Loop:
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.progress = Progress()
+        self.best: dict[str, Tensor] | None = None
+        self.parameters = work.trainable.parameters()
+        optimizer = work.settings.optimizer
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()), lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
+        )
+        self._reference = self._take_reference() if work.objective.needs_reference else None
+        self._measure_at = holdout_steps(len(work.plan)) if work.holdout else frozenset()
+        self._checkpointed_s = time.monotonic()
+
+    def _take_reference(self) -> Reference:
+        """Return the kept reference, else take it now, before the first step, and keep it."""
+        work = self.work
+        path = work.folder / REFERENCE
+        kept = load_reference(path, work.job)
+        if kept:
+            return kept
+        with track(len(work.plan), f"{work.label} reference", unit="steps") as shown:
+
+            def batches() -> Iterator[Batch]:
+                yield from work.holdout
+                for step in work.plan:
+                    yield from work.packing.batches([work.rows[index] for index in step])
+                    shown.advance(1)
+
+            reference = take_reference(work.trainable, batches(), engine=work.engine)
+        reference.save(path, work.job)
+        return reference
+
+    def resume(self) -> bool:
+        torch.manual_seed(self.work.seed)
+        found = load_checkpoint(
+            self.work.folder / CHECKPOINTS,
+            job=self.work.job,
+            parameters=self.parameters,
+            optimizer=self.optimizer,
+        )
+        if found:
+            self.progress, self.best = found
+        return found is not None
+
+    def run(self, metrics: MetricsLog, shown: Callable[[float, str], None]) -> None:
+        progress, plan = self.progress, self.work.plan
+        self.work.trainable.model.train()
+        if progress.step == 0:
+            self._measure(metrics)
+        while progress.step < len(plan):
+            row = self._step([self.work.rows[index] for index in plan[progress.step]])
+            metrics.append(row)
+            shown(1, f"loss {row['loss']:.3f}")
+            self._measure(metrics)
+            if (
+                progress.step == len(plan)
+                or time.monotonic() - self._checkpointed_s >= self.work.checkpoint_s
+            ):
+                self._checkpoint()
+        if self.best is not None:
+            with torch.no_grad():
+                for name, value in self.best.items():
+                    self.parameters[name].copy_(value)
+
+    def _step(self, groups: Sequence[Group]) -> dict[str, float]:
+        began = time.monotonic()
+        progress, work = self.progress, self.work
+        settings = work.settings
+        rate = learning_rate(
+            settings.schedule, lr=settings.optimizer.lr, step=progress.step, num_steps=len(work.plan)
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        batches = work.packing.batches(groups)
+        figures = self._losses(batches, groups, learn=True)
+        norm = float(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), settings.optimizer.clip))
+        if not math.isfinite(figures["loss"]) or not math.isfinite(norm):
+            raise DivergedError(
+                f"step {progress.step + 1}: the loss is {figures['loss']} and the gradient's norm {norm}; "
+                "lower optimizer.lr or look at the rows of this step"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        tokens = sum(batch.forest.num_tokens for batch in batches)
+        scored = sum(len(batch.forest.scored_S) for batch in batches)
+        progress.step += 1
+        progress.tokens += tokens
+        progress.scored_tokens += scored
+        seconds = time.monotonic() - began
+        progress.time_s += seconds
+        progress.first_loss = figures["loss"] if progress.first_loss is None else progress.first_loss
+        progress.last_loss = figures["loss"]
+        return {
+            "step": progress.step,
+            **figures,
+            "lr": rate,
+            "tokens": tokens,
+            "scored_tokens": scored,
+            "grad_norm": norm,
+            "time_s": round(seconds, 4),
+        }
+
+    def _losses(self, batches: Sequence[Batch], groups: Sequence[Group], *, learn: bool) -> dict[str, float]:
+        """Return loss and figures of forests, each divided by the total of all; add up gradients if asked."""
+        work = self.work
+        total = math.fsum(work.objective.mass(group) for group in groups)
+        sums: dict[str, float] = {"loss": 0.0}
+        for batch in batches:
+            reference_R = self._reference.of(batch.rows) if self._reference else None
+            with torch.set_grad_enabled(learn), work.trainable.computing():
+                logp_S = score(work.trainable.model, batch.forest, engine=work.engine)
+                loss, figures = work.objective.loss(logp_S, batch.forest, reference_R, work.beta)
+            if learn:
+                torch.autograd.backward(loss / total)
+            for name, value in {"loss": float(loss.detach()), **figures}.items():
+                sums[name] = sums.get(name, 0.0) + value
+        return {name: value / total for name, value in sums.items()}
+
+    def _measure(self, metrics: MetricsLog) -> None:
+        progress, work = self.progress, self.work
+        if progress.step not in self._measure_at:
+            return
+        groups = [group for batch in work.holdout for group in batch.groups]
+        work.trainable.model.eval()
+        figures = self._losses(work.holdout, groups, learn=False)
+        work.trainable.model.train()
+        loss = figures["loss"]
+        if not math.isfinite(loss):
+            raise DivergedError(f"after step {progress.step} the held-out loss is {loss}")
+        metrics.append(
+            {"step": progress.step, **{f"holdout_{name}": value for name, value in figures.items()}}
+        )
+        progress.holdout.append({"step": progress.step, "loss": loss})
+        if work.settings.keep == "best" and (progress.best_loss is None or loss < progress.best_loss):
+            progress.best_loss, progress.best_step = loss, progress.step
+            self.best = {name: value.detach().clone() for name, value in self.parameters.items()}
+
+    def _checkpoint(self) -> None:
+        save_checkpoint(
+            self.work.folder / CHECKPOINTS,
+            job=self.work.job,
+            progress=self.progress,
+            parameters=self.parameters,
+            optimizer=self.optimizer,
+            best=self.best,
+        )
+        self._checkpointed_s = time.monotonic()

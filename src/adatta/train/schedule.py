@@ -1,0 +1,85 @@
+"""The plan of a stage, made before its first step: rows of each step, learning rates, held-out points."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+from adatta.core.settings import BudgetSettings, ScheduleSettings
+
+HOLDOUT_POINTS = 5  # measurements of the held-out loss between the first and the last step
+
+Curve = Callable[[float], float]
+
+# Share of the highest rate after the warm-up, given the share of the remaining steps that is done.
+CURVES: dict[str, Curve] = {
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+    "constant": lambda done: 1.0,
+}
+
+
+def learning_rate(settings: ScheduleSettings, *, lr: float, step: int, num_steps: int) -> float:
+    """Return the learning rate of a step.
+
+    The warm-up rises evenly and reaches `lr` at its last step; the curve starts at `lr` and would reach its
+    end one step after the last, so that no step is wasted on a rate of 0.
+
+    Args:
+        settings: the curve and the share of warm-up.
+        lr: the highest rate.
+        step: from 0.
+        num_steps: planned steps.
+    """
+    warmup = round(settings.warmup_share * num_steps)
+    if step < warmup:
+        return lr * (step + 1) / warmup
+    return lr * CURVES[settings.name]((step - warmup) / (num_steps - warmup))
+
+
+def plan_steps(
+    row_tokens: Sequence[int], *, rows: int, budget: BudgetSettings, seed: int
+) -> tuple[tuple[int, ...], ...]:
+    """Return the indices of the rows that each optimizer step sees.
+
+    Rows come in a new order each epoch, drawn from the seed and the epoch's number; a step may end one
+    epoch and begin the next. Only the last step of a budget in epochs may see fewer rows.
+
+    Args:
+        row_tokens: tokens of each row (a pair with its prompt counted as it is computed).
+        rows: rows of a step.
+        budget: in tokens (the step that reaches them is the last), steps or epochs.
+        seed: decides the order.
+    """
+    order = _endless_order(len(row_tokens), seed)
+    if budget.epochs is not None:
+        total = max(1, round(budget.epochs * len(row_tokens)))
+        indices = list(islice(order, total))
+        return tuple(tuple(indices[start : start + rows]) for start in range(0, total, rows))
+    steps: list[tuple[int, ...]] = []
+    seen = 0
+    while seen < (budget.tokens or 0) or len(steps) < (budget.steps or 0):
+        steps.append(tuple(islice(order, rows)))
+        seen += sum(row_tokens[index] for index in steps[-1])
+    return tuple(steps)
+
+
+def holdout_steps(num_steps: int) -> frozenset[int]:
+    """Return after how many steps the held-out loss is measured: 0, the end, and at most five between.
+
+    Args:
+        num_steps: planned steps.
+    """
+    between = min(HOLDOUT_POINTS, num_steps - 1)
+    return frozenset(round(num_steps * point / (between + 1)) for point in range(between + 2))
+
+
+def _endless_order(num_rows: int, seed: int) -> Iterator[int]:
+    epoch = 0
+    while True:
+        indices = list(range(num_rows))
+        random.Random(f"{seed} {epoch}").shuffle(indices)
+        yield from indices
+        epoch += 1

@@ -1,0 +1,234 @@
+"""One training stage from rows to trained weights: the same parts for every kind, chosen by a table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from adatta.core.errors import DataError, ExactnessError, RecipeError
+from adatta.core.fingerprint import content_id, hash_folder
+from adatta.core.records import TokenRow
+from adatta.core.settings import DpoSettings, TrainSettings
+from adatta.model.adapter import Trainable, load_trainable, save_trained
+from adatta.model.forest import build_forest, count_tokens
+from adatta.model.score import EngineName, score
+from adatta.train.batches import Group, Packing
+from adatta.train.checkpoint import Progress
+from adatta.train.loop import Work, train
+from adatta.train.losses import OBJECTIVES
+from adatta.train.schedule import plan_steps
+
+# A kind's number changes when its outputs do; it is part of its artefacts' fingerprint. The golden test of
+# each kind fails when outputs changed and the number did not.
+VERSIONS = {"sft": 1, "dpo": 1, "adapt": 1}
+
+ADAPTER = "adapter"
+_PROBE_TOKENS = 64
+_PROBE_TOLERANCE = {"fp64": 1e-10, "fp32": 1e-4, "bf16": 0.1}  # mean nats a token
+_NAMED = 5  # rows that an error names
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob:
+    """What decides a stage's result, and where it goes.
+
+    `train` and `holdout` hold one group of token rows for each row of data; `context` is the longest token
+    row; `checkpoint_s` the seconds between checkpoints.
+    """
+
+    kind: Literal["sft", "dpo", "adapt"]
+    settings: TrainSettings
+    model_folder: Path
+    train: Sequence[Group]
+    holdout: Sequence[Group]
+    out_dir: Path
+    seed: int
+    context: int
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    engine: Literal["auto", "forest", "plain"] = "auto"
+    checkpoint_s: float = 60.0
+
+
+def train_stage(job: TrainJob) -> dict[str, Any]:
+    """Train, going on from the last checkpoint; leave `adapter/`, `metrics.jsonl`, for DPO the reference.
+
+    Args:
+        job: what to do.
+
+    Returns:
+        The results for the stage's record.
+
+    Raises:
+        RecipeError: if settings ask for what the rows can't give.
+        DataError: if a row can't be trained on.
+        ExactnessError: if the engine asked for is not exact on this model.
+        DivergedError: if a loss is not finite.
+        CheckpointError: if the folder holds a checkpoint of another job.
+    """
+    refuse_unusable(job)
+    settings = job.settings
+    job.out_dir.mkdir(parents=True, exist_ok=True)
+    trainable = load_trainable(
+        job.model_folder,
+        method=settings.method,
+        settings=settings.adapter,
+        precision=job.precision,
+        seed=job.seed,
+    )
+    trainable.model.train()
+    engine = choose_engine(trainable, job.train[0][0], engine=job.engine, precision=job.precision)
+    work = _plan_work(job, trainable, engine)
+    progress = train(work)
+    save_trained(trainable, job.out_dir / ADAPTER)
+    return _results(job, work, progress)
+
+
+def refuse_unusable(job: TrainJob) -> None:
+    """Check the rows against the settings before anything is loaded.
+
+    Args:
+        job: what to do.
+
+    Raises:
+        RecipeError: if `keep: best` has no held-out rows to choose by.
+        DataError: if there are no rows, one is longer than the context, has nothing to learn, or lacks a
+            branch.
+    """
+    if job.settings.keep == "best" and not job.holdout:
+        raise RecipeError("keep: best chooses by held-out loss, and no row is held out; use keep: last")
+    if job.settings.merge.into == "dequantised" and job.settings.method != "qlora":
+        raise RecipeError(
+            f"merge.into: dequantised needs the 4-bit base of method: qlora, given {job.settings.method}"
+        )
+    if not job.train:
+        raise DataError(f"{job.kind} has no training rows; give at least one")
+    groups = [*job.train, *job.holdout]
+    branches = OBJECTIVES[job.kind].branches
+    faults = {
+        f"are longer than the context of {job.context} tokens": [
+            group for group in groups if any(len(row.ids) > job.context for row in group)
+        ],
+        "have no token to learn": [
+            group for group in groups if any(not any(row.weights[1:]) for row in group)
+        ],
+        f"don't have {branches} branches": [
+            group for group in groups if branches is not None and len(group) != branches
+        ],
+    }
+    for fault, found in faults.items():
+        if found:
+            names = ", ".join(group[0].row_id for group in found[:_NAMED])
+            raise DataError(f"{len(found)} rows of {job.kind} {fault}: {names}; nothing is cut or skipped")
+
+
+def choose_engine(trainable: Trainable, row: TokenRow, *, engine: str, precision: str) -> EngineName:
+    """Return the fastest engine that gives transformers' own log-probs on a small forest.
+
+    Args:
+        trainable: the model.
+        row: whose first tokens make the forest, once whole and once with another end.
+        engine: `auto`, or the one to use.
+        precision: decides the tolerance.
+
+    Raises:
+        ExactnessError: if `forest` was asked for and differs.
+    """
+    if engine == "plain":
+        return "plain"
+    ids = row.ids[:_PROBE_TOKENS]
+    half = len(ids) // 2
+    ends = (ids[half:], ids[half:][::-1])
+    rows = [
+        TokenRow(ids=ids[:half] + end, weights=(1.0,) * len(ids), row_id=row.row_id, branch=branch)
+        for branch, end in enumerate(ends)
+    ]
+    forest = build_forest(rows)
+    with torch.no_grad(), trainable.computing():
+        plain_S = score(trainable.model, forest, engine="plain")
+        difference = float((score(trainable.model, forest, engine="forest") - plain_S).abs().mean())
+    if difference <= _PROBE_TOLERANCE[precision]:
+        return "forest"
+    message = f"engine forest differs from plain by {difference:.2g} nats a token on this model"
+    if engine == "forest":
+        raise ExactnessError(f"{message}, more than {_PROBE_TOLERANCE[precision]}; use engine: plain")
+    _log.warning("%s; plain is used", message)
+    return "plain"
+
+
+def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
+    settings = job.settings
+    objective = OBJECTIVES[job.kind]
+    share_prefix = settings.adapter.dropout == 0 and getattr(settings, "share_prefix", True)
+    packing = Packing(forest_tokens=settings.batch.forest_tokens, share_prefix=share_prefix)
+    rows, holdout = (
+        groups if objective.branches else [(row,) for group in groups for row in group]
+        for groups in (job.train, job.holdout)
+    )
+    plan = plan_steps(
+        [count_tokens(group, share_prefix=share_prefix) for group in rows],
+        rows=settings.batch.rows,
+        budget=settings.budget,
+        seed=job.seed,
+    )
+    return Work(
+        trainable=trainable,
+        settings=settings,
+        objective=objective,
+        beta=settings.beta if isinstance(settings, DpoSettings) else 0.0,
+        rows=rows,
+        plan=plan,
+        packing=packing,
+        holdout=packing.batches(holdout) if holdout else [],
+        engine=engine,
+        seed=job.seed,
+        job=_job_key(job, engine),
+        folder=job.out_dir,
+        checkpoint_s=job.checkpoint_s,
+        label=job.kind,
+    )
+
+
+def _job_key(job: TrainJob, engine: EngineName) -> str:
+    rows = [
+        [[row.row_id, row.branch, row.ids, row.weights] for row in group]
+        for group in (*job.train, *job.holdout)
+    ]
+    return content_id(
+        {
+            "kind": job.kind,
+            "version": VERSIONS[job.kind],
+            "settings": job.settings.model_dump(mode="json"),
+            "model": hash_folder(job.model_folder, ("*.safetensors", "config.json")),
+            "rows": content_id(rows),
+            "num_train": len(job.train),
+            "seed": job.seed,
+            "precision": job.precision,
+            "engine": engine,
+        }
+    )
+
+
+def _results(job: TrainJob, work: Work, progress: Progress) -> dict[str, Any]:
+    figures = asdict(progress)
+    seconds = max(figures.pop("time_s"), 1e-9)
+    kept = figures.pop("best_step")
+    figures.pop("step")
+    figures.pop("best_loss")
+    return {
+        "steps": progress.step,
+        **figures,
+        "kept_step": progress.step if kept is None else kept,
+        "tokens_per_s": round(progress.tokens / seconds, 1),
+        "scored_tokens_per_s": round(progress.scored_tokens / seconds, 1),
+        "engine": work.engine,
+        "method": job.settings.method,
+        "base": work.trainable.base,
+        "precision": job.precision,
+    }
