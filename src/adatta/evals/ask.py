@@ -1,0 +1,227 @@
+"""Ask one model, given as two functions, a suite's items: each ends scored or with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from adatta.chat.render import Chat
+from adatta.core.errors import DataError, EvalError, TemplateError
+from adatta.core.fingerprint import canonical_json, content_id
+from adatta.core.records import Item, Message, Score, ScoreStatus, TokenRow
+from adatta.evals.suite import Answer, AnswerTask, Branch, BranchTask, Outcome, Suite, SuiteTask, Task
+from adatta.lang.profile import Profile
+
+CONTROL_PREFIX = "control-"
+CONTROL_PLAIN = "control-plain"  # base as downloaded: its own template, no system message given
+CONTROL_1_SHOT = "control-1-shot"  # the base with the profile's prompt and one example exchange
+
+SumLogProbs = Callable[[Sequence[Sequence[TokenRow]]], Sequence[Sequence[float]]]
+Generate = Callable[[Sequence[tuple[int, ...]]], Sequence[tuple[int, ...]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """The model that is asked: its place in the table, and the messages before each free prompt.
+
+    Make it with `make_subject`, so that every row of the table is asked in the same way.
+    """
+
+    stage: str
+    model_fingerprint: str
+    opening: tuple[Message, ...]
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it stands beside the table: free answers only, under another prompt on purpose."""
+        return self.stage.startswith(CONTROL_PREFIX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much is computed: `context` and `max_new_tokens` in tokens."""
+
+    context: int
+    max_new_tokens: int = 96
+
+
+class _Fault(NamedTuple):
+    """Why an item has no score: it can't be asked (unscored), or something broke (failed)."""
+
+    status: ScoreStatus
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """An item with what the model is given and what to make of the result.
+
+    `rows` are to be scored, `ids` to be answered; an item that can't be asked has neither, and `measure`
+    gives its fault.
+    """
+
+    item: Item
+    kind: Task
+    prompt_hash: str
+    measure: Callable[[Any], Sequence[Outcome] | _Fault]
+    rows: tuple[TokenRow, ...] = ()
+    ids: tuple[int, ...] = ()
+
+    @classmethod
+    def broken(cls, item: Item, kind: Task, prompt_hash: str, *, fault: _Fault) -> _Asked:
+        """Make one that can't be asked."""
+        return cls(item=item, kind=kind, prompt_hash=prompt_hash, measure=lambda _: fault)
+
+
+TOO_LONG = _Fault("unscored", "longer than the context")
+NOTHING_SCORED = _Fault("failed", "a text has no scored token")
+NOT_FINITE = _Fault("failed", "a log-prob is not a finite number")
+ENCODING_ERRORS = (TemplateError, DataError, EvalError)
+
+
+def make_subject(stage: str, model_fingerprint: str, profile: Profile) -> Subject:
+    """Give a model its place in the table and the messages that belong to it.
+
+    Args:
+        stage: `base`, a training stage's name, or one of the controls.
+        model_fingerprint: Identity of the weights.
+        profile: Of the language; its system prompt stands before every model's free prompts.
+
+    Returns:
+        The subject.
+
+    Raises:
+        EvalError: There is no such control.
+    """
+    system = Message(role="system", content=profile.system_prompt)
+    openings = {CONTROL_PLAIN: (), CONTROL_1_SHOT: (system, *profile.one_shot)}
+    if stage.startswith(CONTROL_PREFIX) and stage not in openings:
+        raise EvalError(f"unknown control {stage!r}; there are: {', '.join(openings)}")
+    return Subject(stage=stage, model_fingerprint=model_fingerprint, opening=openings.get(stage, (system,)))
+
+
+def ask_suite(
+    suite: Suite,
+    chat: Chat,
+    *,
+    subject: Subject,
+    limits: Limits,
+    sum_log_probs: SumLogProbs,
+    generate: Generate,
+) -> list[Score]:
+    """Ask every item of a suite; a control is asked for free answers only.
+
+    Args:
+        suite: Its items are read from its files.
+        chat: Of the model; for `control-plain` without a system prompt of its own.
+        subject: The model's place in the table.
+        limits: Context and longest answer.
+        sum_log_probs: Gives the summed log-prob (nats) of each row of each group.
+        generate: Gives the ids of an answer for each prompt's ids, the stop id included.
+
+    Returns:
+        One score an item and metric, in the order of the suite and its files.
+
+    Raises:
+        EvalError: The chat inserts a system prompt where none belongs.
+        RowError: The suite's files have mistakes.
+    """
+    if not subject.opening and chat.system_prompt is not None:
+        raise EvalError(f"{subject.stage} is asked without a system prompt; load its chat without one")
+    items = suite.items()
+    asked = [
+        _prepare(task, item, chat, subject=subject, limits=limits)
+        for task in suite.tasks
+        if isinstance(task.task, AnswerTask) or not subject.is_control
+        for item in items[task.name]
+    ]
+    with_rows, with_ids = [one for one in asked if one.rows], [one for one in asked if one.ids]
+    sums = sum_log_probs([one.rows for one in with_rows]) if with_rows else ()
+    answers = generate([one.ids for one in with_ids]) if with_ids else ()
+    results: dict[int, Any] = dict(zip(map(id, with_rows), sums, strict=True))
+    results |= zip(map(id, with_ids), answers, strict=True)
+    return [
+        score
+        for one in asked
+        for score in _write_scores(one, one.measure(results.get(id(one))), suite=suite, subject=subject)
+    ]
+
+
+def _prepare(task: SuiteTask, item: Item, chat: Chat, *, subject: Subject, limits: Limits) -> _Asked:
+    kind = task.task
+    if isinstance(kind, BranchTask):
+        return _prepare_branches(kind, item, chat, limits)
+    if isinstance(kind, AnswerTask):
+        return _prepare_answer(kind, item, chat, subject=subject, limits=limits)
+    raise EvalError(f"task {task.kind} is neither a branch task nor an answer task; derive it from one")
+
+
+def _prepare_branches(kind: BranchTask, item: Item, chat: Chat, limits: Limits) -> _Asked:
+    prompt_hash = content_id(kind.question(item))
+    try:
+        rows = tuple(kind.branches(item, chat, limits.context))
+    except ENCODING_ERRORS as error:
+        return _Asked.broken(item, kind, prompt_hash, fault=_Fault("failed", str(error)))
+    if max(len(row.ids) for row in rows) > limits.context:
+        return _Asked.broken(item, kind, prompt_hash, fault=TOO_LONG)
+    if not all(any(row.weights) for row in rows):
+        return _Asked.broken(item, kind, prompt_hash, fault=NOTHING_SCORED)
+    measure = partial(_measure_branches, kind, item, rows)
+    return _Asked(item=item, kind=kind, prompt_hash=prompt_hash, measure=measure, rows=rows)
+
+
+def _prepare_answer(kind: AnswerTask, item: Item, chat: Chat, *, subject: Subject, limits: Limits) -> _Asked:
+    messages = (*subject.opening, Message(role="user", content=kind.prompt(item)))
+    turns = [[message.role, message.content] for message in messages]
+    prompt_hash = content_id({"messages": turns, "max_new_tokens": limits.max_new_tokens})
+    try:
+        ids = chat.prompt(messages)
+    except ENCODING_ERRORS as error:
+        return _Asked.broken(item, kind, prompt_hash, fault=_Fault("failed", str(error)))
+    if len(ids) + limits.max_new_tokens > limits.context:
+        return _Asked.broken(item, kind, prompt_hash, fault=TOO_LONG)
+    measure = partial(_measure_answer, kind, item, chat)
+    return _Asked(item=item, kind=kind, prompt_hash=prompt_hash, measure=measure, ids=ids)
+
+
+def _measure_branches(
+    kind: BranchTask, item: Item, rows: Sequence[TokenRow], sums: Sequence[float]
+) -> Sequence[Outcome] | _Fault:
+    if not all(math.isfinite(log_prob) for log_prob in sums):
+        return NOT_FINITE
+    counts = [sum(weight != 0 for weight in row.weights) for row in rows]
+    return kind.measure(item, [Branch(*branch) for branch in zip(sums, counts, strict=True)])
+
+
+def _measure_answer(kind: AnswerTask, item: Item, chat: Chat, ids: Sequence[int]) -> Sequence[Outcome]:
+    is_stopped = bool(ids) and ids[-1] in chat.stop_ids
+    text = chat.decode(ids[:-1] if is_stopped else ids)
+    return kind.measure(item, Answer(text, len(ids), is_stopped))
+
+
+def _write_scores(
+    asked: _Asked, result: Sequence[Outcome] | _Fault, *, suite: Suite, subject: Subject
+) -> Iterator[Score]:
+    item = asked.item
+    fault = result if isinstance(result, _Fault) else None
+    outcomes = {} if isinstance(result, _Fault) else {outcome.metric: asdict(outcome) for outcome in result}
+    for metric in asked.kind.metrics:
+        yield Score(
+            model_fingerprint=subject.model_fingerprint,
+            stage=subject.stage,
+            suite=suite.name,
+            suite_version=suite.version,
+            task=item.task,
+            language=item.language,
+            item_id=item.item_id,
+            item_hash=hashlib.sha256(canonical_json(item.fields).encode()).hexdigest(),
+            cluster_id=item.cluster_id,
+            prompt_hash=asked.prompt_hash,
+            status=fault.status if fault else "scored",
+            reason=fault.reason if fault else None,
+            **outcomes.get(metric.name, {"metric": metric.name}),
+        )

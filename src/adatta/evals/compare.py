@@ -1,0 +1,223 @@
+"""Compare models item by item: the `metrics` of report.json."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from adatta.core.errors import EvalError
+from adatta.core.records import Score
+from adatta.evals import statistics
+from adatta.evals.ask import CONTROL_PREFIX
+from adatta.evals.statistics import Estimate
+from adatta.evals.suite import Metric, load_suite
+
+MIN_ITEMS = 30  # below it no interval is claimed for a mean of scores that aren't shares
+
+Rows = Mapping[str, Score]  # by item id
+Figure = dict[str, Any]
+
+
+def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) -> list[Figure]:
+    """Compare the base with each stage's result over the items that both were scored on.
+
+    Intervals of shares are Wilson's (cluster-robust t where items share clusters), of bits per byte the
+    widened document bootstrap. Differences are paired, stage minus base. p-values: exact McNemar where all
+    scores are right or wrong, else sign flips by cluster; `p_holm` adjusts the primary metrics of one
+    language and stage. With a control as `base_stage` the stages are compared to it.
+
+    Args:
+        scores: Of every model; the stages that aren't asked for are left out, controls come in by themselves.
+        base_stage: What the others are compared to.
+        stages: In the order of the chain; the last one is the adapted model.
+
+    Returns:
+        One entry a task and metric, in the order of the scores. `n` counts the items that base and adapted
+        were both scored on (without stages: the base), `unscored` the items by each reason in any model.
+
+    Raises:
+        EvalError: A stage has no scores, or not those of the base's items; a model has no scored item on a
+            task; prompts or items differ.
+    """
+    table = _tabulate(scores)
+    present = {stage for by_stage in table.values() for stage in by_stage}
+    if missing := [stage for stage in (base_stage, *stages) if stage not in present]:
+        raise EvalError(f"no scores of {', '.join(missing)}; there are: {', '.join(sorted(present))}")
+    entries = []
+    for (suite, task, name), by_stage in table.items():
+        if base_stage not in by_stage:
+            continue
+        if lost := [stage for stage in stages if stage not in by_stage]:
+            raise EvalError(
+                f"{', '.join(lost)} has no {name} of {task}, but {base_stage} has; evaluate it again"
+            )
+        controls = [s for s in by_stage if s.startswith(CONTROL_PREFIX) and s not in (base_stage, *stages)]
+        shown = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
+        metric = _find_metric(suite, task, name)
+        adapted = stages[-1] if stages else None
+        entries.append(_compare_metric(metric, by_stage[base_stage], shown, adapted=adapted))
+    _adjust(entries)
+    return entries
+
+
+def _tabulate(scores: Iterable[Score]) -> dict[tuple[str, str, str], dict[str, dict[str, Score]]]:
+    """Arrange scores as suite, task and metric -> stage -> item."""
+    table: dict[tuple[str, str, str], dict[str, dict[str, Score]]] = defaultdict(lambda: defaultdict(dict))
+    for score in scores:
+        rows = table[score.suite, score.task, score.metric][score.stage]
+        if score.item_id in rows:
+            raise EvalError(
+                f"item {score.item_id} of {score.task} has two scores for {score.metric} of {score.stage}; "
+                "give the scores of one evaluation"
+            )
+        rows[score.item_id] = score
+    return table
+
+
+def _find_metric(suite: str, task: str, name: str) -> Metric:
+    for suite_task in load_suite(suite).tasks:
+        for metric in suite_task.task.metrics:
+            if (suite_task.name, metric.name) == (task, name):
+                return metric
+    raise EvalError(f"suite {suite} has no metric {name} of a task {task}; evaluate again with this version")
+
+
+def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, adapted: str | None) -> Figure:
+    first = next(iter(base.values()))
+    figures = {}
+    for stage, rows in shown.items():
+        _refuse_other_questions(base, rows)
+        pairs = [(base[item], row) for item, row in rows.items() if _both_scored(base[item], row)]
+        figures[stage] = {**_describe(metric, rows), "difference": _difference(metric, pairs)}
+    adapted_rows = shown.get(adapted or "", base)
+    counted = [row for item, row in base.items() if _both_scored(row, adapted_rows[item])]
+    last = figures.get(adapted or "")
+    return {
+        "task": first.task,
+        "language": first.language,
+        "metric": metric.name,
+        "unit": metric.unit,
+        "higher_is_better": metric.higher_is_better,
+        "primary": metric.primary,
+        "n": len(counted),
+        "clusters": len({row.cluster_id for row in counted}),
+        "base": _describe(metric, base),
+        "adapted": {key: last[key] for key in ("value", "ci95")} if last else None,
+        "difference": last["difference"] if last else None,
+        "stages": figures,
+        "unscored": _count_reasons([base, *shown.values()]),
+    }
+
+
+def _refuse_other_questions(base: Rows, rows: Rows) -> None:
+    """Refuse models that were asked other items, or the same items with other prompts."""
+    one, other = next(iter(base.values())), next(iter(rows.values()))
+    where = f"{one.task}: {one.stage} and {other.stage}"
+    if base.keys() != rows.keys() or one.suite_version != other.suite_version:
+        raise EvalError(f"{where} were asked different items; evaluate both with the same suite")
+    is_control = any(row.stage.startswith(CONTROL_PREFIX) for row in (one, other))
+    for item, row in rows.items():
+        if row.item_hash != base[item].item_hash:
+            raise EvalError(f"{where} were asked different items; evaluate both with the same suite")
+        if not is_control and row.prompt_hash != base[item].prompt_hash:
+            raise EvalError(f"{where} were given different prompts for item {item}; evaluate both alike")
+
+
+def _both_scored(base: Score, row: Score) -> bool:
+    return base.status == row.status == "scored"
+
+
+def _describe(metric: Metric, rows: Rows) -> Figure:
+    scored = [row for row in rows.values() if row.status == "scored"]
+    if not scored:
+        row = next(iter(rows.values()))
+        raise EvalError(f"{row.task}: {row.stage} has no scored item ({row.reason}); nothing to compare")
+    if metric.kind == "bits_per_byte":
+        return _write(statistics.ratio_estimate(_bits(scored), _bytes(scored)))
+    values, clusters = [_value(row) for row in scored], [row.cluster_id for row in scored]
+    estimate = statistics.mean_estimate(values, clusters=clusters)
+    if metric.kind == "share":
+        if len(set(clusters)) == len(clusters):
+            estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
+        return _write(estimate, low=0.0, high=1.0)
+    return _write(estimate if len(values) >= MIN_ITEMS else estimate._replace(interval=None))
+
+
+def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure | None:
+    """Estimate stage minus base over pairs; None where no item was scored for both."""
+    if not pairs:
+        return None
+    base, stage = zip(*pairs, strict=True)
+    clusters = [row.cluster_id for row in base]
+    if metric.kind == "bits_per_byte":
+        if _bytes(base) != _bytes(stage):
+            raise EvalError(f"{base[0].task}: different items, their bytes differ; evaluate both again")
+        deltas = [s - b for s, b in zip(_bits(stage), _bits(base), strict=True)]
+        estimate = statistics.ratio_estimate(deltas, _bytes(base))
+        figure, p = _write(estimate), statistics.sign_flip(deltas, clusters=clusters)
+        return {**figure, "p": p, "p_holm": None, "n": len(pairs)}
+    before, after = [_value(row) for row in base], [_value(row) for row in stage]
+    estimate = statistics.paired_difference(before, after, clusters=clusters)
+    if metric.kind == "share":
+        figure = _write(estimate, low=-1.0, high=1.0)
+    else:
+        figure = _write(estimate if len(pairs) >= MIN_ITEMS else estimate._replace(interval=None))
+    return {**figure, "p": _p_value(before, after, clusters), "p_holm": None, "n": len(pairs)}
+
+
+def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
+    deltas = [a - b for a, b in zip(after, before, strict=True)]
+    is_binary = {*before, *after} <= {0.0, 1.0}
+    if is_binary and len(set(clusters)) == len(clusters):
+        return statistics.mcnemar(deltas.count(-1.0), deltas.count(1.0))
+    return statistics.sign_flip(deltas, clusters=clusters)
+
+
+def _adjust(entries: Sequence[Figure]) -> None:
+    """Fill `p_holm`: one family a stage and language, of the primary metrics; controls have none."""
+    families: dict[tuple[str, str], list[Figure]] = defaultdict(list)
+    for entry in entries:
+        for stage, figure in entry["stages"].items():
+            if entry["primary"] and figure["difference"] and not stage.startswith(CONTROL_PREFIX):
+                families[stage, entry["language"]].append(figure["difference"])
+    for family in families.values():
+        adjusted = statistics.holm([difference["p"] for difference in family])
+        for difference, p in zip(family, adjusted, strict=True):
+            difference["p_holm"] = p
+
+
+def _count_reasons(models: Sequence[Rows]) -> dict[str, int]:
+    items: dict[str, set[str]] = defaultdict(set)
+    for rows in models:
+        for item, row in rows.items():
+            if row.status != "scored":
+                items[row.reason or row.status].add(item)
+    return {reason: len(found) for reason, found in sorted(items.items())}
+
+
+def _write(estimate: Estimate, *, low: float = -math.inf, high: float = math.inf) -> Figure:
+    bounds = estimate.interval
+    ci95 = None if bounds is None else [max(low, bounds[0]), min(high, bounds[1])]
+    return {"value": estimate.value, "ci95": ci95}
+
+
+def _value(row: Score) -> float:
+    if row.score is None:
+        raise EvalError(f"item {row.item_id} of {row.task} is scored without a score; evaluate again")
+    return row.score
+
+
+def _bits(rows: Sequence[Score]) -> list[float]:
+    return [_value(row) * _num_bytes(row) for row in rows]
+
+
+def _bytes(rows: Sequence[Score]) -> list[float]:
+    return [_num_bytes(row) for row in rows]
+
+
+def _num_bytes(row: Score) -> float:
+    if not row.num_bytes:
+        raise EvalError(f"item {row.item_id} of {row.task} has no bytes; evaluate again")
+    return float(row.num_bytes)

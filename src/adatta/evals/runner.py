@@ -1,0 +1,108 @@
+"""Evaluate a loaded model on a suite: log-probs through forests, answers through the one generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from adatta.chat.render import Chat
+from adatta.core.progress import track
+from adatta.core.records import Score, TokenRow
+from adatta.evals.ask import Limits, Subject, ask_suite
+from adatta.evals.suite import Suite
+from adatta.model.forest import build_forest, pack
+from adatta.model.score import EngineName, score
+
+# S scored tokens
+
+FOREST_TOKENS = 2048
+
+
+def evaluate_model(
+    model: Any,
+    chat: Chat,
+    *,
+    suite: Suite,
+    subject: Subject,
+    limits: Limits,
+    generate: Callable[..., list[tuple[int, ...]]],
+    engine: EngineName = "forest",
+) -> list[Score]:
+    """Evaluate a model on all items of a suite.
+
+    Args:
+        model: A causal LM of transformers, in the precision that it is measured in.
+        chat: Its chat format; for `control-plain` loaded without a system prompt.
+        suite: What is asked.
+        subject: The model's place in the table.
+        limits: Context and longest answer.
+        generate: As `model.generate.generate_greedy`.
+        engine: As in `model.score.score`.
+
+    Returns:
+        One score an item and metric.
+
+    Raises:
+        EvalError: The chat inserts a system prompt where none belongs.
+        RowError: The suite's files have mistakes.
+    """
+
+    def sum_log_probs(groups: Sequence[Sequence[TokenRow]]) -> list[list[float]]:
+        with track(len(groups), f"{subject.stage}: log-probs", unit="items") as bar:
+            return sum_groups(model, groups, engine=engine, progress=bar.advance)
+
+    def answer(prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+        with track(len(prompts), f"{subject.stage}: answers", unit="answers") as bar:
+            return generate(
+                model,
+                prompts,
+                stop_ids=chat.stop_ids,
+                limit=limits.max_new_tokens,
+                pad_id=chat.end_id,
+                progress=bar.advance,
+            )
+
+    was_training = model.training
+    model.eval()
+    scores = ask_suite(
+        suite, chat, subject=subject, limits=limits, sum_log_probs=sum_log_probs, generate=answer
+    )
+    model.train(was_training)
+    return scores
+
+
+def sum_groups(
+    model: Any,
+    groups: Sequence[Sequence[TokenRow]],
+    *,
+    engine: EngineName = "forest",
+    forest_tokens: int = FOREST_TOKENS,
+    progress: Callable[[int], None] = lambda count: None,
+) -> list[list[float]]:
+    """Sum the log-probs of each row's scored tokens; rows of a group share their prefix.
+
+    Args:
+        model: A causal LM of transformers.
+        groups: Rows that stay in one forest.
+        engine: As in `model.score.score`.
+        forest_tokens: Largest forest, in tokens; it moves the last bits only.
+        progress: Called with the number of groups that a forest added.
+
+    Returns:
+        Summed log-probs in nats, shaped as `groups`; summed in float64.
+    """
+    sums: list[list[float]] = [[] for _ in groups]
+    for members in pack(groups, forest_tokens):
+        rows = [row for index in members for row in groups[index]]
+        forest = build_forest(rows).to(model.device)
+        with torch.no_grad():
+            logp_S = score(model, forest, engine=engine)
+        totals = torch.zeros(len(rows), dtype=torch.float64)
+        totals.index_add_(0, forest.row_S.cpu(), logp_S.detach().double().cpu())
+        values = iter(totals.tolist())
+        for index in members:
+            sums[index] = [next(values) for _ in groups[index]]
+        progress(len(members))
+    return sums

@@ -1,0 +1,70 @@
+"""Multiple choice as cloze: the option that the model finds most likely behind the question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from adatta.chat.render import Chat
+from adatta.core.records import Item, TokenRow
+from adatta.evals import measures
+from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
+
+PROMPTS = {"it": "Domanda: {question}\nRisposta:", "en": "Question: {question}\nAnswer:"}
+
+
+class MultipleChoice(BranchTask):
+    """Raw text, each option behind a space: `accuracy` by log-prob a byte, `accuracy_sum` by the sum."""
+
+    fields: ClassVar = {"question": str, "options": list, "answer": int, "topic": str}
+    metrics = (
+        Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),
+        Metric(name="accuracy_sum", unit="share", higher_is_better=True, primary=False, kind="share"),
+    )
+
+    def find_fault(self, fields: Mapping[str, Any]) -> str:
+        """Refuse options that are no texts or equal, and answers that are none of them."""
+        options = fields["options"]
+        if not all(isinstance(option, str) and option.strip() == option != "" for option in options):
+            return "options must be texts without spaces at their ends"
+        if len(options) < 2 or len(set(options)) < len(options):
+            return "expected at least two options, all different"
+        if not 0 <= fields["answer"] < len(options):
+            return f"answer {fields['answer']} isn't the index of an option (from 0)"
+        return super().find_fault(fields)
+
+    def question(self, item: Item) -> Mapping[str, Any]:
+        """Give the prompt and the options."""
+        prompt = PROMPTS[item.language].format_map({"question": item.fields["question"]})
+        return {"prompt": prompt, "options": item.fields["options"]}
+
+    def branches(self, item: Item, chat: Chat, context: int) -> Sequence[TokenRow]:
+        """Give one row an option; all share the question."""
+        asked, row_id = self.question(item), item.item_id
+        prompt, options = asked["prompt"], asked["options"]
+        return tuple(chat.continuation(prompt, f" {option}", row_id=row_id) for option in options)
+
+    def measure(self, item: Item, branches: Sequence[Branch]) -> Sequence[Outcome]:
+        """Give 1 for the right option, 1/k on a tie of k.
+
+        Raises:
+            EvalError: A log-prob isn't finite.
+        """
+        options, answer = item.fields["options"], item.fields["answer"]
+        sums = [branch.log_prob for branch in branches]
+        num_bytes = [measures.count_bytes(option) for option in options]
+        by_byte = [total / count for total, count in zip(sums, num_bytes, strict=True)]
+        return tuple(
+            Outcome(
+                metric=metric,
+                score=measures.credit(values, answer),
+                log_prob=sums[answer],
+                num_tokens=branches[answer].num_tokens,
+                num_bytes=num_bytes[answer],
+                output=" | ".join(options[index] for index in measures.best_options(values)),
+            )
+            for metric, values in (("accuracy", by_byte), ("accuracy_sum", sums))
+        )
+
+
+TASK = MultipleChoice()

@@ -1,0 +1,1 @@
+"""One suite a registry, over all its entries, and the shapes that cross borders."""

@@ -1,0 +1,100 @@
+"""Every task: fields, faults, rows, outcomes; an entry in `EXAMPLES` is all that a new one needs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+
+from adatta.core.fingerprint import content_id
+from adatta.core.records import Item
+from adatta.evals.suite import Answer, AnswerTask, Branch, BranchTask, load_tasks
+from tests.toys.byte_chat import ByteChat
+
+EXAMPLES = {
+    "bits_per_byte": {"text": "Il mare è calmo.", "title": "Mare", "register": "prosa"},
+    "free_answers": {"prompt": "Che cosa è un faro?", "topic": "mare"},
+    "minimal_pairs": {"right": "Il mare è calmo.", "wrong": "Il mare è calma.", "phenomenon": "agreement"},
+    "multiple_choice": {"question": "E il mare?", "options": ["calmo", "blu"], "answer": 0, "topic": "mare"},
+}
+TASKS = load_tasks()
+BRANCH_TASKS = [name for name, task in TASKS.items() if isinstance(task, BranchTask)]
+ANSWER_TASKS = [name for name, task in TASKS.items() if isinstance(task, AnswerTask)]
+
+
+def make_item(name):
+    item_id = content_id(EXAMPLES[name])
+    return Item(item_id=item_id, task=name, language="it", cluster_id=item_id, fields=EXAMPLES[name])
+
+
+def check_outcomes(task, outcomes):
+    assert [outcome.metric for outcome in outcomes] == [metric.name for metric in task.metrics]
+    for outcome, metric in zip(outcomes, task.metrics, strict=True):
+        assert math.isfinite(outcome.score)
+        assert metric.kind != "share" or 0.0 <= outcome.score <= 1.0
+        assert metric.kind != "bits_per_byte" or outcome.num_bytes > 0
+
+
+def test_every_task_has_an_example():
+    assert sorted(TASKS) == sorted(EXAMPLES) == sorted(BRANCH_TASKS + ANSWER_TASKS)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_task_names_fields_and_metrics(name):
+    task = TASKS[name]
+    assert {field: type(value) for field, value in EXAMPLES[name].items()} == dict(task.fields)
+    assert len({metric.name for metric in task.metrics}) == len(task.metrics) > 0
+    assert sum(metric.primary for metric in task.metrics) == 1
+    assert task.find_fault(EXAMPLES[name]) == ""
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_task_refuses_a_blank_field(name):
+    for field, value in EXAMPLES[name].items():
+        if isinstance(value, str):
+            assert TASKS[name].find_fault({**EXAMPLES[name], field: " "})
+
+
+@pytest.mark.parametrize("name", BRANCH_TASKS)
+def test_rows_are_scored_behind_their_first_token_and_the_same_each_time(name):
+    task, item = TASKS[name], make_item(name)
+    rows = task.branches(item, ByteChat(), 64)
+    assert tuple(rows) == tuple(task.branches(item, ByteChat(), 64))
+    for row in rows:
+        assert len(row.ids) == len(row.weights) <= 64
+        assert row.weights[0] == 0.0
+        assert any(row.weights)
+        assert set(row.weights) <= {0.0, 1.0}
+    assert content_id(task.question(item)) == content_id(task.question(item))
+
+
+@pytest.mark.parametrize("name", BRANCH_TASKS)
+def test_branches_become_one_outcome_a_metric(name):
+    task, item = TASKS[name], make_item(name)
+    num_rows = len(task.branches(item, ByteChat(), 64))
+    check_outcomes(task, task.measure(item, [Branch(-3.0 - number, 4) for number in range(num_rows)]))
+
+
+@pytest.mark.parametrize("name", BRANCH_TASKS)
+def test_more_likely_gold_never_lowers_the_figure(name):
+    task, item = TASKS[name], make_item(name)
+    num_rows = len(task.branches(item, ByteChat(), 64))
+    figures = []
+    for gold in (-200.0, -5.0, -0.1):
+        outcomes = task.measure(item, [Branch(gold, 4), *[Branch(-20.0, 4)] * (num_rows - 1)])
+        signs = [1 if metric.higher_is_better else -1 for metric in task.metrics]
+        figures.append([sign * outcome.score for sign, outcome in zip(signs, outcomes, strict=True)])
+    for worse, better in itertools.pairwise(figures):
+        assert all(before <= after for before, after in zip(worse, better, strict=True))
+    assert figures[0] != figures[-1]
+
+
+@pytest.mark.parametrize("name", ANSWER_TASKS)
+@pytest.mark.parametrize("text", ["", "Il faro è una torre.", "\ufffd" * 40, "```"])
+def test_any_answer_becomes_one_outcome_a_metric(name, text):
+    task, item = TASKS[name], make_item(name)
+    outcomes = task.measure(item, Answer(text, 5, False))
+    check_outcomes(task, outcomes)
+    assert {outcome.output for outcome in outcomes} == {text}
+    assert task.prompt(item).strip()

@@ -1,0 +1,269 @@
+"""Asking a suite of models that are known in advance."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import pytest
+
+from adatta.core.errors import EvalError, TemplateError
+from adatta.core.records import Message
+from adatta.evals import ask
+from adatta.evals.ask import Limits, ask_suite, make_subject
+from adatta.evals.suite import load_suite
+from adatta.lang.profile import load_profile
+from tests.toys.byte_chat import STOP_ID, ByteChat
+
+ITALIAN = "Il faro è una torre con una luce che guida le navi di notte.".encode()
+LIMITS = Limits(context=2048, max_new_tokens=96)
+
+
+def run(suite, *, stage="base", chat=None, limits=LIMITS, log_probs=None, answers=None):
+    """Ask a suite, with a uniform model over bytes that answers in Italian where nothing else is given."""
+    return ask_suite(
+        suite,
+        chat or ByteChat(),
+        subject=make_subject(stage, "0" * 12, load_profile("it")),
+        limits=limits,
+        sum_log_probs=log_probs or uniform,
+        generate=answers or (lambda prompts: [(*ITALIAN, STOP_ID)] * len(prompts)),
+    )
+
+
+def uniform(groups):
+    """Every byte has one chance in 256."""
+    return [[-sum(row.weights) * math.log(256) for row in rows] for rows in groups]
+
+
+def constant(groups):
+    return [[-5.0] * len(rows) for rows in groups]
+
+
+def oracle(suite, right=0.0, wrong=-100.0):
+    """Know the right option of each item (or, with the values exchanged, avoid it)."""
+    gold = {item.item_id: item.fields.get("answer", 0) for items in suite.items().values() for item in items}
+
+    def log_probs(groups):
+        return [
+            [right if index == gold[row.row_id] else wrong for index, row in enumerate(rows)]
+            for rows in groups
+        ]
+
+    return log_probs
+
+
+def means(scores):
+    values = defaultdict(list)
+    for score in scores:
+        values[score.task, score.metric].append(score.score)
+    return {key: sum(found) / len(found) for key, found in values.items()}
+
+
+def test_uniform_model_over_bytes_needs_eight_bits_a_byte(small_suite):
+    found = means(run(small_suite))
+    assert found["text_it", "bits_per_byte"] == pytest.approx(8.0, abs=1e-12)
+    assert found["text_en", "bits_per_byte"] == pytest.approx(8.0, abs=1e-12)
+
+
+def test_uniform_model_takes_the_longest_a_byte_and_the_shortest_by_sum(small_suite):
+    """The space before an option weighs least on the longest one."""
+    picks = {
+        (score.metric, score.item_id): score.output
+        for score in run(small_suite)
+        if score.task == "questions_it"
+    }
+    by_metric = defaultdict(set)
+    for (metric, _), output in picks.items():
+        by_metric[metric].add(output)
+    assert by_metric == {
+        "accuracy": {"quattro", "gialla | bianca"},
+        "accuracy_sum": {"tre | sei | uno", "blu"},
+    }
+    assert means(run(small_suite))["questions_it", "accuracy"] == pytest.approx((1 + 0.5) / 2)
+    assert means(run(small_suite))["questions_it", "accuracy_sum"] == 0.0
+
+
+def test_uniform_model_over_tokens_gives_the_closed_form(small_suite):
+    """Bits per byte = tokens / bytes * log2 V, with two bytes a token."""
+    vocabulary = 1000
+
+    def log_probs(groups):
+        return [[-sum(row.weights) / 2 * math.log(vocabulary) for row in rows] for rows in groups]
+
+    found = means(run(small_suite, log_probs=log_probs))
+    assert found["text_it", "bits_per_byte"] == pytest.approx(math.log2(vocabulary) / 2)
+
+
+def test_windows_count_every_byte_once(small_suite):
+    scores = [s for s in run(small_suite, limits=Limits(context=6, max_new_tokens=2)) if s.task == "text_it"]
+    assert [score.num_tokens for score in scores] == [score.num_bytes for score in scores] == [15, 26]
+    assert means(scores)["text_it", "bits_per_byte"] == pytest.approx(8.0, abs=1e-12)
+
+
+def test_constant_model_gets_one_kth_of_every_item(small_suite):
+    for score in run(small_suite, log_probs=constant):
+        if score.task == "pairs_it":
+            assert score.score == 0.5
+            assert score.output.endswith(": tie")
+        if score.metric == "accuracy_sum":
+            assert score.score == 0.25
+
+
+@pytest.mark.parametrize(("right", "wrong", "expected"), [(0.0, -100.0, 1.0), (-100.0, 0.0, 0.0)])
+def test_oracle_and_its_opposite_get_all_or_nothing(small_suite, right, wrong, expected):
+    found = means(run(small_suite, log_probs=oracle(small_suite, right, wrong)))
+    assert {key: value for key, value in found.items() if "accuracy" in key[1]} == {
+        ("questions_it", "accuracy"): expected,
+        ("questions_it", "accuracy_sum"): expected,
+        ("pairs_it", "accuracy"): expected,
+    }
+
+
+def test_every_label_of_the_bundled_suite_can_be_reached():
+    suite = load_suite("offline")
+    scores = run(suite, log_probs=oracle(suite), limits=Limits(context=8192))
+    assert all(score.score == 1.0 for score in scores if score.metric.startswith("accuracy"))
+    assert all(score.status == "scored" for score in scores)
+
+
+def test_free_answers_judge_language_and_end(small_suite):
+    english = tuple(b"A lighthouse is a tower with a light at the top.")
+    answers = {True: [(*ITALIAN, STOP_ID), english], False: [(STOP_ID,), tuple(ITALIAN)]}
+    for first, expected in ((True, (0.5, 0.5)), (False, (0.5, 0.5))):
+        scores = run(small_suite, answers=lambda prompts, first=first: answers[first])
+        found = means(scores)
+        assert (found["prompts_it", "language_fidelity"], found["prompts_it", "stop_share"]) == expected
+    outputs = [score.output for score in scores if score.metric == "stop_share"]
+    assert outputs == ["", ITALIAN.decode()]
+
+
+def test_empty_answer_fails_and_is_no_gap(small_suite):
+    scores = run(small_suite, answers=lambda prompts: [(STOP_ID,)] * len(prompts))
+    fidelity = [score for score in scores if score.metric == "language_fidelity"]
+    assert [(score.status, score.score) for score in fidelity] == [("scored", 0.0)] * 2
+
+
+def test_every_model_of_the_table_gets_the_system_prompt_and_controls_their_own(small_suite):
+    given = {}
+    for stage in ("base", "sft", "control-plain", "control-1-shot"):
+        texts = []
+
+        def answers(prompts, texts=texts):
+            texts += [bytes(prompt).decode() for prompt in prompts]
+            return [(STOP_ID,)] * len(prompts)
+
+        scores = run(small_suite, stage=stage, answers=answers)
+        given[stage] = texts[0]
+        tasks = {score.task for score in scores}
+        assert tasks == ({"prompts_it"} if stage.startswith("control") else {*small_suite_names(small_suite)})
+    profile = load_profile("it")
+    user = "<user>Dimmi che cosa è un faro."
+    assert given["base"] == given["sft"] == f"<system>{profile.system_prompt}{user}"
+    assert given["control-plain"] == user
+    example = "".join(f"<{message.role}>{message.content}" for message in profile.one_shot)
+    assert given["control-1-shot"] == f"<system>{profile.system_prompt}{example}{user}"
+
+
+def small_suite_names(suite):
+    return [task.name for task in suite.tasks]
+
+
+def test_questions_are_plain_cloze_text(small_suite):
+    seen = []
+
+    def log_probs(groups):
+        seen.extend(groups)
+        return constant(groups)
+
+    run(small_suite, log_probs=log_probs)
+    rows = next(rows for rows in seen if len(rows) == 4)
+    texts = [bytes(token for token in row.ids if token < 256).decode() for row in rows]
+    assert texts[0] == "Domanda: Quanto fa due più due?\nRisposta: tre"
+    assert [sum(row.weights) for row in rows] == [
+        len(f" {option}") for option in ("tre", "quattro", "sei", "uno")
+    ]
+
+
+def test_item_longer_than_the_context_is_unscored_with_its_reason(small_suite):
+    scores = run(small_suite, limits=Limits(context=45, max_new_tokens=4))
+    reasons = {(score.task, score.status, score.reason) for score in scores if score.status != "scored"}
+    assert reasons == {
+        ("questions_it", "unscored", "longer than the context"),
+        ("prompts_it", "unscored", "longer than the context"),
+    }
+    assert all(score.score is None for score in scores if score.status != "scored")
+
+
+def test_broken_item_is_failed_with_its_reason(small_suite):
+    class Broken(ByteChat):
+        def continuation(self, context, text, *, row_id=""):
+            if "quattro" in text:
+                raise TemplateError("the text can't be encoded")
+            return super().continuation(context, text, row_id=row_id)
+
+    scores = [score for score in run(small_suite, chat=Broken()) if score.task == "questions_it"]
+    assert [(score.status, score.reason) for score in scores[:2]] == [
+        ("failed", "the text can't be encoded")
+    ] * 2
+    assert [score.status for score in scores[2:]] == ["scored"] * 2
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_log_prob_that_is_no_number_fails_its_item_only(small_suite, value):
+    def log_probs(groups):
+        sums = constant(groups)
+        sums[-1][0] = value
+        return sums
+
+    scores = [score for score in run(small_suite, log_probs=log_probs) if score.task == "pairs_it"]
+    assert [score.status for score in scores] == ["scored", "failed"]
+    assert scores[1].reason == "a log-prob is not a finite number"
+    assert scores[1].score is None
+
+
+def test_other_errors_end_the_run(small_suite):
+    def log_probs(groups):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(small_suite, log_probs=log_probs)
+
+
+def test_too_few_results_end_the_run(small_suite):
+    with pytest.raises(ValueError, match="shorter"):
+        run(small_suite, answers=lambda prompts: [(STOP_ID,)])
+
+
+def test_prompt_hash_is_of_the_question_and_not_of_the_model(small_suite):
+    first, second = run(small_suite), run(small_suite, stage="sft", log_probs=constant)
+    assert [score.prompt_hash for score in first] == [score.prompt_hash for score in second]
+    shorter = run(small_suite, limits=Limits(context=2048, max_new_tokens=8))
+    changed = {a.task for a, b in zip(first, shorter, strict=True) if a.prompt_hash != b.prompt_hash}
+    assert changed == {"prompts_it"}
+
+
+def test_scores_come_in_the_order_of_the_suite(small_suite):
+    scores = run(small_suite)
+    assert [score.task for score in scores] == (
+        ["text_it"] * 2 + ["text_en"] * 2 + ["questions_it"] * 4 + ["pairs_it"] * 2 + ["prompts_it"] * 4
+    )
+    ids = {item.item_id for items in small_suite.items().values() for item in items}
+    assert {score.item_id for score in scores} == ids
+
+
+def test_plain_control_refuses_a_chat_that_inserts_a_prompt(small_suite):
+    with pytest.raises(EvalError, match="without a system prompt"):
+        run(small_suite, stage="control-plain", chat=ByteChat(system_prompt="Sei utile."))
+
+
+def test_unknown_control_is_refused():
+    with pytest.raises(EvalError, match="control-plain, control-1-shot"):
+        make_subject("control-2-shot", "0", load_profile("it"))
+
+
+def test_subject_of_a_stage_opens_with_the_profiles_prompt():
+    subject = make_subject("dpo-2", "0", load_profile("it"))
+    assert subject.opening == (Message(role="system", content=load_profile("it").system_prompt),)
+    assert not subject.is_control
+    assert make_subject(ask.CONTROL_PLAIN, "0", load_profile("it")).is_control
