@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 BYTES = {"fp32": 4, "bf16": 2}
-_TRAINED_BYTES = 4  # adapters, and all weights where all are trained, are fp32
-_MOMENTS_BYTES = 8  # AdamW keeps two fp32 numbers for each trained one
+LOGITS_CHUNK_BYTES = 64 << 20  # of logits held at once, as `model.head` does
+# For each trained number in fp32: itself, its gradient and the two moments of AdamW.
+_TRAINED_BYTES = 4 + 4 + 8
+# bitsandbytes' NF4: 64 weights share a scale of 8 bits, 256 scales a scale of 32; for each matrix an offset
+# and the two code books, of 16 and 256 numbers. Source: arXiv:2305.14314 section 3.
+_BLOCK, _SCALES, _CODES_BYTES = 64, 256, 4 * (1 + 16 + 256)
+_Q8_0_BYTES = 34 / 32  # 32 weights of 8 bits share a scale of 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +80,111 @@ class ModelShape:
         """Return the number of parameters of a LoRA adapter: A and B of each target."""
         names = self.linear_layers if isinstance(targets, str) else targets
         return self.layers * sum(rank * sum(self.linear_layers[name]) for name in names)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainMemory:
+    """What training needs, in bytes.
+
+    `weights` is the frozen base, `trained` what is trained with gradients and moments, `activations` what
+    the backward pass needs, `logits` the largest chunk of them.
+    """
+
+    weights: int
+    trained: int
+    activations: int
+    logits: int
+
+    @property
+    def total(self) -> int:
+        """All of it; the interpreter and the libraries, about 0.6 GB, come on top."""
+        return self.weights + self.trained + self.activations + self.logits
+
+
+def train_memory(
+    shape: ModelShape,
+    *,
+    method: str,
+    precision: str,
+    rank: int,
+    forest_tokens: int,
+    targets: str | Sequence[str] = "all-linear",
+    is_dequantised: bool = True,
+) -> TrainMemory:
+    """Estimate the memory of a training stage, every forest full and every token scored.
+
+    Args:
+        shape: of the model.
+        method: `qlora`, `lora` or `full`.
+        precision: `fp32` or `bf16`.
+        rank: of the adapter.
+        forest_tokens: tokens of a forest.
+        targets: of the adapter.
+        is_dequantised: whether a 4-bit base is kept dequantised.
+    """
+    trained = shape.parameters if method == "full" else shape.adapter_parameters(rank, targets)
+    weights = 0 if method == "full" else model_bytes(shape, precision)
+    if method == "qlora" and not is_dequantised:
+        weights += nf4_bytes(shape) - shape.linear_parameters * BYTES[precision]
+    logits = 2 * min(LOGITS_CHUNK_BYTES, 4 * forest_tokens * shape.vocabulary)  # and their exponentials
+    activations = _activation_bytes(
+        shape, precision, forest_tokens, ranks=rank * _num_targets(shape, targets)
+    )
+    if method == "full":  # normalised inputs, for the gradient of the norms, and narrow copies of the weights
+        activations += 4 * forest_tokens * (2 * shape.layers + 1) * shape.hidden
+        activations += 2 * shape.linear_parameters if precision == "bf16" else 0
+    return TrainMemory(
+        weights=weights, trained=_TRAINED_BYTES * trained, activations=activations, logits=logits
+    )
+
+
+def model_bytes(shape: ModelShape, precision: str) -> int:
+    """Return the size of a model's weights, in memory or in a safetensors folder, in bytes."""
+    return shape.parameters * BYTES[precision]
+
+
+def nf4_bytes(shape: ModelShape) -> int:
+    """Return the size of all linear layers in NF4 with double quantisation, in bytes."""
+    total = 0
+    for inputs, outputs in shape.linear_layers.values():
+        blocks = math.ceil(inputs * outputs / _BLOCK)
+        total += math.ceil(inputs * outputs / 2) + blocks + 4 * math.ceil(blocks / _SCALES) + _CODES_BYTES
+    return shape.layers * total
+
+
+def checkpoint_bytes(trained: int) -> int:
+    """Return the size of a checkpoint of `trained` numbers: themselves and two moments, in bytes."""
+    return 12 * trained
+
+
+def gguf_bytes(shape: ModelShape, kind: str) -> int:
+    """Return the size of the weights in a GGUF file of kind `f16` or `q8_0`; norms stay fp32."""
+    matrices = shape.linear_parameters + shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
+    each = {"f16": 2.0, "q8_0": _Q8_0_BYTES}[kind]
+    return math.ceil(matrices * each) + 4 * (shape.parameters - matrices)
+
+
+def _num_targets(shape: ModelShape, targets: str | Sequence[str]) -> int:
+    return len(shape.linear_layers if isinstance(targets, str) else targets)
+
+
+def _activation_bytes(shape: ModelShape, precision: str, tokens: int, *, ranks: int) -> int:
+    """Return what the backward pass of an adapter keeps: counted on transformers' blocks with PEFT.
+
+    A block keeps, for each token, in fp32: its two inputs of norms, the results of A, a number a head and
+    one a norm; in the precision: queries, keys and values (repeated for their groups), the attention's
+    result, the gate before and after its activation, and `up`. In fp32 the inputs of the linear layers are
+    kept once; in bf16 each has a wide copy of its own.
+    """
+    query, hidden, inner = shape.heads * shape.head_dim, shape.hidden, shape.intermediate
+    wide = 2 * hidden + ranks + shape.heads + 2
+    wide += 2 * hidden + inner if precision == "fp32" else 5 * hidden + query + inner
+    narrow = 4 * query + 3 * inner
+    width = BYTES[precision]
+    block = 4 * wide + width * narrow
+    outside = width * (2 * shape.head_dim + 2 * hidden) + 16  # rotations; what the head reads, twice
+    mask = width * tokens * tokens
+    return tokens * (shape.layers * block + outside) + mask
 
 
 def available_bytes() -> int:

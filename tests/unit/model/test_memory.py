@@ -1,0 +1,179 @@
+"""The estimates against what tensors really take on toys."""
+
+from __future__ import annotations
+
+import math
+
+import gguf
+import numpy as np
+import pytest
+import torch
+from bitsandbytes.functional import quantize_4bit
+from gguf.quants import quantize
+from transformers import AutoModelForCausalLM
+
+from adatta.core.records import TokenRow
+from adatta.core.settings import AdapterSettings
+from adatta.model import head, memory
+from adatta.model.adapter import linear_layers, load_trainable
+from adatta.model.files import read_config
+from adatta.model.forest import build_forest
+from adatta.model.memory import ModelShape, available_bytes, train_memory
+from adatta.model.score import score
+from tests.toys.models import FAMILIES
+
+pytestmark = pytest.mark.torch
+
+SMOLLM2 = ModelShape(
+    vocabulary=49152,
+    hidden=576,
+    intermediate=1536,
+    layers=30,
+    heads=9,
+    kv_heads=3,
+    head_dim=64,
+    tied=True,
+    has_biases=False,
+)
+
+
+def shape_of(folder):
+    return ModelShape.of(read_config(folder))
+
+
+def saved_bytes(trainable, tokens):
+    """Bytes of distinct storages that autograd keeps for the backward pass, parameters left out."""
+    parameters = {p.untyped_storage().data_ptr() for p in trainable.model.parameters()}
+    saved = {}
+
+    def keep(tensor):
+        saved[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    ids = tuple(3 + 7 * i % 390 for i in range(tokens))
+    row = TokenRow(ids=ids, weights=(0.0, *[1.0] * (tokens - 1)), row_id="row")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logp_S = score(trainable.model, build_forest([row], share_prefix=True))
+    assert logp_S.requires_grad
+    return sum(t.untyped_storage().nbytes() for pointer, t in saved.items() if pointer not in parameters)
+
+
+def adapter_on(folder, method, precision, rank=4):
+    settings = AdapterSettings(rank=rank, alpha=8)
+    return load_trainable(folder, method=method, settings=settings, precision=precision, seed=0)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameters_are_counted_right(toy_folders, family, tied):
+    model = AutoModelForCausalLM.from_pretrained(toy_folders[family, tied])
+    shape = shape_of(toy_folders[family, tied])
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
+    linear = [model.get_submodule(name).weight.numel() for name in linear_layers(model)]
+    assert shape.linear_parameters == sum(linear)
+
+
+def test_parameters_of_the_embedded_model_are_those_published():
+    assert SMOLLM2.parameters == 134_515_008  # 538,060,032 bytes of weights in its fp32 safetensors file
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj", "v_proj"]])
+def test_trained_numbers_and_their_optimizer_are_counted_right(toy_folder, targets):
+    settings = AdapterSettings(rank=3, alpha=8, targets=targets)
+    trainable = load_trainable(toy_folder, method="lora", settings=settings, precision="fp32", seed=0)
+    parameters = list(trainable.parameters().values())
+    shape = shape_of(toy_folder)
+    assert shape.adapter_parameters(3, targets) == sum(p.numel() for p in parameters)
+    optimizer = torch.optim.AdamW(parameters)
+    for p in parameters:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    moments = [t for state in optimizer.state.values() for t in state.values() if t.ndim]
+    real = sum(t.nbytes for t in [*moments, *parameters, *(p.grad for p in parameters)])
+    estimate = train_memory(shape, method="lora", precision="fp32", rank=3, forest_tokens=64, targets=targets)
+    assert estimate.trained == real
+
+
+def test_four_bit_layers_are_counted_to_the_byte(toy_folder):
+    model = AutoModelForCausalLM.from_pretrained(toy_folder)
+    total = 0
+    for name in linear_layers(model):
+        packed, state = quantize_4bit(
+            model.get_submodule(name).weight.data, blocksize=64, compress_statistics=True, quant_type="nf4"
+        )
+        second = state.state2
+        parts = (packed, state.absmax, state.code, state.offset, second.absmax, second.code)
+        total += sum(part.nbytes for part in parts)
+    assert memory.nf4_bytes(shape_of(toy_folder)) == total
+
+
+@pytest.mark.parametrize("tokens", [64, 300])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activations_are_estimated_within_four_per_cent(toy_folders, family, precision, tokens):
+    folder = toy_folders[family, True]
+    real = saved_bytes(adapter_on(folder, "lora", precision), tokens)
+    estimate = train_memory(
+        shape_of(folder), method="lora", precision=precision, rank=4, forest_tokens=tokens
+    )
+    assert math.isclose(estimate.activations, real, rel_tol=0.04)
+
+
+def test_activations_of_training_all_weights_are_estimated_within_four_per_cent(toy_folder):
+    real = saved_bytes(adapter_on(toy_folder, "full", "fp32"), 300)
+    shape = shape_of(toy_folder)
+    estimate = train_memory(shape, method="full", precision="fp32", rank=4, forest_tokens=300)
+    assert math.isclose(estimate.activations, real, rel_tol=0.04)
+    assert (estimate.weights, estimate.trained) == (0, 16 * shape.parameters)
+
+
+def test_weights_follow_method_and_precision():
+    def weights(method, precision, **kwargs):
+        return train_memory(
+            SMOLLM2, method=method, precision=precision, rank=16, forest_tokens=2048, **kwargs
+        ).weights
+
+    assert weights("lora", "fp32") == weights("qlora", "fp32") == 538_060_032
+    assert weights("lora", "bf16") == 269_030_016
+    four_bit = weights("qlora", "bf16", is_dequantised=False)
+    assert 55_000_000 < four_bit - 2 * 49152 * 576 < 55_200_000  # 106,168,320 weights at 4.127 bits, and norms
+
+
+@pytest.mark.parametrize("kind", ["f16", "q8_0"])
+def test_gguf_is_counted_to_the_byte(toy_folder, kind):
+    model = AutoModelForCausalLM.from_pretrained(toy_folder)
+    real = 0
+    for p in model.parameters():
+        wanted = gguf.GGMLQuantizationType[kind.upper()] if p.ndim == 2 else gguf.GGMLQuantizationType.F32
+        real += np.asarray(quantize(p.detach().numpy(), wanted)).nbytes
+    assert memory.gguf_bytes(shape_of(toy_folder), kind) == real
+
+
+def test_logits_are_bounded_by_the_chunk_that_the_head_uses():
+    assert memory.LOGITS_CHUNK_BYTES == head.CHUNK_BYTES
+    estimate = train_memory(SMOLLM2, method="lora", precision="fp32", rank=16, forest_tokens=2048)
+    assert estimate.logits == 2 * head.CHUNK_BYTES
+    small = train_memory(SMOLLM2, method="lora", precision="fp32", rank=16, forest_tokens=10)
+    assert small.logits == 2 * 4 * 10 * 49152
+    assert estimate.total == estimate.weights + estimate.trained + estimate.activations + estimate.logits
+
+
+def test_available_memory_is_plausible():
+    assert 1 << 26 < available_bytes() < 1 << 50
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        (
+            {"max": "1000\n", "current": "700\n", "stat": "anon 500\ninactive_file 50\nactive_file 20\n"},
+            [370],
+        ),
+        ({"max": "max\n", "current": "700\n", "stat": "anon 500\n"}, []),
+        ({}, []),
+    ],
+)
+def test_limit_of_a_container_counts_and_its_file_cache_does_not(tmp_path, files, expected):
+    for name, text in files.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory._group_available(tmp_path) == expected
