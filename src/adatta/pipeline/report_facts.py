@@ -1,0 +1,215 @@
+"""The facts of a report as texts: stages, data, cost, use, provenance, merging, limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from adatta.pipeline.numbers import read_number, show_bytes, show_number, show_seconds
+
+KINDS = {
+    "sft": "fine-tuning on conversations",
+    "dpo": "alignment with preferences",
+    "adapt": "adaptation to text",
+    "evaluate": "base and stages on the same items",
+    "export": "files to use elsewhere",
+}
+# Longer tables of figures stay in report.json.
+MAX_FIGURES = 12
+
+
+def build_facts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the report's facts into texts.
+
+    Args:
+        report: the content of report.json.
+
+    Returns:
+        Tables and lists by the name that the templates use.
+    """
+    stages = report["stages"]
+    return {
+        "stages": [_describe_stage(stage) for stage in stages],
+        "data": [_describe_data(row) for row in report["data"]],
+        "cost": [_describe_cost(stage) for stage in report["cost"]["stages"]],
+        "created": _show_time(report["created"]),
+        "total_time": show_seconds(report["cost"]["time_s"]),
+        "total_memory": show_bytes(report["cost"]["peak_memory_bytes"]),
+        "exported": [(path, show_bytes(size)) for path, size in report["exported"].items()],
+        "figures_of_merging": [
+            {"stage": stage["name"], "rows": rows} for stage in stages if (rows := _figures_of(stage))
+        ],
+        "provenance": _list_provenance(report),
+        "limits": _list_limits(report),
+    }
+
+
+def _describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe what a stage did, in the words of a table."""
+    counts, results, settings = (stage.get(key) or {} for key in ("counts", "results", "settings"))
+    holdout = [read_number(point.get("loss")) for point in results.get("holdout") or ()]
+    is_training = "steps" in results
+    return {
+        "name": stage["name"],
+        "kind": KINDS.get(str(stage.get("kind")), stage.get("kind")),
+        "method": results.get("method") or settings.get("method") or "",
+        "summary": ", ".join(_summarise(settings)),
+        "steps": show_count(results.get("steps")),
+        "used": show_count(counts.get("used")),
+        "holdout": show_count(counts.get("holdout")),
+        "quarantined": show_count(counts.get("quarantined")),
+        "tokens": show_count(results.get("tokens", counts.get("tokens"))),
+        "scored": show_count(results.get("scored_tokens", counts.get("scored_tokens"))),
+        "loss": _show_change(results.get("first_loss"), results.get("last_loss")) if is_training else "",
+        "holdout_loss": _show_change(holdout[0], holdout[-1]) if holdout else "",
+        "settings": json.dumps(settings, ensure_ascii=False, indent=1, default=str),
+        "warnings": [str(warning) for warning in stage.get("warnings") or ()],
+        "is_training": is_training,
+    }
+
+
+def _summarise(settings: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the settings that a reader asks for first."""
+    adapter, optimizer, schedule, batch, budget = (
+        settings.get(key) or {} for key in ("adapter", "optimizer", "schedule", "batch", "budget")
+    )
+    if adapter and settings.get("method") != "full":
+        yield f"rank {adapter.get('rank')}, alpha {adapter.get('alpha')}"
+        if adapter.get("rslora"):
+            yield "rslora"
+    if "beta" in settings:
+        yield f"beta {settings['beta']}"
+    if optimizer:
+        yield f"{optimizer.get('name', '')} {show_figure(optimizer.get('lr'))}"
+    if schedule:
+        yield str(schedule.get("name"))
+    if batch:
+        yield f"{batch.get('rows')} rows a step"
+    for unit, amount in budget.items():
+        if amount is not None:
+            yield f"{show_figure(amount)} {unit}"
+    for key in ("suites", "formats"):
+        if settings.get(key):
+            yield f"{key}: {', '.join(map(str, settings[key]))}"
+
+
+def _show_change(first: Any, last: Any) -> str:
+    return f"{show_number(read_number(first))} → {show_number(read_number(last))}"
+
+
+def show_count(value: Any) -> str:
+    """Write a count with thousands separated; nothing where there is none."""
+    number = read_number(value)
+    return "" if number is None else show_number(number, decimals=0)
+
+
+def show_figure(value: Any) -> str:
+    """Write any recorded value: numbers with three digits (tiny ones as powers of ten), the rest as text."""
+    number = read_number(value)
+    if number is None:
+        return (
+            {True: "yes", False: "no", None: "–"}.get(value, str(value))
+            if not isinstance(value, list | dict)
+            else str(value)
+        )
+    if number and abs(number) < 1e-3:
+        mantissa, _, exponent = f"{number:.2e}".partition("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}".replace("-", "\N{MINUS SIGN}")
+    return show_number(number, decimals=0) if number == int(number) else show_number(number)
+
+
+def _describe_data(row: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "stage": str(row.get("stage", "")),
+        "path": str(row.get("path", "")),
+        "rows": show_count(row.get("rows")),
+        "sha256": str(row.get("sha256", "")),
+    }
+
+
+def _describe_cost(stage: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "name": str(stage["name"]),
+        "time": show_seconds(stage["time_s"]),
+        "tokens_per_s": _show_rate(stage["tokens_per_s"]),
+        "scored_tokens_per_s": _show_rate(stage["scored_tokens_per_s"]),
+        "memory": show_bytes(stage["peak_memory_bytes"]),
+    }
+
+
+def _show_rate(value: Any) -> str:
+    number = read_number(value)
+    return "" if number is None else show_number(number)
+
+
+def _figures_of(stage: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List the figures of merging, quantisation and parity that a stage recorded."""
+    results = stage.get("results") or {}
+    merge = results.get("merge") if "steps" in results else results.get("parity")
+    return list(_flatten(merge or {}))
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, inner in value.items():
+        name = f"{prefix}{str(key).replace('_', ' ')}"
+        if isinstance(inner, Mapping) and len(inner) <= MAX_FIGURES:
+            yield from _flatten(inner, f"{name}: ")
+        elif isinstance(inner, Mapping | list | tuple):
+            yield name, f"{len(inner)} entries, in report.json"
+        else:
+            yield name, show_figure(inner)
+
+
+def _list_provenance(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """List what made this report, so that it can be made again."""
+    made, model = report["provenance"], report["model"]
+    rows = [
+        ("command", made["command"]),
+        ("made", _show_time(report["created"])),
+        ("base model", str(model.get("name", ""))),
+    ]
+    first = next((stage["model"] for stage in report["stages"] if stage.get("model")), None) or {}
+    rows.append(("base model's hash", str(first.get("fingerprint", ""))))
+    rows += [(f"fingerprint of {entry['name']}", str(entry["fingerprint"])) for entry in report["artefacts"]]
+    rows += [("seeds", _join(made["seeds"]))]
+    rows += [("machine", _join(runtime)) for runtime in made["runtimes"]]
+    rows.append(("packages", _join(made["versions"], sign=" ")))
+    return [(name, value) for name, value in rows if value]
+
+
+def _show_time(created: str) -> str:
+    """Write an ISO 8601 time in UTC as `2026-02-11 09:31 UTC`; another text as it is."""
+    return f"{created[:10]} {created[11:16]} UTC" if created.endswith(("+00:00", "Z")) else created
+
+
+def _join(values: Mapping[str, Any], *, sign: str = ": ") -> str:
+    return ", ".join(
+        f"{str(key).replace('_', ' ')}{sign}{value}" for key, value in values.items() if value is not None
+    )
+
+
+def _list_limits(report: Mapping[str, Any]) -> list[str]:
+    """Say what the figures can't show."""
+    primary = sum(bool(entry.get("primary")) for entry in report["metrics"])
+    limits = [
+        "One training run with one seed: the intervals cover the choice of items, not what another seed, "
+        "another order of the data or another machine would give.",
+        "The sets are small and made for this project: compare the models here with each other, not the "
+        "values with published benchmarks.",
+        "“Can't be told” is not “unchanged”: the interval shows which changes remain possible.",
+    ]
+    if primary > 1:
+        limits.append(
+            f"{primary} primary figures are read side by side. Of 20 intervals of models that don't differ, "
+            "one leaves out 0 by chance. Holm p is adjusted for the number of figures of a language."
+        )
+    unscored = sum(count for entry in report["metrics"] for count in (entry.get("unscored") or {}).values())
+    if unscored:
+        limits.append(
+            f"{unscored} items got no score; the table names the reasons. They are left out, not wrong."
+        )
+    limits += [
+        f"{stage['name']}: {warning}" for stage in report["stages"] for warning in stage.get("warnings") or ()
+    ]
+    return limits

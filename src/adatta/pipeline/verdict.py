@@ -1,0 +1,210 @@
+"""The verdict in words: what got better, what got worse, what can't be told, from paired intervals alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from adatta.lang.profile import list_profiles, load_profile
+from adatta.pipeline.numbers import (
+    NO_BREAK,
+    decimals_for,
+    read_interval,
+    read_number,
+    scale_of,
+    show_interval,
+    show_number,
+    show_p,
+)
+
+Direction = Literal["better", "worse", "undecided", "missing"]
+
+WORDS: dict[str, str] = {
+    "better": "better",
+    "worse": "worse",
+    "undecided": "can't be told",
+    "missing": "no interval",
+}
+METRICS = {
+    "bits_per_byte": (
+        "bits per byte",
+        "How many bits the model needs for each byte of text it has not seen.",
+    ),
+    "accuracy": ("accuracy", "Share of items where the right option is the most likely one."),
+    "accuracy_sum": ("accuracy, summed", "The same items by summed log-probability, not per byte."),
+    "language_fidelity": ("language fidelity", "Share of free answers written in the language asked for."),
+    "stop_share": ("answers that end by themselves", "Share of free answers that end before the limit."),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one metric says about the adapted model against its base."""
+
+    label: str
+    direction: Direction
+    primary: bool
+    change: str
+    detail: str
+
+    @property
+    def sentence(self) -> str:
+        """The finding as one sentence."""
+        return f"{self.label}: {self.change}; {self.detail}."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The verdict: a headline and the findings behind it, primary ones first."""
+
+    headline: str
+    findings: tuple[Finding, ...]
+
+    def of(self, direction: str) -> tuple[Finding, ...]:
+        """Return the findings of one direction."""
+        return tuple(finding for finding in self.findings if finding.direction == direction)
+
+
+def name_language(tag: str) -> str:
+    """Name a language in English; one without a profile keeps its tag."""
+    return load_profile(tag).english_name if tag in list_profiles() else tag
+
+
+def name_metric(entry: Mapping[str, Any]) -> str:
+    """Name a report entry for a reader: language, task, metric.
+
+    Args:
+        entry: one entry of `metrics`.
+
+    Returns:
+        Such as `Italian questions, accuracy`; a task named as its metric is named once.
+    """
+    tag = str(entry.get("language") or "")
+    task = str(entry.get("task", ""))
+    words = " ".join(part for part in task.replace("-", "_").split("_") if part != tag)
+    metric = str(entry.get("metric", ""))
+    metric_words = METRICS.get(metric, (metric.replace("_", " "), ""))[0]
+    named = f"{words}, {metric_words}" if words and words != metric.replace("_", " ") else metric_words
+    language = name_language(tag)
+    return f"{language} {named}" if language else named[:1].upper() + named[1:]
+
+
+def find_direction(difference: Mapping[str, Any] | None, *, higher_is_better: bool) -> Direction:
+    """Decide better or worse where the interval of the paired difference excludes 0, and never otherwise.
+
+    Args:
+        difference: `{"value", "ci95", ...}` of a model minus its base, or None.
+        higher_is_better: which way is good.
+
+    Returns:
+        `missing` where there is no usable interval, `undecided` where it holds 0.
+    """
+    bounds = read_interval((difference or {}).get("ci95"))
+    if bounds is None:
+        return "missing"
+    low, high = bounds
+    if low <= 0.0 <= high:
+        return "undecided"
+    return "better" if (low > 0.0) == higher_is_better else "worse"
+
+
+def describe(entry: Mapping[str, Any]) -> Finding:
+    """Put one report entry into words: base, adapted and their paired difference.
+
+    Args:
+        entry: one entry of `metrics`; `adapted` or `difference` may be None.
+
+    Returns:
+        The finding; a missing figure makes it `missing`.
+    """
+    scale = scale_of(str(entry.get("unit", "")))
+    difference = entry.get("difference") or {}
+    base = read_number((entry.get("base") or {}).get("value"))
+    adapted = read_number((entry.get("adapted") or {}).get("value"))
+    direction = find_direction(difference, higher_is_better=bool(entry.get("higher_is_better")))
+    if base is None or adapted is None:
+        direction = "missing"
+    values = [value * scale.factor for value in (base, adapted) if value is not None]
+    decimals = scale.decimals if scale.decimals is not None else decimals_for(*values)
+    before, after = (
+        show_number(None if value is None else value * scale.factor, decimals=decimals)
+        for value in (base, adapted)
+    )
+    change = f"{before}{scale.sign} → {after}{scale.sign or scale.unit}"
+    if not scale.sign and base and adapted is not None:
+        change += f" ({show_number(100 * (adapted / base - 1), decimals=1, signed=True)}%)"
+    return Finding(
+        label=name_metric(entry),
+        direction=direction,
+        primary=bool(entry.get("primary")),
+        change=change,
+        detail=_detail(entry, difference, direction),
+    )
+
+
+def _detail(entry: Mapping[str, Any], difference: Mapping[str, Any], direction: Direction) -> str:
+    """Say difference, interval, p and n; and what the interval leaves open."""
+    scale = scale_of(str(entry.get("unit", "")))
+    items = f"n{NO_BREAK}={NO_BREAK}{entry.get('n', '–')}"
+    if direction == "missing":
+        return f"no paired interval, so nothing is claimed, {items}"
+    value, bounds = read_number(difference.get("value")), read_interval(difference["ci95"])
+    decimals = scale.decimals if scale.decimals is not None else decimals_for(*(bounds or ()))
+    shown = show_number(None if value is None else value * scale.factor, decimals=decimals, signed=True)
+    interval = show_interval(bounds, scale=scale, decimals=decimals, signed=True)
+    p, adjusted = (read_number(difference.get(key)) for key in ("p", "p_holm"))
+    parts = [f"difference {shown}{scale.difference_unit}", f"95% interval {interval}"]
+    parts += [show_p(p), show_p(adjusted, name="Holm p"), items]
+    if direction == "undecided":
+        parts.append("the interval holds 0" if bounds != (0.0, 0.0) else "no item differs")
+    elif max(p or 0.0, adjusted or 0.0) >= 0.05:
+        parts.append("weak: the interval excludes 0, the test at 5% doesn't")
+    return ", ".join(part for part in parts if part)
+
+
+def judge(metrics: Sequence[Mapping[str, Any]], *, is_compared: bool) -> Judgement:
+    """Judge the adapted model against its base.
+
+    Args:
+        metrics: the entries of report.json.
+        is_compared: whether anything beside the base was to be evaluated.
+
+    Returns:
+        The headline (primary metrics only) and all findings, primary ones first.
+    """
+    if not metrics:
+        return Judgement(headline="Nothing was measured, so nothing is claimed.", findings=())
+    if not is_compared:
+        headline = "Only the base model was measured, so there is nothing to compare."
+        return Judgement(headline=headline, findings=())
+    findings = tuple(sorted(map(describe, metrics), key=lambda finding: not finding.primary))
+    primary = [finding for finding in findings if finding.primary]
+    if not primary:
+        return Judgement(
+            headline="No primary figure was measured, so nothing can be said.", findings=findings
+        )
+    return Judgement(headline=_headline(primary), findings=findings)
+
+
+def _headline(primary: Sequence[Finding]) -> str:
+    """Count the primary findings, worse as plainly as better."""
+    total = len(primary)
+    counts = {word: sum(finding.direction == word for finding in primary) for word in WORDS}
+    better, worse = (_count(counts[word], total) for word in ("better", "worse"))
+    figures = "figure" if total == 1 else "figures"
+    text = (
+        f"Of {total} primary {figures}, the adapted model is better than base on {better}, worse on {worse}"
+    )
+    rest = []
+    if counts["undecided"]:
+        rest.append(f"on {_count(counts['undecided'], total)} it can't be told with this many items")
+    if counts["missing"]:
+        rest.append(
+            f"{_count(counts['missing'], total)} {'has' if counts['missing'] == 1 else 'have'} no interval"
+        )
+    return f"{text}; {', and '.join(rest)}." if rest else f"{text}."
+
+
+def _count(count: int, total: int) -> str:
+    return "none" if count == 0 else "all" if count == total > 1 else str(count)

@@ -1,0 +1,271 @@
+"""The report: what each reader finds, in order; texts escaped; nothing fetched; missing figures loud."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from adatta.core.errors import ArtefactError
+from adatta.pipeline.report import build_report, escape_markdown, name_stages, write_report
+from tests.unit.pipeline.made_up_run import entry, figure, make_inputs, make_metrics, make_record
+
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects elements, visible text and whether every element is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.pieces, self.faults = [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(tag)
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.pieces.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.pieces).split())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    report = write_report(make_inputs(), folder)
+    return folder, report, Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def write_page(folder, **changes):
+    report = write_report(make_inputs(**changes), folder)
+    return report, Page((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def test_page_has_every_section_in_order(made):
+    _, _, page = made
+    sections = [value for tag, name, value in page.attributes if tag == "section" and name == "id"]
+    assert sections == [
+        "verdict",
+        "comparison",
+        "plot",
+        "losses",
+        "stages",
+        "data",
+        "answers",
+        "cost",
+        "use",
+        "provenance",
+        "merging",
+        "limits",
+    ]
+    assert page.faults == []
+    assert page.open == []
+
+
+def test_page_fetches_nothing_and_runs_nothing(made):
+    folder, _, page = made
+    text = (folder / "report.html").read_text(encoding="utf-8")
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert not [
+        value for _, name, value in page.attributes if name in {"src", "href"} or name.startswith("on")
+    ]
+    assert not re.search(r"url\(|@import", text)
+    assert set(re.findall(r"https?://[^\s\"<]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+
+
+def test_page_says_what_a_reader_asks(made):
+    _, report, page = made
+    for words in (
+        report["verdict"]["headline"],
+        "Italian text, bits per byte",
+        "2.18 → 1.71 bits/byte (−21.6%)",
+        "one training run, one seed",
+        "adapt against control-1-shot: better",
+        "Italian pairs, accuracy was worse than base after sft",
+        "1 unscored: output is code only",
+        "17 min 31 s",
+        "271 MB",
+        "adatta chat runs/demo",
+        "adatta run recipes/demo.yaml",
+        "7d0c1f39be52a418",
+        "3.1e−7",
+        "8-bit weights answer a little differently",
+    ):
+        assert words in page.text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_answers_show_ten_and_fold_the_rest(made):
+    _, _, page = made
+    assert page.tags.count("article") == 5 + 40  # stages and prompts
+    assert "The first 10 prompts" in page.text
+    assert "The other 30 prompts" in page.text
+
+
+def test_figures_are_files_with_their_own_style(made):
+    folder, _, _ = made
+    names = sorted(path.name for path in (folder / "figures").iterdir())
+    assert "forest-text-it-bits-per-byte.svg" in names
+    assert {"loss-sft.svg", "loss-dpo.svg", "loss-adapt.svg"} <= set(names)
+    for name in names:
+        root = ElementTree.parse(folder / "figures" / name).getroot()
+        assert root[0].tag.endswith("style")
+
+
+def test_markdown_links_its_figures_and_tables_have_equal_columns(made):
+    folder, _, _ = made
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"!\[[^\]]*\]\((figures/[^)]+)\)", text)
+    assert len(links) == 8
+    assert all((folder / link).is_file() for link in links)
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_json_is_what_is_returned(made):
+    folder, report, _ = made
+    assert json.loads((folder / "report.json").read_text(encoding="utf-8")) == report
+    assert report["cost"]["time_s"] == pytest.approx(251 + 282 + 313 + 141 + 64.2)
+    assert report["cost"]["peak_memory_bytes"] == 2_440_000_000
+    assert report["problems"] == []
+
+
+def test_same_inputs_give_same_files(made, tmp_path):
+    folder, _, _ = made
+    write_report(make_inputs(), tmp_path)
+    for path in folder.rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes()
+
+
+HOSTILE = '<script>alert("x")</script>'
+RIGHT_TO_LEFT = "مرحبا بالعالم"
+LONG = "a" * 3000
+
+
+def test_texts_are_escaped_everywhere(tmp_path):
+    answers = [
+        {
+            "prompt": HOSTILE + LONG,
+            "topic": HOSTILE,
+            "answers": {"base": RIGHT_TO_LEFT, HOSTILE: HOSTILE, "adapt": ""},
+        }
+    ]
+    metrics = make_metrics()
+    metrics[0] |= {"task": HOSTILE, "unscored": {HOSTILE: 1}}
+    metrics[0]["stages"][HOSTILE] = metrics[0]["stages"]["sft"]
+    records = [
+        make_record("sft", 1, name=HOSTILE, warnings=[HOSTILE], settings={"method": HOSTILE, "x": HOSTILE}),
+        make_record("evaluate", 2, inputs={"data": [{"path": HOSTILE, "sha256": HOSTILE, "rows": 1}]}),
+    ]
+    _, page = write_page(
+        tmp_path,
+        metrics=metrics,
+        answers=answers,
+        records=records,
+        curves={HOSTILE: [{"step": 1, "loss": 1.0}]},
+        exported={HOSTILE: 1},
+        versions={HOSTILE: HOSTILE},
+        command=HOSTILE,
+        created=HOSTILE,
+        recipe=make_inputs().recipe | {"model": {"name": HOSTILE}},
+    )
+    assert "script" not in page.tags
+    assert page.faults == []
+    assert page.text.count(HOSTILE) > 10
+    assert RIGHT_TO_LEFT in page.text
+    assert LONG in page.text
+    assert "(empty answer)" in page.text
+    assert ("p", "dir", "auto") in page.attributes
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "<script" not in markdown
+    for figure_path in (tmp_path / "figures").iterdir():
+        assert not [node for node in ElementTree.parse(figure_path).iter() if node.tag.endswith("script")]
+
+
+def test_markdown_escape_leaves_no_markup():
+    assert escape_markdown("a | [b](c)\n<i>*d* `e`") == r"a \| \[b\](c) &lt;i&gt;\*d\* \`e\`"
+
+
+def test_plain_model_report_has_no_adapted_column(tmp_path):
+    metrics = [
+        entry("text_it", "bits_per_byte", base=figure(2.184, 0.061), stages={}, n=25),
+        entry("questions_it", "accuracy", base=figure(0.3, 0.1), stages={}, n=60),
+    ]
+    recipe = make_inputs().recipe | {"stages": [{"evaluate": {"suites": ["offline"]}}, {"report": {}}]}
+    report, page = write_page(
+        tmp_path,
+        recipe=recipe,
+        metrics=metrics,
+        controls={},
+        records=[make_record("evaluate", 1)],
+        curves={},
+        exported={},
+    )
+    assert report["problems"] == []
+    assert report["expected"] == {"stages": ["evaluate"], "evaluated": ["base"]}
+    assert "nothing to compare" in page.text
+    assert "difference to base" not in page.text
+    assert "This recipe exports no file" in page.text
+
+
+def test_chain_without_evaluation_still_reports(tmp_path):
+    recipe = make_inputs().recipe
+    recipe = recipe | {"stages": [stage for stage in recipe["stages"] if "evaluate" not in stage]}
+    records = [record for record in make_inputs().records if record["kind"] != "evaluate"]
+    report, page = write_page(tmp_path, recipe=recipe, records=records, metrics=[], controls={}, answers=[])
+    assert report["problems"] == []
+    assert "What was done" in page.text
+    assert "Nothing was measured" in page.text
+
+
+def test_missing_figures_are_loud_on_the_page(tmp_path):
+    metrics = make_metrics()
+    metrics[0] |= {"adapted": None, "difference": None}
+    metrics[1]["base"] = {"value": 1.0, "ci95": None}
+    report, page = write_page(tmp_path, metrics=metrics)
+    assert "text_it bits_per_byte: adapted: missing" in report["problems"]
+    assert "This report is incomplete" in page.text
+    assert "text_en bits_per_byte: base: no 95% interval" in page.text
+    assert "no interval" in page.text
+    assert "This report is incomplete" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_value_that_is_not_a_number_is_refused(tmp_path):
+    metrics = make_metrics()
+    metrics[0]["base"]["value"] = float("nan")
+    with pytest.raises(ArtefactError, match=r"report\.json"):
+        write_report(make_inputs(metrics=metrics), tmp_path)
+
+
+def test_stages_are_named_by_kind_and_number():
+    recipe = {"stages": [{"sft": {}}, {"dpo": {}}, {"sft": {"method": "lora"}}]}
+    assert [name for name, _, _ in name_stages(recipe)] == ["sft", "dpo", "sft-2"]
+
+
+def test_evaluated_models_come_from_the_recipe():
+    recipe = make_inputs().recipe
+    stages = [
+        stage if "evaluate" not in stage else {"evaluate": {"models": ["base", "adapt"]}}
+        for stage in recipe["stages"]
+    ]
+    report = build_report(make_inputs(recipe=recipe | {"stages": stages}))
+    assert report["expected"]["evaluated"] == ["base", "adapt"]

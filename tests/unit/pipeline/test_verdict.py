@@ -1,0 +1,127 @@
+"""The verdict: by paired intervals alone, worse as plainly as better, nothing claimed without one."""
+
+from __future__ import annotations
+
+import pytest
+
+from adatta.pipeline.verdict import describe, find_direction, judge, name_metric
+from tests.unit.pipeline.made_up_run import entry, figure, make_metrics
+
+
+def measured(change, half, **more):
+    """An accuracy of 0.5 that changed by `change`, give or take `half`."""
+    stages = {"sft": figure(0.5 + change, 0.1, (change, half), more.pop("p", 0.01))}
+    return entry("questions_it", "accuracy", base=figure(0.5, 0.1), stages=stages, n=60, **more)
+
+
+@pytest.mark.parametrize(
+    ("interval", "higher_is_better", "direction"),
+    [
+        ([0.01, 0.2], True, "better"),
+        ([0.01, 0.2], False, "worse"),
+        ([-0.2, -0.01], True, "worse"),
+        ([-0.2, -0.01], False, "better"),
+        ([-0.01, 0.2], True, "undecided"),
+        ([0.0, 0.2], True, "undecided"),
+        ([-0.2, 0.0], False, "undecided"),
+        ([0.0, 0.0], True, "undecided"),
+        (None, True, "missing"),
+        ([0.2, -0.2], True, "missing"),
+        ([float("nan"), 0.2], True, "missing"),
+    ],
+)
+def test_direction_needs_an_interval_that_excludes_zero(interval, higher_is_better, direction):
+    difference = {"value": 0.1, "ci95": interval}
+    assert find_direction(difference, higher_is_better=higher_is_better) == direction
+
+
+def test_direction_without_difference_is_missing():
+    assert find_direction(None, higher_is_better=True) == "missing"
+
+
+def test_headline_counts_better_worse_and_undecided():
+    judgement = judge([measured(0.2, 0.1), measured(-0.2, 0.1), measured(0.1, 0.2)], is_compared=True)
+    assert judgement.headline == (
+        "Of 3 primary figures, the adapted model is better than base on 1, worse on 1; "
+        "on 1 it can't be told with this many items."
+    )
+    assert [len(judgement.of(word)) for word in ("better", "worse", "undecided", "missing")] == [1, 1, 1, 0]
+
+
+def test_headline_says_worse_where_everything_is():
+    judgement = judge([measured(-0.2, 0.1), measured(-0.3, 0.1)], is_compared=True)
+    assert (
+        judgement.headline
+        == "Of 2 primary figures, the adapted model is better than base on none, worse on all."
+    )
+
+
+def test_headline_claims_nothing_where_nothing_is_decided():
+    judgement = judge([measured(0.1, 0.2)], is_compared=True)
+    assert "better than base on none, worse on none" in judgement.headline
+    assert "on 1 it can't be told" in judgement.headline
+
+
+def test_missing_adapted_is_said_and_claims_nothing():
+    judgement = judge([measured(0.2, 0.1) | {"adapted": None, "difference": None}], is_compared=True)
+    assert "1 has no interval" in judgement.headline
+    assert "better than base on none" in judgement.headline
+    assert "nothing is claimed" in judgement.of("missing")[0].sentence
+
+
+def test_missing_adapted_value_outweighs_its_difference():
+    assert describe(measured(0.2, 0.1) | {"adapted": None}).direction == "missing"
+
+
+def test_plain_model_has_nothing_to_compare():
+    plain = entry("questions_it", "accuracy", base=figure(0.5, 0.1), stages={}, n=60)
+    judgement = judge([plain], is_compared=False)
+    assert "nothing to compare" in judgement.headline
+    assert judgement.findings == ()
+
+
+def test_nothing_measured_claims_nothing():
+    assert judge([], is_compared=True).headline == "Nothing was measured, so nothing is claimed."
+
+
+def test_secondary_figures_do_not_count():
+    judgement = judge([measured(0.2, 0.1), measured(-0.2, 0.1, primary=False)], is_compared=True)
+    assert judgement.headline.startswith(
+        "Of 1 primary figure, the adapted model is better than base on 1, worse on none"
+    )
+    assert [finding.primary for finding in judgement.findings] == [True, False]
+
+
+def test_only_secondary_figures_say_nothing():
+    judgement = judge([measured(0.2, 0.1, primary=False)], is_compared=True)
+    assert "nothing can be said" in judgement.headline
+
+
+def test_sentence_holds_values_difference_interval_p_and_n():
+    sentence = describe(make_metrics()[1]).sentence.replace("\N{NO-BREAK SPACE}", " ")
+    assert sentence == (
+        "English text, bits per byte: 1.01 → 1.04 bits/byte (+2.9%); difference +0.0290 bits/byte, "
+        "95% interval [+0.0200, +0.0380], p < 0.001, Holm p < 0.001, n = 25."
+    )
+
+
+def test_interval_against_test_is_called_weak():
+    assert "weak" in describe(measured(0.2, 0.19, p=0.06)).detail
+    assert "weak" not in describe(measured(0.2, 0.1, p=0.01)).detail
+
+
+def test_no_item_that_differs_is_said():
+    assert "no item differs" in describe(measured(0.0, 0.0, p=1.0)).detail
+
+
+@pytest.mark.parametrize(
+    ("task", "language", "metric", "name"),
+    [
+        ("text_it", "it", "bits_per_byte", "Italian text, bits per byte"),
+        ("bits_per_byte_en", "en", "bits_per_byte", "English bits per byte"),
+        ("quiz_xx", "xx", "new_metric", "xx quiz, new metric"),
+        ("quiz", "", "accuracy", "Quiz, accuracy"),
+    ],
+)
+def test_metric_is_named_by_language_task_and_metric(task, language, metric, name):
+    assert name_metric({"task": task, "language": language, "metric": metric}) == name
