@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ class Artefact:
 
     @property
     def has_model(self) -> bool:
-        """Whether a merged model is there (it may have been removed to save room)."""
-        return (self.folder / _MODEL).is_dir()
+        """Whether a merged model is there, and not removed to save room or just being made again."""
+        return (self.folder / _MODEL).is_dir() and not (self.folder / _REMOVED).exists()
 
 
 def run_dir(name: str) -> Path:
@@ -159,29 +159,26 @@ def verify(folder: str | Path) -> Artefact:
         DriftError: naming every recorded file that is missing or changed.
     """
     artefact = read_artefact(folder)
-    is_removed = (artefact.folder / _REMOVED).exists()
-    wrong = []
-    for name, digest in artefact.record["files"].items():
-        path = artefact.folder / name
-        if path.is_file():
-            wrong += [f"{name} changed"] if hash_file(path) != digest else []
-        elif not (is_removed and name.startswith(f"{_MODEL}/")):
-            wrong.append(f"{name} is missing")
-    if wrong:
-        raise DriftError(
-            f"{artefact.folder} differs from its record: {'; '.join(wrong)}; move it away to make it again"
-        )
+    passed_over = f"{_MODEL}/" if (artefact.folder / _REMOVED).exists() else "/"  # no name begins with /
+    _compare(artefact, [name for name in artefact.record["files"] if not name.startswith(passed_over)])
     return artefact
 
 
 def remove_model(artefact: Artefact, reason: str) -> None:
     """Remove the merged model of an artefact; its hashes stay in the record, the reason in removed.json."""
     write_json(artefact.folder / _REMOVED, {"schema": SCHEMA, _MODEL: reason})
-    leftover = artefact.folder / f".{_MODEL}-removed"
-    if artefact.has_model:
-        (artefact.folder / _MODEL).replace(leftover)  # at once: half a model must never look like one
-    if leftover.exists():
-        shutil.rmtree(leftover)
+    if (artefact.folder / _MODEL).exists():
+        shutil.rmtree(artefact.folder / _MODEL)
+
+
+def restore_model(artefact: Artefact) -> None:
+    """Take back `remove_model`, once the merged model has been made again.
+
+    Raises:
+        DriftError: if it is not, bit for bit, the one of the record.
+    """
+    _compare(artefact, [name for name in artefact.record["files"] if name.startswith(f"{_MODEL}/")])
+    (artefact.folder / _REMOVED).unlink(missing_ok=True)
 
 
 def set_current(run_dir: Path, content: Mapping[str, Any]) -> None:
@@ -218,6 +215,20 @@ def read_current(run_dir: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise DriftError(f"{path} can't be used ({error}); run the recipe again to write it") from error
     return dict(content)
+
+
+def _compare(artefact: Artefact, names: Sequence[str]) -> None:
+    wrong = []
+    for name in names:
+        path = artefact.folder / name
+        if not path.is_file():
+            wrong.append(f"{name} is missing")
+        elif hash_file(path) != artefact.record["files"][name]:
+            wrong.append(f"{name} changed")
+    if wrong:
+        raise DriftError(
+            f"{artefact.folder} differs from its record: {'; '.join(wrong)}; move it away to make it again"
+        )
 
 
 def _folders(run_dir: Path, kind: str, fingerprint: str) -> list[Path]:

@@ -181,7 +181,7 @@ def _override(tree: Marked, text: str) -> Marked:
         index = names.index(place[1])
         place[1:2] = [index, *tree.value["stages"][index]]
     try:
-        return replace_at(tree, tuple(place), read_yaml(value, where, line=0))
+        return replace_at(tree, tuple(place), part=read_yaml(value, where, line=0))
     except KeyError as error:
         what = f"nothing to set at '{error.args[0]}' in {path}"
         raise RecipeError(
@@ -213,7 +213,7 @@ def _locate_data(tree: Marked) -> tuple[Marked, Found]:
         folders = _folders(mark.source if mark.line else None)
         found = [folder / path for folder in folders if (folder / path).exists()]
         if found:
-            tree = replace_at(tree, place, Marked(str(found[0].resolve()), {(): mark}))
+            tree = replace_at(tree, place, part=Marked(str(found[0].resolve()), {(): mark}))
         else:
             hint = f"looked in {', '.join(str(folder) for folder in folders)}"
             what = f"{dotted(place)}: no file or folder '{path}'"
@@ -238,7 +238,7 @@ def _validate(tree: Marked, problems: Found) -> Recipe | None:
         recipe: Recipe | None = Recipe.model_validate(tree.value)
         usable = recipe
     except ValidationError as error:
-        recipe, wrong = None, explain(error, tree, Recipe)
+        recipe, wrong = None, explain(error, tree, root=Recipe)
         usable = _read_without(tree.value, [place for place, _ in wrong])
     located = {place for place, _ in problems}
     problems.extend(pair for pair in wrong if pair[0] not in located)
@@ -282,10 +282,16 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
             yield from _training_contradictions(settings, place, is_last=index == training[-1])
         if isinstance(settings, EvaluateSettings):
             trained = [stages[i].name for i in training if i < index]
-            for number, model in enumerate(settings.models or ()):
-                if model not in ("base", *trained):
-                    what = f"no model '{model}' before this stage{nearest(model, trained)}"
-                    yield (*place, "models", number), what, f"models here: {', '.join(('base', *trained))}"
+            yield from _evaluation_contradictions(settings, place, trained)
+
+
+def _evaluation_contradictions(
+    settings: EvaluateSettings, place: Place, trained: Sequence[str]
+) -> Iterator[tuple[Place, str, str]]:
+    for number, model in enumerate(settings.models or ()):
+        if model not in ("base", *trained):
+            what = f"no model '{model}' before this stage{nearest(model, trained)}"
+            yield (*place, "models", number), what, f"models here: {', '.join(('base', *trained))}"
 
 
 def _training_contradictions(

@@ -52,7 +52,7 @@ _EXPECTED = {
 }
 
 
-def explain(error: ValidationError, tree: Marked, root: type[Settings]) -> list[tuple[Place, Problem]]:
+def explain(error: ValidationError, tree: Marked, *, root: type[Settings]) -> list[tuple[Place, Problem]]:
     """Return each mistake with its place in the tree; errors of a union's members become one.
 
     Args:

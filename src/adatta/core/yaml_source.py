@@ -82,7 +82,7 @@ def overlay(base: Marked, over: Marked) -> Marked:
     return Marked(value, marks)
 
 
-def replace_at(tree: Marked, place: Place, part: Marked) -> Marked:
+def replace_at(tree: Marked, place: Place, *, part: Marked) -> Marked:
     """Return `tree` with `part` at `place`; mappings on the way are made where they are missing.
 
     Raises:
@@ -102,7 +102,7 @@ def replace_at(tree: Marked, place: Place, part: Marked) -> Marked:
         child = _part(tree, key) if key in value else empty
     else:
         raise KeyError(key)
-    _put(value, marks, key, replace_at(child, rest, part))
+    _put(value, marks, key, replace_at(child, rest, part=part))
     return Marked(value, marks)
 
 

@@ -15,6 +15,7 @@ from adatta.core.artefact import (
     read_artefact,
     read_current,
     remove_model,
+    restore_model,
     run_dir,
     set_current,
     verify,
@@ -118,6 +119,24 @@ def test_remove_model_keeps_the_artefact_right_and_its_hash(folder):
     ]
     (folder / "metrics.jsonl").unlink()
     with pytest.raises(DriftError, match=r"metrics\.jsonl is missing"):
+        verify(folder)
+
+
+def test_model_made_again_counts_only_when_it_is_the_same(folder):
+    artefact = complete(folder, RECORD)
+    remove_model(artefact, "the next stage is complete")
+    (folder / "model").mkdir()
+    (folder / "model" / "model.bin").write_text("half")
+    assert not artefact.has_model
+    assert verify(folder) == artefact
+    with pytest.raises(DriftError, match=r"model/model\.bin changed"):
+        restore_model(artefact)
+    assert not artefact.has_model
+    (folder / "model" / "model.bin").write_text("model/model.bin")
+    restore_model(artefact)
+    assert artefact.has_model
+    (folder / "model" / "model.bin").write_text("changed")
+    with pytest.raises(DriftError, match=r"model/model\.bin changed"):
         verify(folder)
 
 

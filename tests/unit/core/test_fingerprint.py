@@ -31,7 +31,7 @@ def test_canonical_json_read_back_is_the_value(value):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.dictionaries(TEXT, JSON, min_size=2))
+@given(st.dictionaries(TEXT, st.integers(), min_size=2))
 def test_fingerprint_with_shuffled_keys_is_the_same(value):
     keys = list(value)
     random.shuffle(keys)

@@ -93,9 +93,9 @@ def test_overlay_merges_mappings_and_replaces_lists_with_marks():
 @given(TREE)
 def test_replace_at_every_leaf_changes_that_leaf_only(value):
     for place in leaves(value):
-        changed = replace_at(marked(value), place, Marked("new", {(): None}))
+        changed = replace_at(marked(value), place, part=Marked("new", {(): None}))
         assert list(leaves(changed.value)) == list(leaves(value))
-        back = replace_at(changed, place, Marked(_at(value, place), {(): None}))
+        back = replace_at(changed, place, part=Marked(_at(value, place), {(): None}))
         assert back.value == value
         assert _at(changed.value, place) == "new"
 
@@ -110,11 +110,11 @@ def _at(value, place):
 def test_replace_at_a_place_that_cannot_be_names_it(place, bad):
     tree = read_yaml("a: 1\nl: [1, 2]", "f")
     with pytest.raises(KeyError) as caught:
-        replace_at(tree, place, Marked(0, {(): None}))
+        replace_at(tree, place, part=Marked(0, {(): None}))
     assert caught.value.args == (bad,)
 
 
 def test_replace_at_missing_mappings_makes_them():
-    tree = replace_at(read_yaml("a:", "f"), ("a", "b", "c"), read_yaml("1", "--set", line=0))
+    tree = replace_at(read_yaml("a:", "f"), ("a", "b", "c"), part=read_yaml("1", "--set", line=0))
     assert tree.value == {"a": {"b": {"c": 1}}}
     assert str(tree.mark(("a", "b", "c"))) == "--set"
