@@ -91,15 +91,20 @@ def test_allowed_imports_are_still_there():
 
 def test_modules_import_each_other_without_cycles():
     names = {module.name for module in modules()}
-    graph = {}
+    graph, where = {}, {}
     for module in modules():
-        targets = [imported.target for imported in imports(module) if imported.is_at_load]
-        nearest = {target if target in names else target.rpartition(".")[0] for target in targets}
-        graph[module.name] = (nearest & names) - {module.name}
+        graph[module.name] = set()
+        for imported in imports(module):
+            target = imported.target if imported.target in names else imported.target.rpartition(".")[0]
+            if imported.is_at_load and target in names - {module.name}:
+                graph[module.name].add(target)
+                where[module.name, target] = f"{module.at(imported.node)}: imports {target}"
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
-        raise AssertionError(" <- ".join(error.args[1])) from error
+        cycle = error.args[1]
+        offences = [where[pair] for pair in zip(cycle[1:], cycle, strict=False)]
+        raise AssertionError(show(offences)) from error
 
 
 def test_init_files_hold_docstring_and_reexports_only():
