@@ -122,6 +122,7 @@ def show_p(p: float | None, *, name: str = "p") -> str:
     """Write a p-value: `p < 0.001`, `p = 0.032`, `p = 0.24`, with spaces that don't break."""
     if p is None:
         return ""
+    name = name.replace(" ", NO_BREAK)
     if p < 0.001:
         return f"{name}{NO_BREAK}<{NO_BREAK}0.001"
     return f"{name}{NO_BREAK}={NO_BREAK}{p:.{3 if p < 0.0995 else 2}f}"

@@ -157,7 +157,7 @@ def _detail(entry: Mapping[str, Any], difference: Mapping[str, Any], direction: 
     parts = [f"difference {shown}{scale.difference_unit}", f"95% interval {interval}"]
     parts += [show_p(p), show_p(adjusted, name="Holm p"), items]
     if direction == "undecided":
-        parts.append("the interval holds 0" if bounds != (0.0, 0.0) else "no item differs")
+        parts.append(f"the interval holds{NO_BREAK}0" if bounds != (0.0, 0.0) else "no item differs")
     elif max(p or 0.0, adjusted or 0.0) >= 0.05:
         parts.append("weak: the interval excludes 0, the test at 5% doesn't")
     return ", ".join(part for part in parts if part)
