@@ -1,0 +1,107 @@
+"""A conversation with a model: the turns so far, the next answer as text while it is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from gguf import GGUFReader
+
+from adatta.chat.render import Chat
+from adatta.chat.stream import stream_text
+from adatta.core.errors import ModelError
+from adatta.core.records import Message
+from adatta.core.runtime import cache_dir
+from adatta.model.engine import Engine
+from adatta.model.gguf import gguf_fingerprint, making_folder
+from adatta.model.gguf_tokenizer import write_tokenizer
+
+STOP_IDS = "adatta.stop_token_ids"
+"""The field of a GGUF file that holds all stop ids; llama.cpp's own fields hold one."""
+
+
+MIN_ROOM = 64
+"""A conversation that leaves fewer tokens than this for an answer is refused, not cut."""
+
+
+class Dialogue:
+    """Turns of a user and a model; an answer that was broken off counts as far as it went."""
+
+    def __init__(
+        self, engine: Engine, chat: Chat, *, limit: int, system: str | None, temperature: float, seed: int
+    ) -> None:
+        """Start without any turn.
+
+        Args:
+            engine: what answers.
+            chat: the model's chat format.
+            limit: most new tokens of an answer.
+            system: system message; None leaves it to the template.
+            temperature: 0 takes the most likely token.
+            seed: of the first answer; each later one takes the next number.
+        """
+        self._engine, self._chat, self._limit = engine, chat, limit
+        self._temperature, self._seed = temperature, seed
+        self._first = [] if system is None else [Message(role="system", content=system)]
+        self.messages = list(self._first)
+        self.was_cut = False
+
+    def restart(self) -> None:
+        """Forget all turns."""
+        self.messages = list(self._first)
+
+    def ask(self, text: str) -> Iterator[str]:
+        """Answer; `was_cut` says afterwards whether the limit or the context ended the answer.
+
+        Yields:
+            The answer's text as it comes.
+
+        Raises:
+            ModelError: if the conversation no longer fits into the context; it stays as it was before.
+        """
+        asked = [*self.messages, Message(role="user", content=text)]
+        ids = self._chat.prompt(asked)
+        limit = min(self._limit, self._engine.context - len(ids))
+        if limit < min(self._limit, MIN_ROOM):
+            raise ModelError(
+                f"the conversation has {len(ids)} tokens and no longer fits into the model's context of "
+                f"{self._engine.context} with room for an answer; start anew, or ask something shorter"
+            )
+        answer: list[int] = []
+        try:
+            yield from stream_text(self._collect(ids, limit, answer), self._chat.decode)
+        finally:
+            self.was_cut = not answer or answer[-1] not in self._chat.stop_ids
+            content = self._chat.decode(answer)
+            if content.strip():
+                self.messages = [*asked, Message(role="assistant", content=content)]
+
+    def _collect(self, ids: tuple[int, ...], limit: int, answer: list[int]) -> Iterator[int]:
+        seed = self._seed + len(self.messages)
+        stops = self._chat.stop_ids
+        for token in self._engine.stream(
+            ids, stop_ids=stops, limit=limit, seed=seed, temperature=self._temperature
+        ):
+            answer.append(token)
+            yield token
+
+
+def read_gguf_chat(path: Path) -> Chat:
+    """Return the chat format that a GGUF file holds; its weights are not touched.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ModelError: if its tokenizer isn't of a known kind.
+    """
+    folder = cache_dir() / "gguf-chat" / f"{path.stem}-{gguf_fingerprint(path)}"
+    with making_folder(folder) as aside:
+        if aside is not None:
+            fields = {key: field.contents() for key, field in GGUFReader(path).fields.items()}
+            write_tokenizer(fields, aside, path)
+            stops = fields.get(STOP_IDS, fields.get("tokenizer.ggml.eos_token_id", []))
+            text = json.dumps({"eos_token_id": stops})
+            (aside / "generation_config.json").write_text(text, encoding="utf-8")
+    return Chat.load(folder)

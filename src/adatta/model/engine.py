@@ -1,0 +1,70 @@
+"""The one interface of what generates: ids in, ids out as they come; engines never see text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from adatta.core.errors import ModelError
+
+
+class Engine(ABC):
+    """A model that is ready to generate; close it, or use it as a context manager.
+
+    A file in engines/ exports its class as `ENGINE`, called with a path and `context=` (most tokens of prompt
+    and answer together; None takes what the model itself allows).
+    """
+
+    context: int
+
+    @abstractmethod
+    def stream(
+        self,
+        ids: Sequence[int],
+        *,
+        stop_ids: Collection[int],
+        limit: int,
+        seed: int,
+        temperature: float = 0.0,
+    ) -> Iterator[int]:
+        """Continue `ids`, one id at a time.
+
+        Args:
+            ids: the context, at least one id.
+            stop_ids: the answer ends with the first of these; it is yielded too.
+            limit: the most ids that are yielded.
+            seed: decides the sample; the same seed gives the same sample.
+            temperature: 0 takes the most likely id, more than 0 samples.
+
+        Yields:
+            Each id as soon as it is known.
+
+        Raises:
+            ModelError: if `ids` and `limit` don't fit into the context.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back threads and memory."""
+
+    def check_fits(self, ids: Sequence[int], limit: int) -> None:
+        """Refuse a prompt that can't be answered.
+
+        Raises:
+            ModelError: if there is no id, or `ids` and `limit` don't fit into the context.
+        """
+        if not ids or len(ids) + limit > self.context:
+            raise ModelError(
+                f"{len(ids)} ids and {limit} new ones were asked for; expected at least 1 id and at most "
+                f"{self.context} together: shorten the prompt or the limit"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

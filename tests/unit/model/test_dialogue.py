@@ -1,0 +1,103 @@
+"""A conversation: what the engine is asked, what is kept, and what no longer fits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from adatta.chat.render import Chat
+from adatta.core.errors import ModelError
+from adatta.core.records import Message
+from adatta.model.dialogue import Dialogue
+from adatta.model.engine import Engine
+
+pytestmark = pytest.mark.torch
+
+
+class Scripted(Engine):
+    """Gives the same ids to every question and remembers what it was asked."""
+
+    def __init__(self, answer: Sequence[int], context: int = 400) -> None:
+        self.answer, self.context = answer, context
+        self.asked: list[tuple[int, ...]] = []
+        self.seeds: list[int] = []
+
+    def stream(
+        self,
+        ids: Sequence[int],
+        *,
+        stop_ids: Collection[int],
+        limit: int,
+        seed: int,
+        temperature: float = 0.0,
+    ) -> Iterator[int]:
+        self.asked.append(tuple(ids))
+        self.seeds.append(seed)
+        for token in self.answer[:limit]:
+            yield token
+            if token in stop_ids:
+                return
+
+    def close(self) -> None:
+        self.context = 0
+
+
+@pytest.fixture
+def chat(toy_folder: Path) -> Chat:
+    return Chat.load(toy_folder)
+
+
+@pytest.fixture
+def hello(chat: Chat) -> list[int]:
+    return [*chat.continuation("", "Ciao è 👋").ids[1:], 2]
+
+
+def start(engine: Engine, chat: Chat, limit: int = 30, system: str | None = None) -> Dialogue:
+    return Dialogue(engine, chat, limit=limit, system=system, temperature=0.0, seed=5)
+
+
+def test_answer_becomes_part_of_the_next_prompt(chat: Chat, hello: list[int]) -> None:
+    engine = Scripted(hello)
+    dialogue = start(engine, chat)
+    assert "".join(dialogue.ask("Chi sei?")) == "Ciao è 👋"
+    assert not dialogue.was_cut
+    list(dialogue.ask("Ancora?"))
+    turns = [("user", "Chi sei?"), ("assistant", "Ciao è 👋"), ("user", "Ancora?")]
+    expected = chat.prompt([Message(role=role, content=text) for role, text in turns])
+    assert engine.asked[1] == expected
+    assert len(set(engine.seeds)) == 2
+
+
+def test_system_message_stands_first_and_survives_a_restart(chat: Chat, hello: list[int]) -> None:
+    engine = Scripted(hello)
+    dialogue = start(engine, chat, system="Sii breve.")
+    for _ in range(2):
+        list(dialogue.ask("Chi sei?"))
+        dialogue.restart()
+    both = [Message(role="system", content="Sii breve."), Message(role="user", content="Chi sei?")]
+    assert engine.asked == [chat.prompt(both)] * 2
+
+
+def test_answer_at_the_limit_is_said_to_be_cut(chat: Chat, hello: list[int]) -> None:
+    dialogue = start(Scripted(hello), chat, limit=2)
+    list(dialogue.ask("Chi sei?"))
+    assert dialogue.was_cut
+
+
+def test_broken_off_answer_is_kept_as_far_as_it_went(chat: Chat, hello: list[int]) -> None:
+    dialogue = start(Scripted(hello), chat)
+    pieces = dialogue.ask("Chi sei?")
+    first = next(pieces)
+    pieces.close()
+    assert dialogue.messages[-1] == Message(role="assistant", content=first)
+
+
+def test_conversation_over_the_context_is_refused_and_kept(chat: Chat, hello: list[int]) -> None:
+    dialogue = start(Scripted(hello, context=100), chat, limit=20)
+    list(dialogue.ask("Chi sei?"))
+    before = list(dialogue.messages)
+    with pytest.raises(ModelError, match="no longer fits into the model's context of 100"):
+        list(dialogue.ask("parola " * 60))
+    assert dialogue.messages == before

@@ -1,0 +1,75 @@
+"""Batched greedy answers against one-by-one forwards without a cache, in float64."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from adatta.model.generate import generate_greedy
+
+pytestmark = pytest.mark.torch
+PAD_ID = 2
+
+
+def one_by_one(model, prompt: tuple[int, ...], limit: int, stop_ids: set[int]) -> tuple[int, ...]:
+    ids = list(prompt)
+    with torch.inference_mode():
+        for _ in range(limit):
+            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+            if ids[-1] in stop_ids:
+                break
+    return tuple(ids[len(prompt) :])
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[tuple[int, ...]]:
+    generator = random.Random(3)
+    lengths = [1, 40, 7, 23, 40, 2, 31, 12, 5]
+    return [tuple(generator.randrange(3, 400) for _ in range(length)) for length in lengths]
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
+def test_batches_equal_one_by_one(toy_folders, prompts, family: str) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_folders[family, True], dtype=torch.float64)
+    free = [one_by_one(model, prompt, 20, set()) for prompt in prompts]
+    stop_ids = {answer[2 + 2 * row] for row, answer in enumerate(free[:4])}
+    expected = [one_by_one(model, prompt, 20, stop_ids) for prompt in prompts]
+    assert len({len(answer) for answer in expected}) > 1  # rows do end at different steps
+    for rows in (1, 4, 100):
+        got = generate_greedy(model, prompts, stop_ids=stop_ids, limit=20, pad_id=PAD_ID, batch_rows=rows)
+        assert got == expected
+
+
+def test_generation_config_of_the_model_is_not_used(toy_folder: Path, prompts) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_folder, dtype=torch.float64)
+    plain = generate_greedy(model, prompts, stop_ids=(), limit=8, pad_id=PAD_ID)
+    model.generation_config = GenerationConfig(
+        do_sample=True, repetition_penalty=5.0, max_new_tokens=2, eos_token_id=list(range(400))
+    )
+    assert generate_greedy(model, prompts, stop_ids=(), limit=8, pad_id=PAD_ID) == plain
+
+
+def test_pad_id_changes_nothing(toy_folder: Path, prompts) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_folder, dtype=torch.float64)
+    first, second = (
+        generate_greedy(model, prompts, stop_ids=(), limit=6, pad_id=pad_id) for pad_id in (2, 399)
+    )
+    assert first == second
+
+
+def test_progress_counts_every_prompt(toy_folder: Path, prompts) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_folder)
+    model.train()
+    seen: list[int] = []
+    generate_greedy(model, prompts, stop_ids=(), limit=1, pad_id=PAD_ID, batch_rows=4, progress=seen.append)
+    assert seen == [4, 4, 1]
+    assert model.training
+
+
+def test_no_prompts_have_no_answers(toy_folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_folder)
+    assert generate_greedy(model, [], stop_ids=(), limit=5, pad_id=PAD_ID) == []
