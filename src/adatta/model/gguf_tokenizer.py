@@ -42,7 +42,7 @@ class _Family:
 
 # By `tokenizer.ggml.pre`. Source: the tokenizer.json of SmolLM, GPT-2, Llama 3, Qwen 2.5, Mistral Nemo and
 # Minerva. Differs from llama.cpp, which has no NFC and knows upper and lower case in ASCII only (tekken).
-_FAMILIES = {
+FAMILIES = {
     "smollm": _Family(digits=True),
     "minerva-7b": _Family(digits=True),
     "gpt-2": _Family(),
@@ -104,12 +104,12 @@ def _family(fields: Mapping[str, Any], source: Path) -> _Family:
             f"{source} has a tokenizer of kind {model!r}; only byte-level BPE ('gpt2') is read from GGUF. "
             "Give the model's Hub id or folder"
         )
-    if pre not in _FAMILIES:
+    if pre not in FAMILIES:
         raise ModelError(
-            f"{source} has the pre-tokeniser {pre!r}; known are {', '.join(_FAMILIES)}. "
+            f"{source} has the pre-tokeniser {pre!r}; known are {', '.join(FAMILIES)}. "
             "Another one would cut words differently from training: give the model's Hub id or folder"
         )
-    return _FAMILIES[pre]
+    return FAMILIES[pre]
 
 
 def _build(fields: Mapping[str, Any], family: _Family) -> Tokenizer:

@@ -1,0 +1,68 @@
+"""A folder that transformers and vLLM read: weights linked, template and stop ids written in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from adatta.chat.render import Chat
+from adatta.export.turns import find_end_of_turn
+
+_WRITTEN_ANEW = ("chat_template.jinja", "generation_config.json", "tokenizer_config.json")
+
+
+def write(
+    model_folder: Path, out_dir: Path, *, chat_template: str, stop_ids: tuple[int, ...], name: str
+) -> list[Path]:
+    """Write the folder `<name>-safetensors` into `out_dir`.
+
+    Args:
+        model_folder: the merged model.
+        out_dir: where the new folder goes; on the same disk the weights are hard links and take no room.
+        chat_template: Jinja text to ship.
+        stop_ids: what ends an answer: the generation config's list; the tokenizer's end is the end of turn.
+        name: the model's name.
+
+    Returns:
+        The files of the new folder.
+
+    Raises:
+        ExportError: if the template's end of turn doesn't stop an answer.
+    """
+    chat = Chat.load(model_folder)
+    end_of_turn = chat.decode([find_end_of_turn(chat, stop_ids)], keep_special=True)
+    target = out_dir / f"{name}-safetensors"
+    target.mkdir(parents=True, exist_ok=True)
+    for file in sorted(model_folder.iterdir()):
+        if file.is_file() and file.name not in _WRITTEN_ANEW:
+            _link(file, target / file.name)
+    tokenizer = {**_read(model_folder / "tokenizer_config.json"), "eos_token": end_of_turn}
+    tokenizer.pop("chat_template", None)  # transformers prefers the file, other readers may not
+    generation = {**_read(model_folder / "generation_config.json"), "eos_token_id": sorted(stop_ids)}
+    _write_json(target / "tokenizer_config.json", tokenizer)
+    _write_json(target / "generation_config.json", generation)
+    (target / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+    return sorted(target.iterdir())
+
+
+def _link(source: Path, target: Path) -> None:
+    """Link a file, or copy it to another disk."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+FORMAT = write

@@ -1,0 +1,162 @@
+"""Does an exported GGUF answer as the model it came from: greedy answers, log-probs, tokenisation."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adatta.chat.render import Chat
+from adatta.core.errors import ParityError
+from adatta.core.records import Message
+from adatta.model.engines.llamacpp import Candidate, LlamaCppEngine
+from adatta.model.load import load_model
+
+# S answered tokens, V vocabulary
+
+TOLERANCE_NATS = 0.05
+NEW_TOKENS = 64
+
+PROMPTS = (
+    "Qual è la capitale d'Italia?",
+    "Spiegami in breve che cos'è la fotosintesi.",
+    "Scrivi una ricetta semplice per la pasta al pomodoro.",
+    "Come si saluta in modo formale in una lettera?",
+    "Elenca tre città della Toscana.",
+    "Perché il cielo è blu?",
+    "Traduci in inglese: «Domani andrò al mare con mia sorella.»",
+    "Chi ha scritto la Divina Commedia?",
+    "Dammi un consiglio per dormire meglio.",
+    "Quanti minuti ci sono in 3 ore e mezza?",
+    "Scrivi due frasi sull'autunno in montagna.",
+    "Che differenza c'è tra un lago e un mare?",
+    "Come funziona un motore elettrico?",
+    "Riassumi in una frase la trama di Pinocchio.",
+    "Quali documenti servono per rinnovare il passaporto?",
+    "Scrivi un messaggio di auguri per un compleanno.",
+    "Che cosa significa il proverbio «chi va piano va sano e va lontano»?",
+    "Write one sentence about Rome in English.",
+    "Ordina questi numeri dal più piccolo al più grande: 42, 7, 19, 108.",
+    "Spiega a un bambino che cos'è la pioggia.",
+)
+
+HARD_STRINGS = (
+    "Nel 1861, il 17 marzo, 1.234.567,89 lire; 007 e 3,14159.",
+    "due  spazi,   tre spazi\te un tab  ",
+    "Perché l'università è già così lontana? Città, più, può, né, «È vero»",
+    "L'acqua dell'Adige c'è, un po' d'olio e quell'amico: dov'è?",
+    "riga uno\r\nriga due\r\n\r\nriga quattro\n\n\nfine\n",
+    "Ciao 👋🏽 mondo 🌍, famiglia 👩‍👩‍👧 e bandiera 🇮🇹!",
+    "  comincia con spazi",
+    "MAIUSCOLE, iPhone15Pro, snake_case_2, a+b=c; https://esempio.it/?q=1&r=2",
+    "日本語 и русский, ελληνικά – trattini — e… puntini",
+)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was seen so far."""
+
+    differences: list[float] = field(default_factory=list)
+    ties: list[dict[str, Any]] = field(default_factory=list)
+
+
+def check_parity(
+    model_folder: Path,
+    gguf_path: Path,
+    *,
+    prompts: Sequence[str] = PROMPTS,
+    limit: int = NEW_TOKENS,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Compare a GGUF file with the model folder that it was made from.
+
+    The file answers every prompt greedily; the model then scores that answer. Up to the first token that the
+    model would not have chosen, log-probs may differ by `TOLERANCE_NATS`; at that token its own choice must
+    be no more than that ahead (a tie, which the last bits decide).
+
+    Args:
+        model_folder: the merged model, computed in fp32.
+        gguf_path: the file, with 16-bit weights: coarser ones differ by more than the tolerance.
+        prompts: questions, none of which is left out.
+        limit: most new tokens of an answer.
+        progress: called with 1 after each prompt.
+
+    Returns:
+        For the record: counts, largest and median difference in nats, ties.
+
+    Raises:
+        ParityError: naming prompt, position and values.
+    """
+    chat = Chat.load(model_folder)
+    contexts = [chat.prompt([Message(role="user", content=prompt)]) for prompt in prompts]
+    model = load_model(model_folder, torch.float32)
+    tally = _Tally()
+    with LlamaCppEngine(gguf_path, context=max(map(len, contexts)) + limit) as engine:
+        _compare_tokenisation(chat, engine)
+        for prompt, context in zip(prompts, contexts, strict=True):
+            answer = list(engine.stream_scored(context, stop_ids=chat.stop_ids, limit=limit, seed=0))
+            _compare_answer(prompt, answer, _score(model, context, answer), tally)
+            if progress is not None:
+                progress(1)
+    return {
+        "prompts": len(prompts),
+        "compared_tokens": len(tally.differences),
+        "same_answers": len(prompts) - len(tally.ties),
+        "ties": tally.ties,
+        "median_difference_nats": statistics.median(tally.differences) if tally.differences else 0.0,
+        "max_difference_nats": max(tally.differences, default=0.0),
+        "tolerance_nats": TOLERANCE_NATS,
+        "tokenised_strings": len(HARD_STRINGS),
+    }
+
+
+def _compare_tokenisation(chat: Chat, engine: LlamaCppEngine) -> None:
+    """Compare the ids of `HARD_STRINGS`."""
+    for text in HARD_STRINGS:
+        ours, theirs = list(chat.continuation("", text).ids[1:]), engine.tokenise(text)
+        if ours != theirs:
+            raise ParityError(
+                f"the GGUF file's tokenizer cuts {text!r} into {theirs}, the model's into {ours}; "
+                "its pre-tokeniser is not the right one"
+            )
+
+
+@torch.inference_mode()
+def _score(model: Any, context: Sequence[int], answer: Sequence[Candidate]) -> torch.Tensor:
+    """Return the model's log-probs [S, V] at every token of the answer."""
+    ids = [*context, *(candidate.id for candidate in answer)]
+    ids_1T = torch.tensor([ids[:-1]])
+    logp_SV: torch.Tensor = model(ids_1T, logits_to_keep=len(answer)).logits[0].float().log_softmax(-1)
+    return logp_SV
+
+
+def _compare_answer(prompt: str, answer: Sequence[Candidate], logp_SV: torch.Tensor, tally: _Tally) -> None:
+    """Compare an answer with the model's own log-probs up to the first tie.
+
+    Raises:
+        ParityError: if they differ by more than the tolerance.
+    """
+    for position, theirs in enumerate(answer):
+        logp_V = logp_SV[position]
+        ours, best = float(logp_V[theirs.id]), int(logp_V.argmax())
+        if best != theirs.id:
+            gap = float(logp_V[best]) - ours
+            if not gap < TOLERANCE_NATS:
+                raise ParityError(
+                    f"prompt {prompt!r}, new token {position}: the GGUF file chose id {theirs.id} (log-prob "
+                    f"{theirs.logp:.4f}), the model {best}, which it finds {gap:.4f} nats likelier; at most "
+                    f"{TOLERANCE_NATS} is a tie. The file doesn't compute what the model does"
+                )
+            tally.ties.append({"prompt": prompt, "position": position, "gap_nats": gap})
+            return
+        if not abs(ours - theirs.logp) <= TOLERANCE_NATS:
+            raise ParityError(
+                f"prompt {prompt!r}, new token {position} (id {theirs.id}): log-prob {theirs.logp:.4f} in "
+                f"the GGUF file, {ours:.4f} in the model; expected at most {TOLERANCE_NATS} apart"
+            )
+        tally.differences.append(abs(ours - theirs.logp))
