@@ -1,0 +1,66 @@
+"""The chunked vocabulary projection against PyTorch's log_softmax on all logits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adatta.model import head
+from adatta.model.head import TokenLogProbs
+
+pytestmark = pytest.mark.torch
+
+VOCABULARY, FEATURES, POSITIONS = 13, 5, 7
+POSITION_N = torch.tensor([0, 0, 1, 3, 3, 3, 6])
+TOKEN_N = torch.tensor([2, 2, 12, 0, 5, 7, 1])
+
+
+@pytest.fixture(params=[1, 3, 100], ids=lambda positions: f"chunks of {positions}")
+def chunk(request, monkeypatch):
+    monkeypatch.setattr(head, "CHUNK_BYTES", request.param * VOCABULARY * 8)
+
+
+def tensors(trainable_weight):
+    generator = torch.Generator().manual_seed(3)
+    hidden_PE = torch.randn(POSITIONS, FEATURES, dtype=torch.float64, generator=generator)
+    weight_VE = torch.randn(VOCABULARY, FEATURES, dtype=torch.float64, generator=generator)
+    return hidden_PE.requires_grad_(), weight_VE.requires_grad_(trainable_weight)
+
+
+@pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("trainable_weight", [False, True])
+def test_values_and_gradients_are_exact(trainable_weight):
+    hidden_PE, weight_VE = tensors(trainable_weight)
+    upstream_N = torch.linspace(-1, 2, len(TOKEN_N), dtype=torch.float64)
+    inputs = (hidden_PE, weight_VE) if trainable_weight else (hidden_PE,)
+    expected_N = torch.log_softmax(hidden_PE @ weight_VE.T, -1)[POSITION_N, TOKEN_N]
+    expected = torch.autograd.grad(expected_N, inputs, upstream_N)
+    found_N, best_P = TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N)
+    found = torch.autograd.grad(found_N, inputs, upstream_N)
+    torch.testing.assert_close(found_N, expected_N, rtol=0, atol=1e-13)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+    assert torch.equal(best_P, (hidden_PE @ weight_VE.T).argmax(-1))
+
+
+@pytest.mark.usefixtures("chunk")
+def test_gradients_are_those_of_finite_differences():
+    hidden_PE, weight_VE = tensors(True)
+    assert torch.autograd.gradcheck(
+        lambda *inputs: TokenLogProbs.apply(*inputs, POSITION_N, TOKEN_N)[0], (hidden_PE, weight_VE)
+    )
+
+
+def test_no_tensor_of_positions_by_vocabulary_is_kept(monkeypatch):
+    monkeypatch.setattr(head, "CHUNK_BYTES", 2 * VOCABULARY * 8)
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.shape)
+        return tensor
+
+    hidden_PE, weight_VE = tensors(False)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N)
+    assert kept
+    assert all(tuple(shape) != (POSITIONS, VOCABULARY) for shape in kept)
