@@ -9,7 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
@@ -21,6 +21,7 @@ from adatta.core.runtime import bundled_dir
 from adatta.core.settings import (
     DpoSettings,
     EvaluateSettings,
+    ExportSettings,
     Many,
     ModelSettings,
     Settings,
@@ -31,6 +32,8 @@ from adatta.core.settings import (
 )
 from adatta.core.yaml_source import Marked, Place, dotted, leaves, overlay, read_yaml, replace_at
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -39,6 +42,26 @@ class Stage:
     kind: StageKind
     name: str
     settings: StageSettings
+
+    @property
+    def training(self) -> TrainSettings:
+        """The settings of a training stage."""
+        return self._as(TrainSettings)
+
+    @property
+    def evaluation(self) -> EvaluateSettings:
+        """The settings of an evaluate stage."""
+        return self._as(EvaluateSettings)
+
+    @property
+    def exporting(self) -> ExportSettings:
+        """The settings of an export stage."""
+        return self._as(ExportSettings)
+
+    def _as(self, kind: type[T]) -> T:
+        if not isinstance(self.settings, kind):
+            raise RecipeError(f"stage {self.name} has no {kind.__name__}; it is of kind {self.kind}")
+        return self.settings
 
 
 class Recipe(Settings):

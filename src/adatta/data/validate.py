@@ -58,7 +58,7 @@ def read_rows(paths: Sequence[str | Path], kind: RowKind) -> RowsReport:
     rows: list[Row] = []
     problems: list[Problem] = []
     for path in paths:
-        for file in _files(Path(path), problems):
+        for file in find_files(Path(path), problems):
             _read_file(file, kind, rows, problems)
     return RowsReport(rows=tuple(rows), problems=tuple(problems))
 
@@ -100,8 +100,16 @@ def _shapes() -> Mapping[str, Any]:
     return load_registry("adatta.data.shapes")
 
 
-def _files(path: Path, problems: list[Problem]) -> Iterator[Path]:
-    """Yield the files that a path stands for."""
+def find_files(path: Path, problems: list[Problem]) -> Iterator[Path]:
+    """Yield the data files that a path stands for, sorted.
+
+    Args:
+        path: A file or a folder.
+        problems: What is missing or of an unknown kind is added here.
+
+    Yields:
+        Files of a known kind.
+    """
     known = ", ".join(f".{name}" for name in sorted(_sources()))
     if path.is_dir():
         found = [

@@ -1,0 +1,23 @@
+"""`adatta check`: validate a recipe and every row; train nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def check(
+    recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).", show_default=False)],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value of the recipe.")
+    ] = None,
+) -> None:
+    """Validate the recipe and every row of its data; estimate memory and disk; train nothing."""
+    from adatta.pipeline.check import check_recipe
+
+    check_recipe(recipe, overrides or ())
+
+
+COMMAND = check

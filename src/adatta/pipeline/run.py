@@ -1,0 +1,139 @@
+"""Run a recipe: each stage is reused when it is complete, else done; the chain's end becomes current."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from adatta.core.artefact import Artefact, begin, complete, set_current, verify, write_atomic
+from adatta.core.lock import run_lock
+from adatta.core.recipe import dump_recipe
+from adatta.core.runtime import peak_memory_bytes, reset_peak_memory
+from adatta.pipeline.context import Context, open_context
+from adatta.pipeline.plan import TRAINING, VERSIONS, PlannedStage
+
+PACKAGES = (
+    "adatta",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "bitsandbytes",
+    "gguf",
+    "xllamacpp",
+    "numpy",
+)
+REPORT_FILES = ("report.html", "report.md", "report.json")
+
+
+def run_recipe(path: Path, overrides: Sequence[str] = ()) -> Path:
+    """Do a recipe from its first stage that isn't complete.
+
+    Args:
+        path: the recipe.
+        overrides: `path=value` settings.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        AdattaError: the first thing that can't be done; what is complete stays and is reused next time.
+    """
+    context = open_context(path, overrides)
+    with run_lock(context.run_dir):
+        write_atomic(context.run_dir / "recipe.yaml", dump_recipe(context.recipe, context.loaded.sources))
+        for warning in (text for rows in context.rows.values() for text in rows.warnings):
+            print(f"warning: {warning}")
+        done: dict[str, Artefact] = {}
+        for planned in context.plan:
+            label = f"{planned.number}/{len(context.plan)} {planned.name}"
+            if planned.artefact is not None:
+                verify(planned.artefact.folder)
+                done[planned.name] = planned.artefact
+                print(f"{label}: reused {planned.artefact.folder.name}")
+            else:
+                print(f"{label}: starting", flush=True)
+                done[planned.name] = _do(context, planned, done)
+                print(f"{label}: done in {done[planned.name].record['time_s']:.0f} s")
+        _finish(context, done)
+    return context.run_dir
+
+
+def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> Artefact:
+    """Do one stage and complete its artefact."""
+    from adatta.pipeline.stages import DO
+
+    folder = begin(context.run_dir, number=planned.number, kind=planned.kind, fingerprint=planned.fingerprint)
+    reset_peak_memory()
+    start = time.monotonic()
+    part = DO[planned.kind](context, planned, folder, done)
+    record = {
+        "kind": planned.kind,
+        "name": planned.name,
+        "fingerprint": planned.fingerprint,
+        "version": VERSIONS[planned.kind],
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": planned.stage.settings.model_dump(mode="json"),
+        "recipe": context.recipe.model_dump(mode="json", by_alias=True),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "runtime": _runtime(),
+        "seeds": {"run": context.recipe.seed},
+        "parents": list(planned.parents),
+        **part,
+        "time_s": round(time.monotonic() - start, 2),
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    return complete(folder, record)
+
+
+def _runtime() -> dict[str, Any]:
+    from dataclasses import asdict
+
+    import torch
+
+    from adatta.core.runtime import describe_runtime
+
+    return asdict(describe_runtime(device="cpu", threads=torch.get_num_threads()))
+
+
+def _finish(context: Context, done: dict[str, Artefact]) -> None:
+    """Point `current.json` at the chain, copy the report beside it, drop models that nothing needs."""
+    from adatta.pipeline.stages import drop_intermediate_models, final_model
+
+    chain = [
+        {
+            "name": name,
+            "kind": artefact.record["kind"],
+            "folder": artefact.folder.name,
+            "fingerprint": artefact.record["fingerprint"],
+        }
+        for name, artefact in done.items()
+    ]
+    model = final_model(context, done)
+    set_current(
+        context.run_dir,
+        {
+            "recipe": context.recipe.name,
+            "language": context.recipe.language,
+            "base": context.recipe.model.name,
+            "stages": chain,
+            "model": model,
+        },
+    )
+    for artefact in done.values():
+        if artefact.record["kind"] == "report":
+            for name in REPORT_FILES:
+                shutil.copyfile(artefact.folder / name, context.run_dir / name)
+            shutil.copytree(artefact.folder / "figures", context.run_dir / "figures", dirs_exist_ok=True)
+            print(f"report: {context.run_dir / 'report.html'}")
+        if artefact.record["kind"] == "export":
+            print(f"export: {artefact.folder}")
+    if context.recipe.keep_merged == "last":
+        drop_intermediate_models(context, done)
+    if any(artefact.record["kind"] in TRAINING for artefact in done.values()):
+        print(f"talk to it: adatta chat {context.run_dir}")

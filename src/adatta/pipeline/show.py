@@ -1,0 +1,89 @@
+"""Show the plan of a recipe, or what a run holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from adatta.core.artefact import read_artefact, read_current
+from adatta.core.errors import Problem, RecipeError
+from adatta.pipeline.context import open_context
+from adatta.pipeline.plan import PlannedStage
+
+
+def show_plan(target: Path, overrides: Sequence[str] = ()) -> None:
+    """Print the plan of a recipe, or the newest chain of a run.
+
+    Args:
+        target: a recipe, or a run's folder.
+        overrides: `path=value` settings, for a recipe.
+
+    Raises:
+        RecipeError: there is no such file or folder.
+    """
+    if not target.exists():
+        raise RecipeError(
+            Problem(
+                where=str(target),
+                what="no such recipe or run",
+                hint="Name a recipe (YAML) or a folder in runs/.",
+            )
+        )
+    lines = run_lines(target) if target.is_dir() else plan_lines(target, overrides)
+    print("\n".join(lines))
+
+
+def plan_lines(path: Path, overrides: Sequence[str]) -> list[str]:
+    """Say what `adatta run` would do: a line a stage.
+
+    Args:
+        path: the recipe.
+        overrides: `path=value` settings.
+
+    Returns:
+        Lines of text.
+    """
+    context = open_context(path, overrides)
+    lines = [
+        f"run        {context.run_dir}",
+        f"model      {context.recipe.model.name} ({context.base.fingerprint[:12]})",
+        f"language   {context.recipe.language}; context {context.recipe.context} tokens; "
+        f"{context.recipe.precision}; engine {context.recipe.engine}",
+    ]
+    for planned in context.plan:
+        rows = context.rows.get(planned.name)
+        detail = ""
+        if rows is not None:
+            counts = rows.counts()
+            detail = (
+                f"  {counts['used']} rows, {counts['holdout']} held out, {counts['tokens']} tokens, "
+                f"{counts['scored_tokens']} scored"
+            )
+        state = _state(planned, context.run_dir)
+        lines.append(f"{planned.number:>2} {planned.name:<11} {planned.fingerprint}  {state}{detail}")
+    return lines
+
+
+def run_lines(folder: Path) -> list[str]:
+    """Say what a run's newest complete chain is: a line a stage.
+
+    Args:
+        folder: the run's folder.
+
+    Returns:
+        Lines of text.
+    """
+    current = read_current(folder)
+    lines = [f"run        {folder}", f"model      {current['base']}"]
+    for number, stage in enumerate(current["stages"], start=1):
+        record = read_artefact(folder / stage["folder"]).record
+        when = f"done {record['created']} in {record['time_s']:.0f} s"
+        lines.append(f"{number:>2} {stage['name']:<11} {stage['fingerprint']}  {when}")
+    return lines
+
+
+def _state(planned: PlannedStage, run_dir: Path) -> str:
+    if planned.artefact is not None:
+        return "done   "
+    begun = any(run_dir.glob(f"*-{planned.kind}-{planned.fingerprint}"))
+    return "stopped" if begun else "to do  "

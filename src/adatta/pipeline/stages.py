@@ -1,0 +1,297 @@
+"""What each kind of stage does: one function a kind, all with the same arguments."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from adatta.core.artefact import Artefact, remove_model, restore_model, write_json
+from adatta.core.errors import ExportError, IncompleteError
+from adatta.core.fingerprint import fingerprint
+from adatta.pipeline.context import Context
+from adatta.pipeline.plan import BASE, TRAINING, PlannedStage, evaluated_models, protocol
+
+if TYPE_CHECKING:
+    from adatta.core.records import Score
+
+Done = Mapping[str, Artefact]
+RecordPart = dict[str, Any]
+
+
+def do_training(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
+    """Train on the stage's rows, then merge the adapter into the stage's input model."""
+    from adatta.train.stage import TrainJob, train_stage
+
+    rows = context.rows[planned.name]
+    source = model_folder(context, planned.model_in, done)
+    results = train_stage(
+        TrainJob(
+            kind=cast(Literal["sft", "dpo", "adapt"], planned.kind),
+            settings=planned.stage.training,
+            model_folder=source,
+            train=rows.train,
+            holdout=rows.holdout,
+            out_dir=folder,
+            seed=context.recipe.seed,
+            context=context.recipe.context,
+            precision=cast(Literal["fp32", "bf16"], context.recipe.precision),
+            engine=cast(Literal["forest", "plain"], context.recipe.engine),
+        )
+    )
+    gc.collect()
+    results["merge"] = merge_stage(context, planned, folder, source)
+    if rows.quarantine:
+        problems = [asdict(problem) for problem in rows.quarantine]
+        write_json(folder / "quarantine.json", problems)
+    warnings = [*rows.warnings, *results["merge"].pop("warnings", ())]
+    return {
+        "inputs": {
+            "model": {"name": planned.model_in, "fingerprint": planned.parents[0]},
+            "data": list(rows.sources),
+        },
+        "counts": rows.counts(),
+        "results": results,
+        "warnings": warnings,
+    }
+
+
+def merge_stage(context: Context, planned: PlannedStage, folder: Path, source: Path) -> dict[str, Any]:
+    """Merge what a training stage left in `folder` into its input model, as `folder/model`.
+
+    Args:
+        context: the run.
+        planned: the training stage.
+        folder: its artefact's folder, holding `adapter/`.
+        source: folder of the stage's input model.
+
+    Returns:
+        The merge's figures for the record.
+    """
+    from adatta.model.merge import MergeJob, merge
+
+    settings, rows = planned.stage.training, context.rows[planned.name]
+    if settings.merge.into == "none":
+        return {"into": "none", "warnings": []}
+    return merge(
+        MergeJob(
+            base_folder=source,
+            trained_folder=folder / "adapter",
+            out_folder=folder / "model",
+            into=settings.merge.into,
+            method=settings.method,
+            precision=context.recipe.precision,
+            probe=[row for group in rows.train for row in group],
+            held_out=[row for group in rows.holdout for row in group],
+            held_out_bytes=rows.holdout_bytes,
+            template=context.chat.exported_template(),
+            stop_ids=context.chat.stop_ids,
+        )
+    )
+
+
+def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
+    """Measure every model of the table; what was measured before, under the same protocol, is read."""
+    from adatta.evals.scores import read_scores, write_scores
+
+    mark = fingerprint(protocol(context.recipe, context.inputs, planned.stage))
+    models = evaluated_models(planned.stage, context.recipe)
+    scores: list[Score] = []
+    marks = {BASE: context.inputs.base} | {name: done[name].record["fingerprint"] for name in done}
+    for name in models:
+        part = folder / "parts" / f"{marks[name]}-{mark}.parquet"
+        if not part.exists():
+            part.parent.mkdir(exist_ok=True)
+            earlier = _find_part(context.run_dir, part.name)
+            found = read_scores(earlier) if earlier else measure(context, planned, name, done)
+            write_scores(part, found)
+        scores += _placed(read_scores(part), name)
+    write_scores(folder / "scores.parquet", scores)
+    return {
+        "inputs": {"models": [{"name": name, "fingerprint": marks[name]} for name in models]},
+        "counts": {"scores": len(scores)},
+        "results": {
+            "protocol": mark,
+            "models": list(models),
+            "suites": list(planned.stage.evaluation.suites),
+        },
+        "warnings": [],
+    }
+
+
+def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> list[Score]:
+    """Measure one model on the stage's suites; the base also under the two controls.
+
+    Args:
+        context: the run.
+        planned: the evaluate stage.
+        name: `base` or a training stage.
+        done: the artefacts so far.
+
+    Returns:
+        One score an item and metric.
+    """
+    import torch
+
+    from adatta.chat.render import Chat
+    from adatta.evals.ask import CONTROL_1_SHOT, CONTROL_PLAIN, Limits, make_subject
+    from adatta.evals.runner import evaluate_model
+    from adatta.evals.suite import load_suite
+    from adatta.model.generate import generate_greedy
+    from adatta.model.load import load_model
+
+    settings = planned.stage.evaluation
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[context.recipe.precision]
+    model = load_model(model_folder(context, name, done), dtype)
+    mark = context.inputs.base if name == BASE else done[name].record["fingerprint"]
+    rows = [name, *((CONTROL_PLAIN, CONTROL_1_SHOT) if name == BASE else ())]
+    scores = []
+    for suite in settings.suites:
+        for row in rows:
+            plain = row == CONTROL_PLAIN
+            scores += evaluate_model(
+                model,
+                Chat.load(context.base.folder) if plain else context.chat,
+                suite=load_suite(suite),
+                subject=make_subject(row, mark, context.profile),
+                limits=Limits(context=context.recipe.context, max_new_tokens=settings.max_new_tokens),
+                generate=generate_greedy,
+                engine=cast(Literal["forest", "plain"], context.recipe.engine),
+            )
+    del model
+    gc.collect()
+    return scores
+
+
+def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
+    """Write the chain's newest model in every format; an f16 GGUF is compared with the model it came from."""
+    from adatta.core.registry import load_registry
+    from adatta.export.parity import check_parity
+
+    source = model_folder(context, planned.model_in, done)
+    known = load_registry("adatta.export.formats")
+    files: dict[str, int] = {}
+    parity: dict[str, Any] = {}
+    for wanted in planned.stage.exporting.formats:
+        key = wanted.replace("-", "_")
+        if key not in known:
+            names = ", ".join(name.replace("_", "-") for name in sorted(known))
+            raise ExportError(f"unknown format {wanted!r}; there are: {names}")
+        written = known[key](
+            source,
+            folder,
+            chat_template=context.chat.exported_template(),
+            stop_ids=context.chat.stop_ids,
+            name=context.recipe.name,
+        )
+        files |= {str(path.relative_to(folder)): path.stat().st_size for path in written}
+        if wanted == "gguf-f16":
+            parity[wanted] = check_parity(source, written[0])
+    return {
+        "inputs": {"model": {"name": planned.model_in, "fingerprint": planned.parents[0]}},
+        "counts": {"files": len(files)},
+        "results": {"exported": files, "parity": parity},
+        "warnings": [],
+    }
+
+
+def do_report(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
+    """Compare base and stages and write the page."""
+    from adatta.pipeline.report import write_report
+    from adatta.pipeline.reporting import gather
+
+    report = write_report(gather(context, done), folder)
+    return {
+        "inputs": {"artefacts": [artefact.folder.name for artefact in done.values()]},
+        "counts": {"metrics": len(report["metrics"])},
+        "results": {"headline": report["verdict"]["headline"]},
+        "warnings": list(report["problems"]),
+    }
+
+
+DO: Mapping[str, Callable[[Context, PlannedStage, Path, Done], RecordPart]] = {
+    **dict.fromkeys(TRAINING, do_training),
+    "evaluate": do_evaluation,
+    "export": do_export,
+    "report": do_report,
+}
+
+
+def model_folder(context: Context, name: str, done: Done) -> Path:
+    """Return the folder of a model of the chain; a merged model that was removed is merged again.
+
+    Args:
+        context: the run.
+        name: `base` or a training stage.
+        done: the artefacts so far.
+
+    Returns:
+        A folder that `load_model` reads.
+
+    Raises:
+        IncompleteError: the stage has not been done.
+    """
+    if name == BASE:
+        return context.base.folder
+    if name not in done:
+        raise IncompleteError(f"stage {name} has not been done in this run; run its recipe")
+    artefact = done[name]
+    planned = next(stage for stage in context.plan if stage.name == name)
+    source = planned.model_in
+    if planned.stage.training.merge.into == "none":
+        from adatta.model.load import fetch
+
+        model_folder(context, source, done)  # the adapter's base
+        return fetch(str(artefact.folder / "adapter")).folder
+    if not artefact.has_model:
+        merge_stage(context, planned, artefact.folder, model_folder(context, source, done))
+        restore_model(artefact)
+    return artefact.folder / "model"
+
+
+def final_model(context: Context, done: Done) -> str | None:
+    """Return the folder, within the run, of the model that the run's name means; None without training.
+
+    Args:
+        context: the run.
+        done: its artefacts.
+
+    Returns:
+        A relative path.
+    """
+    trained = [planned for planned in context.plan if planned.kind in TRAINING]
+    if not trained:
+        return None
+    last = trained[-1]
+    if last.stage.training.merge.into == "none":
+        return f"{done[last.name].folder.name}/adapter"
+    return str(model_folder(context, last.name, done).relative_to(context.run_dir))
+
+
+def drop_intermediate_models(context: Context, done: Done) -> None:
+    """Remove the merged models that are only a step on the way; they are merged again when needed.
+
+    Args:
+        context: the run.
+        done: its artefacts.
+    """
+    trained = [planned for planned in context.plan if planned.kind in TRAINING]
+    kept = {planned.name for planned in trained[-1:]}
+    kept |= {planned.model_in for planned in trained[-1:] if planned.stage.training.merge.into == "none"}
+    for planned in trained:
+        artefact = done[planned.name]
+        if planned.name not in kept and artefact.has_model and planned.stage.training.method != "full":
+            remove_model(artefact, "keep_merged: last")
+
+
+def _find_part(run_dir: Path, name: str) -> Path | None:
+    """Find scores of the same model under the same protocol in a complete evaluation of this run."""
+    found = (path for path in sorted(run_dir.glob(f"*-evaluate-*/parts/{name}")))
+    return next((path for path in found if (path.parents[1] / "record.json").exists()), None)
+
+
+def _placed(scores: list[Score], name: str) -> list[Score]:
+    """Give scores that another chain measured the stage name that the model has in this one."""
+    return [score if score.stage.startswith("control-") else replace(score, stage=name) for score in scores]
