@@ -210,13 +210,11 @@ class Chat:
         if prompt is None:
             return source
         message = f"{{'role': 'system', 'content': {json.dumps(prompt, ensure_ascii=False)}}}"
-        # A block eats the newline behind it: where the source begins with one, that one must stay.
-        gap = "\n" if source.startswith("\n") else ""
+        # The newline is eaten by the block before it, and what follows is rendered as at the start of a file.
         return (
             "{%- if messages[0]['role'] != 'system' %}{%- set messages = ["
             + message
-            + "] + messages %}{%- endif %}"
-            + gap
+            + "] + messages %}{%- endif %}\n"
             + source
         )
 

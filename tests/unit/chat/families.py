@@ -6,7 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 SENTENCES = (
     "Qual è la capitale d'Italia? La capitale d'Italia è Roma.",
@@ -14,6 +24,7 @@ SENTENCES = (
     "La casa della nonna ha due piani, un giardino e una bella vista sul mare.",
     "Sei un assistente affidabile: rispondi in italiano, con parole chiare e corrette.",
     "user assistant system You are a helpful AI assistant. [INST] <<SYS>> [/INST]",
+    "Uno.\n\n\nDue.\n\n\nTre.\n\n\nQuattro.\n\n\nCinque.\n\n\nSei.",
 )
 
 CHATML = """{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\
@@ -33,7 +44,7 @@ LLAMA3 = """{% for message in messages %}{% set content = '<|start_header_id|>' 
 ' }}{% endif %}"""
 MISTRAL = """{{- bos_token }}{%- for message in messages %}{%- if message["role"] == "system" %}
 {{- raise_exception("no system messages here") }}{%- elif message["role"] == "user" %}
-{{- "[INST] " + message["content"] + "[/INST]" }}{%- else %}
+{{- "[INST]" + message["content"] + "[/INST]" }}{%- else %}
 {{- " " + message["content"]|trim + eos_token}}{%- endif %}{%- endfor %}"""
 LLAMA2 = """{% if messages[0]['role'] == 'system' %}{% set loop_messages = messages[1:] %}\
 {% set system_message = '<<SYS>>\\n' + messages[0]['content'] + '\\n<</SYS>>\\n\\n' %}{% else %}\
@@ -83,6 +94,9 @@ def write_family(folder: Path, family: str) -> Path:
         _add_byte_fallback(fields)
     tokenizer = Tokenizer.from_str(json.dumps(fields))
     tokenizer.add_tokens([AddedToken(token, special=False, normalized=False) for token in ordinary])
+    if family == "chatml":
+        # As on the Hub: it takes spaces off the offsets.
+        tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)
     if family == "llama3":
         # As on the Hub: text gets a begin-of-text of its own, and here also a limit that nobody asked for.
         tokenizer.post_processor = _begin_of_text(begin or "", tokenizer)
@@ -157,6 +171,6 @@ def _add_byte_fallback(fields: dict[str, Any]) -> None:
 
 
 def _begin_of_text(begin: str, tokenizer: Tokenizer) -> Any:
-    from tokenizers.processors import TemplateProcessing
-
-    return TemplateProcessing(single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))])
+    return processors.TemplateProcessing(
+        single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))]
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from adatta.chat.render import Chat
 from adatta.core.errors import TemplateError
@@ -54,7 +54,7 @@ def conversation(messages: Sequence[Message]) -> Conversation:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=turns)
 def test_ids_of_harmless_content_are_the_tokenizers_own(
     family: str, texts: tuple[str, ...], chats: dict[str, Chat], oracles: dict[str, PreTrainedTokenizerFast]
@@ -66,7 +66,7 @@ def test_ids_of_harmless_content_are_the_tokenizers_own(
 
 
 @pytest.mark.parametrize("family", ["chatml", "qwen"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.tuples(contents, contents))
 def test_ids_equal_also_with_whitespace_around_contents(
     family: str, texts: tuple[str, ...], chats: dict[str, Chat], oracles: dict[str, PreTrainedTokenizerFast]
@@ -91,11 +91,15 @@ def test_special_tokens_in_contents_stay_text_as_in_the_sanitised_oracle(
     assert [ours.count(i) for i in numbers] != [unsafe.count(i) for i in numbers]
 
 
-@pytest.mark.parametrize("family", ["chatml", "qwen", "llama3", "llama2"])
+@pytest.mark.parametrize(
+    ("family", "start"), [("chatml", ""), ("chatml", "\n"), ("qwen", ""), ("llama3", ""), ("llama2", "  ")]
+)
 def test_exported_template_does_what_the_system_prompt_does(
-    family: str, family_folders: dict[str, Path], tmp_path: Path
+    family: str, start: str, family_folders: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = shutil.copytree(family_folders[family], tmp_path / family)
+    source = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(start + source, encoding="utf-8")
     chat = Chat.load(folder, SYSTEM)
     (folder / "chat_template.jinja").write_text(chat.exported_template(), encoding="utf-8")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
@@ -119,3 +123,14 @@ def test_load_refuses_a_tokenizer_that_gives_harmless_text_an_added_token(tmp_pa
     (folder / "tokenizer.json").write_text(json.dumps(fields))
     with pytest.raises(TemplateError, match="harmless conversation gets other ids than the tokenizer's own"):
         Chat.load(folder)
+
+
+@pytest.mark.torch
+def test_ids_of_toy_models_are_those_of_their_own_tokenizer(toy_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(toy_folder)
+    chat = Chat.load(toy_folder)
+    messages = messages_of(["Qual è la capitale d'Italia nel 1946?", "Roma.", "E  perché?\n\n😀", "Così è."])
+    assert chat.conversation(conversation(messages)).ids == oracle_ids(tokenizer, messages)
+    prompt = oracle_ids(tokenizer, messages[:3], add_generation_prompt=True)
+    assert chat.prompt(messages[:3]) == prompt
+    assert (chat.prefix_id, chat.end_id, chat.stop_ids) == (1, 0, (0, 2))

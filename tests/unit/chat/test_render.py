@@ -22,7 +22,7 @@ ORIGIN = Origin(path="a.jsonl", line=1)
 END = {family: fields[3] for family, fields in FAMILIES.items()}
 SYSTEM = "Rispondi sempre in italiano, con parole semplici."
 given_with_fixtures = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 words = st.sampled_from(
@@ -246,8 +246,11 @@ def test_both_answers_go_on_from_the_prompts_own_ids(
 
 def test_answers_that_begin_with_a_newline_are_cut_off_the_prompt(chats: dict[str, Chat]) -> None:
     chat = chats["chatml"]
-    # "\n\n" is one token here only if encoded together; the text stays the same.
     chosen, _ = chat.preference(preference("a", "\n\nsì", "no"))
+    together = chat.conversation(conversation(user("a"), answer("\n\nsì")))
+    # Encoded together, the header's newline and the answer's are one token.
+    assert chosen.ids != together.ids
+    assert chat.decode(chosen.ids) == chat.decode(together.ids)
     assert scored_text(chat, chosen) == "\n\nsì<|im_end|>"
 
 
