@@ -29,7 +29,8 @@ def published() -> list[Path]:
     spec = importlib.util.find_spec("trl")
     assert spec is not None
     assert spec.submodule_search_locations is not None
-    return sorted((Path(spec.submodule_search_locations[0]) / "chat_templates").glob("*.jinja"))
+    folder = Path(spec.submodule_search_locations[0]) / "chat_templates"
+    return sorted(path for path in folder.glob("*.jinja") if not path.stem.endswith("_training"))
 
 
 def outcome(render: Callable[[], str]) -> str:
