@@ -34,4 +34,6 @@ class ByteChat:
         return tuple("".join(f"<{message.role}>{message.content}" for message in messages).encode())
 
     def decode(self, ids):
-        return bytes(token for token in ids if token < 256).decode(errors="replace")
+        return b"".join(bytes([token]) if token < 256 else b"<stop>" for token in ids).decode(
+            errors="replace"
+        )

@@ -195,6 +195,16 @@ def test_item_longer_than_the_context_is_unscored_with_its_reason(small_suite):
     assert all(score.score is None for score in scores if score.status != "scored")
 
 
+def test_prompt_must_leave_room_for_the_answer(small_suite):
+    subject = make_subject("base", "0", load_profile("it"))
+    opening = len(ByteChat().prompt(subject.opening))
+    context = opening + len("<user>Dimmi che cosa è un faro.".encode()) + 96
+    for given, expected in ((context, "scored"), (context - 1, "unscored")):
+        scores = run(small_suite, limits=Limits(context=given, max_new_tokens=96))
+        first = next(score for score in scores if score.task == "prompts_it")
+        assert first.status == expected
+
+
 def test_broken_item_is_failed_with_its_reason(small_suite):
     class Broken(ByteChat):
         def continuation(self, context, text, *, row_id=""):

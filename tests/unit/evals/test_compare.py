@@ -71,6 +71,13 @@ def test_shares_have_wilson_intervals_and_the_exact_test():
     assert entry["stages"] == {"sft": {**entry["adapted"], "difference": entry["difference"]}}
 
 
+def test_many_discordant_items_are_tested_exactly():
+    base, sft = [1.0] * 30 + [0.0] * 50, [0.0] * 30 + [1.0] * 50
+    assert one([*make_scores("base", base), *make_scores("sft", sft)])["difference"]["p"] == pytest.approx(
+        statistics.mcnemar(30, 50), rel=1e-12
+    )
+
+
 def test_base_against_itself_differs_by_nothing():
     num_bytes = list(range(100, 125))
     bits = [random.Random(3).uniform(100, 300) for _ in num_bytes]
@@ -227,6 +234,9 @@ def test_items_in_clusters_widen_the_interval_and_flip_together():
     assert entry["clusters"] == 10
     width, width_alone = (e["base"]["ci95"][1] - e["base"]["ci95"][0] for e in (entry, alone))
     assert width > 1.5 * width_alone
+    expected = statistics.paired_difference(BASE, BETTER, clusters=[n // 4 for n in range(40)]).interval
+    assert entry["difference"]["ci95"] == pytest.approx(expected)
+    assert entry["difference"]["ci95"] != pytest.approx(alone["difference"]["ci95"])
     deltas = [a - b for a, b in zip(BETTER, BASE, strict=True)]
     sums = [sum(deltas[start : start + 4]) for start in range(0, 40, 4)]
     assert entry["difference"]["p"] == pytest.approx(statistics.sign_flip(sums))
