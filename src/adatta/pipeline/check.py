@@ -50,8 +50,8 @@ def _row_lines(context: Context) -> Iterator[str]:
         longest = max(len(branch.ids) for group in (*rows.train, *rows.holdout) for branch in group)
         yield (
             f"rows of {name}: {counts['used']} to train on, {counts['holdout']} held out, "
-            f"{counts['quarantined']} quarantined; {counts['tokens']} tokens, {counts['scored_tokens']} scored; "
-            f"longest {longest} of {context.recipe.context}"
+            f"{counts['quarantined']} quarantined; {counts['tokens']} tokens, {counts['scored_tokens']} "
+            f"scored; longest {longest} of {context.recipe.context}"
         )
 
 

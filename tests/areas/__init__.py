@@ -1,0 +1,1 @@
+"""The long suites, one folder an area."""

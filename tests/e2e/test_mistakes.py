@@ -1,0 +1,141 @@
+"""Mistakes of users: exit code 2, one message with file and line, no traceback, nothing trained."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from adatta.cli.main import main
+from adatta.core.runtime import bundled_dir
+
+pytestmark = pytest.mark.torch  # builds a toy model
+
+
+@pytest.fixture
+def work(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the demo recipe with the project's own data, on a toy model, 4 rows of each file."""
+    shutil.copytree(bundled_dir() / "data", tmp_path / "data")
+    recipe = (bundled_dir() / "recipes" / "demo.yaml").read_text(encoding="utf-8")
+    recipe = re.sub(r"name: \"package:[^\"]*\"", f'name: "{toy_folder}"', recipe)
+    (tmp_path / "recipe.yaml").write_text(recipe.replace("context: 1024", "context: 4096"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
+    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def call(*arguments: str) -> int:
+    """Run a command; return its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["adatta", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return int(ended.value.code or 0)
+
+
+def change_recipe(old: str, new: str) -> Callable[[Path], None]:
+    """Replace a text of the recipe."""
+
+    def change(work: Path) -> None:
+        path = work / "recipe.yaml"
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return change
+
+
+def add_line(name: str, line: str | bytes) -> Callable[[Path], None]:
+    """Append a line to a data file."""
+
+    def change(work: Path) -> None:
+        with (work / "data" / name).open("ab") as file:
+            file.write((line.encode("utf-8") if isinstance(line, str) else line) + b"\n")
+
+    return change
+
+
+TURN = '{"messages":[{"role":"user","content":"Ciao"},{"role":"assistant","content":"%s"}]}'
+ROWS = "conversations.jsonl"
+PAIRS = "preferences.jsonl"
+PROSE = "text/prose.jsonl"
+
+MISTAKES = {
+    "unknown key": (
+        change_recipe("optimizer: {lr:", "optimizer: {learning_rate:"),
+        r"recipe\.yaml:\d+: .*'lr'",
+    ),
+    "wrong type": (change_recipe("seed: 42", "seed: many"), r"recipe\.yaml:\d+: .*seed"),
+    "yaml 1.2 no": (
+        change_recipe("precision: fp32", "precision: no"),
+        r"recipe\.yaml:\d+: .*precision.*'no'",
+    ),
+    "missing file": (
+        change_recipe("data/conversations.jsonl", "data/conversation.jsonl"),
+        r"recipe\.yaml:\d+: .*conversation\.jsonl",
+    ),
+    "two budgets": (
+        change_recipe("budget: {epochs: 1}", "budget: {epochs: 1, steps: 3}"),
+        r"recipe\.yaml:\d+: .*exactly one",
+    ),
+    "missing model": (change_recipe('name: "', 'name: "nowhere/'), r"model .*nowhere"),
+    "broken JSON": (add_line(ROWS, '{"messages": ['), r"conversations\.jsonl:61: "),
+    "wrong kind of row": (add_line(ROWS, '{"text": "Ciao"}'), r"conversations\.jsonl:61: .*document"),
+    "empty answer": (add_line(ROWS, TURN % " "), r"conversations\.jsonl:61: .*whitespace"),
+    "longer than the context": (
+        add_line(ROWS, TURN % ("parola " * 5000)),
+        r"conversations\.jsonl:61: \d+ tokens, the context has 4096",
+    ),
+    "invalid UTF-8": (add_line(PAIRS, b'{"prompt": "\xff"}'), r"preferences\.jsonl:41: .*UTF-8"),
+    "unknown role": (
+        add_line(PAIRS, '{"prompt":[{"role":"human","content":"a"}],"chosen":"b","rejected":"c"}'),
+        r"preferences\.jsonl:41: .*human",
+    ),
+    "same answers": (
+        add_line(PAIRS, '{"prompt":[{"role":"user","content":"a"}],"chosen":"b","rejected":"b"}'),
+        r"preferences\.jsonl:41: .*chosen",
+    ),
+    "unknown key of a row": (
+        add_line(PROSE, '{"text":"Ciao","langauge":"it"}'),
+        r"prose\.jsonl:\d+: .*langauge",
+    ),
+    "not an object": (add_line(PROSE, '["Ciao"]'), r"prose\.jsonl:\d+: "),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_mistake_is_told_with_its_line(
+    command: str, mistake: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, message = MISTAKES[mistake]
+    change(work)
+    assert call(command, "recipe.yaml") == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said), said
+    assert "Traceback" not in said
+    assert not (work / "runs").exists()
+
+
+def test_all_mistakes_are_told_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in (ROWS, PAIRS, PROSE):
+        add_line(name, "{broken")(work)
+    assert call("run", "recipe.yaml") == 2
+    said = capsys.readouterr().err
+    for place in ("conversations.jsonl:61", "preferences.jsonl:41", "prose.jsonl:"):
+        assert place in said
+
+
+def test_mistake_in_an_override_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "recipe.yaml", "--set", "stages.sft.optimizer.rate=1") == 2
+    assert "--set stages.sft.optimizer.rate=1" in capsys.readouterr().err
+
+
+def test_right_recipe_passes_the_check(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "recipe.yaml") == 0
+    assert "ok    rows of sft: 52 to train on, 8 held out" in capsys.readouterr().out
