@@ -23,6 +23,7 @@ from adatta.model.gguf import convert_gguf, gguf_fingerprint
 from adatta.model.name import ADAPTER_CONFIG, CURRENT, Kind, ModelName, kind_of_folder, parse_name
 
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _IDENTITY = ("*.safetensors", "config.json", "generation_config.json", ADAPTER_CONFIG, *TOKENIZER_FILES)
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
@@ -110,6 +111,10 @@ def _from_folder(model: ModelName, folder: Path, *, identity: str | None, depth:
         check_files(folder, model.name)
         identity = identity or hash_folder(folder, _IDENTITY)
         return ModelFiles(name=model.name, kind=model.kind, folder=folder, fingerprint=identity)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(
+            f"adapter {folder} lacks {ADAPTER_WEIGHTS}; pickles (.bin) are never read, save it anew"
+        )
     base = _locate(_base_of(folder), depth + 1)
     if base.adapter is not None:
         raise ModelError(f"model {model.name!r} is an adapter on an adapter; merge {base.name!r} first")

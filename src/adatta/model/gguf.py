@@ -122,7 +122,7 @@ def _config(fields: Mapping[str, Any], tensors: set[str], path: Path) -> dict[st
         "architectures": [class_name],
         "model_type": model_type,
         "dtype": "float32",
-        "vocab_size": len(fields["tokenizer.ggml.tokens"]),
+        "vocab_size": len(fields.get("tokenizer.ggml.tokens", ())),  # none: refused with the tokenizer
         "hidden_size": hidden,
         "intermediate_size": get("feed_forward_length"),
         "num_hidden_layers": get("block_count"),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
-from peft import PeftModel
-from safetensors import SafetensorError
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from adatta.core.errors import ModelError
 from adatta.core.runtime import cache_dir
-from adatta.model.files import TOKENIZER_FILES, ModelFiles, check_files, locate
+from adatta.model.files import ADAPTER_WEIGHTS, TOKENIZER_FILES, ModelFiles, check_files, locate
 from adatta.model.gguf import making_folder
 
 __all__ = ["DTYPES", "ModelFiles", "fetch", "load_model"]
@@ -77,11 +78,20 @@ def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTra
 
 
 def _merge(base: Path, adapter: Path, out: Path) -> None:
-    model = load_model(base)
     try:
-        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        with warnings.catch_warnings():
+            # PEFT reads a property that transformers has renamed; missing keys are an error below.
+            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")
+            model = PeftModel.from_pretrained(load_model(base), str(adapter))
+        with safe_open(adapter / ADAPTER_WEIGHTS, framework="pt") as weights:
+            odd = set(weights.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))
     except (RuntimeError, OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"adapter {adapter} doesn't fit its base {base} ({error})") from error
+    if odd:
+        keys = ", ".join(sorted(odd)[:3])
+        raise ModelError(f"adapter {adapter} doesn't fit its base {base}: missing or left over are {keys}")
+    merged = model.merge_and_unload()
     merged.config.use_cache = True
     merged.save_pretrained(out)
     # What the adapter was trained with goes before what the base has.

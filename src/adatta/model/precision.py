@@ -13,6 +13,7 @@ from adatta.core.errors import ModelError
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _SIDES = (512, 1024, 1024)
+PRODUCT_FLOP = 2 * _SIDES[0] * _SIDES[1] * _SIDES[2]  # of one measured product
 _REPEATS = 5
 _WORTH = 1.2  # bf16 keeps 8 bits of a number's 24: it must be clearly faster
 

@@ -178,13 +178,27 @@ def test_adapter_of_a_base_beside_it_and_locating_without_merging(adapter, toy_f
     assert fetch(str(adapter)).fingerprint == files.fingerprint
 
 
-def test_adapter_that_does_not_fit_is_refused_and_leaves_nothing(adapter, tmp_path):
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w, key: w.update({key: torch.zeros(4, 5)}),
+        lambda w, key: w.pop(key),
+        lambda w, key: w.update({key.replace("layers.0", "layers.7"): w[key].clone()}),
+    ],
+)
+def test_adapter_that_does_not_fit_is_refused_and_leaves_nothing(adapter, tmp_path, change):
     weights = load_file(adapter / "adapter_model.safetensors")
-    key = next(iter(weights))
-    save_file(weights | {key: torch.zeros(4, 5)}, adapter / "adapter_model.safetensors")
+    change(weights, next(key for key in sorted(weights) if "layers.0" in key))
+    save_file(weights, adapter / "adapter_model.safetensors")
     with pytest.raises(ModelError, match="doesn't fit its base"):
         fetch(str(adapter))
     assert not [p for p in (tmp_path / "cache" / "merged").iterdir() if p.suffix not in (".part", ".lock")]
+
+
+def test_adapter_saved_as_a_pickle_is_refused(adapter):
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(ModelError, match="pickles"):
+        fetch(str(adapter))
 
 
 def test_run_means_its_newest_model(model, adapter, tmp_path):
