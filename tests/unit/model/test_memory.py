@@ -136,7 +136,7 @@ def test_weights_follow_method_and_precision():
     assert weights("lora", "fp32") == weights("qlora", "fp32") == 538_060_032
     assert weights("lora", "bf16") == 269_030_016
     four_bit = weights("qlora", "bf16", is_dequantised=False)
-    assert 55_000_000 < four_bit - 2 * 49152 * 576 < 55_200_000  # 106,168,320 weights at 4.127 bits, and norms
+    assert 55_000_000 < four_bit - 2 * 49152 * 576 < 55_200_000  # 106,168,320 weights at 4.127 bits; norms
 
 
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
