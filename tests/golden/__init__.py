@@ -1,0 +1,1 @@
+"""Stored numbers and how they were made."""

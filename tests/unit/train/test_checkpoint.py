@@ -1,0 +1,106 @@
+"""Checkpoints: exact, atomic, refused where they don't belong."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from adatta.core.errors import CheckpointError
+from adatta.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+
+pytestmark = pytest.mark.torch
+
+
+def new_work():
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    return dict(model.named_parameters()), torch.optim.AdamW(model.parameters(), lr=0.1, fused=True), model
+
+
+def learn(model, optimizer, steps):
+    for _ in range(steps):
+        model(torch.randn(5, 3)).pow(2).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def save(folder, parameters, optimizer, *, step, best=None):
+    save_checkpoint(
+        folder,
+        job="job",
+        progress=Progress(step=step, tokens=7, holdout=[{"step": 0, "loss": 1.25}]),
+        parameters=parameters,
+        optimizer=optimizer,
+        best=best,
+    )
+
+
+def test_going_on_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_run(tmp_path):
+    parameters, optimizer, model = new_work()
+    learn(model, optimizer, 3)
+    save(tmp_path, parameters, optimizer, step=3)
+    learn(model, optimizer, 4)
+    expected = copy.deepcopy(model.state_dict())
+    parameters, optimizer, model = new_work()
+    found = load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
+    assert found is not None
+    assert found[0] == Progress(step=3, tokens=7, holdout=[{"step": 0, "loss": 1.25}])
+    learn(model, optimizer, 4)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, expected[name])
+
+
+def test_the_best_weights_come_back(tmp_path):
+    parameters, optimizer, model = new_work()
+    learn(model, optimizer, 1)
+    best = {name: value.detach() + 1 for name, value in parameters.items()}
+    save(tmp_path, parameters, optimizer, step=1, best=best)
+    found = load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
+    assert found is not None
+    assert found[1] is not None
+    assert all(torch.equal(found[1][name], value) for name, value in best.items())
+
+
+def test_only_the_last_checkpoint_stays_and_half_a_one_is_not_seen(tmp_path):
+    parameters, optimizer, model = new_work()
+    learn(model, optimizer, 1)
+    save(tmp_path, parameters, optimizer, step=1)
+    save(tmp_path, parameters, optimizer, step=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
+    (tmp_path / "step-00000003.tmp").mkdir()
+    found = load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
+    assert found is not None
+    assert found[0].step == 2
+
+
+def test_there_is_nothing_to_load_at_the_start(tmp_path):
+    parameters, optimizer, _ = new_work()
+    assert load_checkpoint(tmp_path / "none", job="job", parameters=parameters, optimizer=optimizer) is None
+
+
+def test_a_checkpoint_of_another_job_is_refused(tmp_path):
+    parameters, optimizer, model = new_work()
+    learn(model, optimizer, 1)
+    save(tmp_path, parameters, optimizer, step=1)
+    with pytest.raises(CheckpointError, match="belongs to another job"):
+        load_checkpoint(tmp_path, job="other", parameters=parameters, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_broken_checkpoint_is_named(tmp_path, file):
+    parameters, optimizer, model = new_work()
+    learn(model, optimizer, 1)
+    save(tmp_path, parameters, optimizer, step=1)
+    (tmp_path / "step-00000001" / file).write_bytes(b"{")
+    with pytest.raises(CheckpointError, match="step-00000001 can't be read"):
+        load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
+
+
+def test_no_pickle_is_written(tmp_path):
+    parameters, optimizer, model = new_work()
+    learn(model, optimizer, 1)
+    save(tmp_path, parameters, optimizer, step=1, best={})
+    assert {path.suffix for path in tmp_path.rglob("*") if path.is_file()} == {".safetensors", ".json"}

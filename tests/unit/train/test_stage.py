@@ -1,0 +1,366 @@
+"""Whole training stages on tiny models: equivalence, resume, reference, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from adatta.core.errors import CheckpointError, DataError, DivergedError, ExactnessError, RecipeError
+from adatta.core.events import read_metrics
+from adatta.core.records import TokenRow
+from adatta.core.settings import AdaptSettings, DpoSettings, SftSettings
+from adatta.model import score as scoring
+from adatta.train import loop
+from adatta.train.stage import TrainJob, train_stage
+from tests.toys.models import FAMILIES
+from tests.toys.rows import conversations, preferences
+
+pytestmark = pytest.mark.torch
+
+SETTINGS = {"sft": SftSettings, "dpo": DpoSettings, "adapt": AdaptSettings}
+
+
+@pytest.fixture
+def job(toy_folder, tmp_path):
+    """Return a function that makes a small job; keywords change its settings."""
+
+    def make(kind="sft", *, holdout=0, num=12, precision="fp32", name="out", **settings):
+        groups = preferences(num + holdout) if kind == "dpo" else conversations(num + holdout)
+        chosen = {
+            "data": [{"path": "rows"}],
+            "method": "lora",
+            "adapter": {"rank": 4, "alpha": 8},
+            "optimizer": {"lr": 5e-3},
+            "batch": {"rows": 4, "forest_tokens": 120},
+            "budget": {"steps": 5},
+            **settings,
+        }
+        return TrainJob(
+            kind=kind,
+            settings=SETTINGS[kind].model_validate(chosen),
+            model_folder=toy_folder,
+            train=groups[holdout:],
+            holdout=groups[:holdout],
+            out_dir=tmp_path / name,
+            seed=11,
+            context=512,
+            precision=precision,
+        )
+
+    return make
+
+
+@pytest.fixture
+def wide_norms(monkeypatch):
+    def forward(self, hidden):
+        mean = hidden.pow(2).mean(-1, keepdim=True)
+        return self.weight * hidden * torch.rsqrt(mean + self.variance_epsilon)
+
+    module = __import__(FAMILIES["llama"][1].__module__, fromlist=["_"])
+    monkeypatch.setattr(module.LlamaRMSNorm, "forward", forward)
+
+
+def losses(job):
+    return [row["loss"] for row in read_metrics(job.out_dir / "metrics.jsonl") if "loss" in row]
+
+
+def adapter(job):
+    weights = load_file(job.out_dir / "adapter" / "adapter_model.safetensors")
+    return torch.cat([weights[name].flatten() for name in sorted(weights)])
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp64", 1e-10), ("fp32", 1e-5)])
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_forests_of_any_size_give_the_same_training(job, wide_norms, kind, precision, tolerance):
+    """1 x 8, 2 x 4 and 8 x 1: eight rows of unequal length in one forest, in some, and each in its own."""
+    runs = []
+    for forest_tokens in (10_000, 130, 1):
+        batch = {"rows": 8, "forest_tokens": forest_tokens}
+        one = job(kind, num=24, precision=precision, batch=batch, name=f"{forest_tokens}")
+        train_stage(one)
+        runs.append((losses(one), adapter(one)))
+    assert len(runs[0][0]) == 5
+    for other_losses, other_adapter in runs[1:]:
+        assert other_losses == pytest.approx(runs[0][0], rel=tolerance)
+        assert (other_adapter - runs[0][1]).norm() <= tolerance * runs[0][1].norm()
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_plain_trains_as_forest_does(job, wide_norms, kind):
+    forest, plain = (
+        replace(job(kind, precision="fp64", name=name), engine=name) for name in ("forest", "plain")
+    )
+    assert train_stage(forest)["engine"] == "forest"
+    assert train_stage(plain)["engine"] == "plain"
+    assert losses(forest) == pytest.approx(losses(plain), rel=1e-10)
+    assert (adapter(forest) - adapter(plain)).norm() <= 1e-9 * adapter(plain).norm()
+
+
+def test_shared_prefixes_change_nothing(job, wide_norms):
+    shared = job("dpo", precision="fp64", name="shared")
+    apart = job("dpo", precision="fp64", name="apart", share_prefix=False)
+    results = [train_stage(one) for one in (shared, apart)]
+    assert results[0]["tokens"] < results[1]["tokens"]
+    assert losses(shared) == pytest.approx(losses(apart), rel=1e-10)
+    assert (adapter(shared) - adapter(apart)).norm() <= 1e-9 * adapter(apart).norm()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["qlora", "lora", "full"])
+def test_the_first_margin_of_dpo_is_exactly_zero(job, method, precision):
+    one = job("dpo", method=method, precision=precision, holdout=8, batch={"rows": 8, "forest_tokens": 90})
+    train_stage(one)
+    first = read_metrics(one.out_dir / "metrics.jsonl")[:2]
+    assert first[0]["holdout_margin"] == 0.0
+    assert first[1]["margin"] == 0.0
+    assert first[1]["loss"] == pytest.approx(0.6931471805599453, rel=1e-15)
+
+
+def test_the_reference_is_kept_by_row_and_used_again(job, monkeypatch):
+    one = job("dpo", holdout=4)
+    train_stage(one)
+    kept = json.loads((one.out_dir / "reference.json").read_text(encoding="utf-8"))
+    ids = {(row_id, branch) for row_id, branch, _ in kept["sums"]}
+    assert ids == {(row.row_id, row.branch) for group in (*one.train, *one.holdout) for row in group}
+    monkeypatch.setattr(loop, "take_reference", None)
+    again = train_stage(one)
+    assert again["steps"] == 5
+
+
+def test_a_reference_of_other_rows_is_taken_again(job):
+    one = job("dpo")
+    train_stage(one)
+    source = json.loads((one.out_dir / "reference.json").read_text(encoding="utf-8"))["source"]
+    other = replace(one, out_dir=one.out_dir.with_name("other"), train=one.train[1:])
+    other.out_dir.mkdir()
+    (other.out_dir / "reference.json").write_bytes((one.out_dir / "reference.json").read_bytes())
+    train_stage(other)
+    assert json.loads((other.out_dir / "reference.json").read_text(encoding="utf-8"))["source"] != source
+
+
+@pytest.mark.parametrize("method", ["qlora", "lora", "full"])
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_every_kind_learns_with_every_method(job, kind, method):
+    lr = 1e-3 if method == "full" else 1e-2
+    one = job(kind, method=method, optimizer={"lr": lr}, budget={"epochs": 4}, holdout=3)
+    results = train_stage(one)
+    found = losses(one)
+    assert sum(found[-3:]) < sum(found[:3])
+    assert results["first_loss"] == found[0]
+    assert results["last_loss"] == found[-1]
+    assert results["steps"] == len(found) == 12
+    assert results["holdout"][0]["step"] == 0
+    assert results["holdout"][-1]["step"] == 12
+    assert results["tokens_per_s"] > 0
+
+
+def test_the_same_job_gives_the_same_bits(job):
+    first, second = job(name="first", method="qlora"), job(name="second", method="qlora")
+    train_stage(first)
+    train_stage(second)
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        paths = [one.out_dir / "adapter" / file for one in (first, second)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_dropout_is_drawn_from_the_seed_and_survives_a_resume(job, monkeypatch):
+    dropout = {"rank": 4, "alpha": 8, "dropout": 0.3}
+    whole = job(name="whole", adapter=dropout)
+    train_stage(whole)
+    broken = replace(job(name="broken", adapter=dropout), checkpoint_s=0.0)
+    interrupt(broken, monkeypatch, after=3)
+    assert train_stage(broken)["steps"] == 5
+    assert torch.equal(adapter(whole), adapter(broken))
+
+
+def interrupt(job, monkeypatch, *, after):
+    """Let a stage stop in the middle of a step, as a signal would."""
+    real = scoring.score
+    calls = []
+
+    def counted(*arguments, **keywords):
+        if torch.is_grad_enabled():
+            steps = job.out_dir / "checkpoints" / f"step-{after:08d}"
+            calls.append(steps)
+            if steps.exists():
+                raise KeyboardInterrupt
+        return real(*arguments, **keywords)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "score", counted)
+        with pytest.raises(KeyboardInterrupt):
+            train_stage(job)
+    assert calls
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_a_stopped_stage_goes_on_to_the_same_bits(job, monkeypatch, kind):
+    whole = job(kind, name="whole", holdout=4, keep="best")
+    expected = train_stage(whole)
+    broken = replace(job(kind, name="broken", holdout=4, keep="best"), checkpoint_s=0.0)
+    interrupt(broken, monkeypatch, after=2)
+    results = train_stage(broken)
+    timed = {"tokens_per_s", "scored_tokens_per_s"}
+    assert {key: results[key] for key in results if key not in timed} == {
+        key: expected[key] for key in expected if key not in timed
+    }
+    assert torch.equal(adapter(whole), adapter(broken))
+    lines = [
+        [
+            {key: value for key, value in row.items() if key != "time_s"}
+            for row in read_metrics(one.out_dir / "metrics.jsonl")
+        ]
+        for one in (whole, broken)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_a_killed_stage_goes_on(job, toy_folder):
+    """`kill -9` between two steps, in a process of its own."""
+    one = replace(job(budget={"steps": 40}), checkpoint_s=0.0)
+    script = (
+        "import sys, pickle\n"
+        "import torch\n"
+        "torch.set_num_threads(1)\n"
+        "from adatta.train.stage import train_stage\n"
+        "train_stage(pickle.load(sys.stdin.buffer))\n"
+    )
+    import pickle
+
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(pickle.dumps(one))
+    process.stdin.close()
+    checkpoints = one.out_dir / "checkpoints"
+    while process.poll() is None:
+        if any(int(path.name[5:13]) >= 3 for path in checkpoints.glob("step-????????")):
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    assert process.stderr is not None
+    process.stderr.close()
+    assert process.returncode == -signal.SIGKILL
+    done = len(losses(one))
+    assert 3 <= done < 40
+    assert train_stage(one)["steps"] == 40
+    assert len(losses(one)) == 40
+
+
+def test_a_checkpoint_of_other_settings_is_refused(job):
+    one = job()
+    train_stage(one)
+    other = replace(one, seed=12)
+    with pytest.raises(CheckpointError, match="belongs to another job"):
+        train_stage(other)
+
+
+def test_best_keeps_the_weights_with_the_lowest_held_out_loss(job):
+    """Random preferences teach nothing about others: the longer they are learnt, the worse it gets."""
+    one = job("dpo", holdout=4, keep="best", optimizer={"lr": 0.05}, budget={"steps": 12})
+    results = train_stage(one)
+    best = min(results["holdout"], key=lambda point: point["loss"])
+    assert results["kept_step"] == best["step"] < 12
+    last = replace(
+        one, settings=one.settings.model_copy(update={"keep": "last"}), out_dir=one.out_dir / "last"
+    )
+    assert train_stage(last)["kept_step"] == 12
+    assert not torch.equal(adapter(one), adapter(last))
+
+
+def test_a_loss_that_is_no_number_ends_the_stage_with_its_step(job, monkeypatch):
+    real = scoring.score
+    steps = []
+
+    def poisoned(*arguments, **keywords):
+        logp_S = real(*arguments, **keywords)
+        steps.append(0)
+        return logp_S * float("nan") if torch.is_grad_enabled() and len(steps) > 4 else logp_S
+
+    monkeypatch.setattr(loop, "score", poisoned)
+    one = job(batch={"rows": 4, "forest_tokens": 10_000})
+    with pytest.raises(DivergedError, match="step 5: the loss is nan"):
+        train_stage(one)
+
+
+def test_long_documents_are_windows_of_their_own(job):
+    """The windows of one document need not stand in one forest or step."""
+    windows = tuple(replace_row(group[0], branch) for branch, group in enumerate(conversations(12)))
+    one = replace(job("adapt", batch={"rows": 4, "forest_tokens": 60}, budget={"epochs": 1}), train=[windows])
+    assert train_stage(one)["steps"] == 3
+
+
+def replace_row(row, branch):
+    return TokenRow(ids=row.ids, weights=row.weights, row_id="document", branch=branch)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"train": []}, DataError, "no training rows"),
+        ({"context": 10}, DataError, "longer than the context of 10"),
+        (
+            {"train": [(TokenRow(ids=(5, 6, 7), weights=(1, 0, 0), row_id="empty"),)]},
+            DataError,
+            "no token to learn: empty",
+        ),
+    ],
+)
+def test_rows_that_can_not_be_trained_on_are_refused(job, change, error, message):
+    with pytest.raises(error, match=message):
+        train_stage(replace(job(), **change))
+
+
+def test_a_preference_without_its_other_answer_is_refused(job):
+    one = job("dpo")
+    with pytest.raises(DataError, match="don't have 2 branches: pair-0"):
+        train_stage(replace(one, train=[one.train[0][:1], *one.train[1:]]))
+
+
+def test_best_without_held_out_rows_is_refused(job):
+    with pytest.raises(RecipeError, match="keep: best"):
+        train_stage(job(keep="best"))
+
+
+def test_merging_into_a_base_that_was_never_quantised_is_refused(job):
+    with pytest.raises(RecipeError, match="dequantised needs the 4-bit base"):
+        train_stage(job(merge={"into": "dequantised"}))
+
+
+@pytest.fixture
+def wrong_forest(monkeypatch):
+    """Let the forest engine be wrong on this model."""
+    real = scoring._ENGINES["forest"]
+
+    def wrong(model, forest):
+        found = real(model, forest)
+        return found._replace(logp_S=found.logp_S * 1.01)
+
+    monkeypatch.setitem(scoring._ENGINES, "forest", wrong)
+
+
+@pytest.mark.usefixtures("wrong_forest")
+def test_an_engine_that_is_not_exact_is_replaced_or_refused(job, caplog):
+    assert train_stage(job(name="auto"))["engine"] == "plain"
+    assert "plain is used" in caplog.text
+    with pytest.raises(ExactnessError, match="engine forest differs from plain"):
+        train_stage(replace(job(name="named"), engine="forest"))
+
+
+def test_nothing_but_the_output_folder_is_written(job, toy_folder):
+    before = {path: path.stat().st_mtime_ns for path in Path(toy_folder).iterdir()}
+    one = job("dpo", holdout=4)
+    train_stage(one)
+    assert {path: path.stat().st_mtime_ns for path in Path(toy_folder).iterdir()} == before
+    names = {path.name for path in one.out_dir.iterdir()}
+    assert names == {"adapter", "checkpoints", "metrics.jsonl", "reference.json"}
