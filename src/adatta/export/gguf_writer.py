@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,17 +68,17 @@ def write_gguf(
     config: Any = AutoConfig.from_pretrained(source, local_files_only=True)
     check_exportable(config)
     architecture = _ARCHITECTURES[config.model_type]
-    writer = gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[architecture])
-    writer.add_type(gguf.GGUFType.MODEL)
-    writer.add_name(name)
-    if licence := _licence(source):
-        writer.add_license(licence)
-    writer.add_file_type(_FILE_TYPES[kind])
-    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    _add_shape(writer, config)
-    add_vocabulary(writer, source, size=config.vocab_size, stop_ids=stop_ids)
-    writer.add_chat_template(chat_template)
-    _write_tensors(writer, _list_tensors(source, config, kind), config)
+    with closing(gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[architecture])) as writer:
+        writer.add_type(gguf.GGUFType.MODEL)
+        writer.add_name(name)
+        if licence := _licence(source):
+            writer.add_license(licence)
+        writer.add_file_type(_FILE_TYPES[kind])
+        writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+        _add_shape(writer, config)
+        add_vocabulary(writer, source, size=config.vocab_size, stop_ids=stop_ids)
+        writer.add_chat_template(chat_template)
+        _write_tensors(writer, _list_tensors(source, config, kind), config)
     return target
 
 
@@ -177,7 +178,6 @@ def _write_tensors(writer: gguf.GGUFWriter, tensors: list[_Tensor], config: Any)
         writer.write_tensor_data(factors)
     for tensor in tensors:
         writer.write_tensor_data(_read(tensor, config))
-    writer.close()
 
 
 def _read(tensor: _Tensor, config: Any) -> NDArray[Any]:

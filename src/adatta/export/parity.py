@@ -71,6 +71,7 @@ def check_parity(
     *,
     prompts: Sequence[str] = PROMPTS,
     limit: int = NEW_TOKENS,
+    threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Compare a GGUF file with the model folder that it was made from.
@@ -84,6 +85,7 @@ def check_parity(
         gguf_path: the file, with 16-bit weights: coarser ones differ by more than the tolerance.
         prompts: questions, none of which is left out.
         limit: most new tokens of an answer.
+        threads: llama.cpp's threads; None takes every core.
         progress: called with 1 after each prompt.
 
     Returns:
@@ -96,7 +98,7 @@ def check_parity(
     contexts = [chat.prompt([Message(role="user", content=prompt)]) for prompt in prompts]
     model = load_model(model_folder, torch.float32)
     tally = _Tally()
-    with LlamaCppEngine(gguf_path, context=max(map(len, contexts)) + limit) as engine:
+    with LlamaCppEngine(gguf_path, context=max(map(len, contexts)) + limit, threads=threads) as engine:
         _compare_tokenisation(chat, engine)
         for prompt, context in zip(prompts, contexts, strict=True):
             answer = list(engine.stream_scored(context, stop_ids=chat.stop_ids, limit=limit, seed=0))
