@@ -53,9 +53,17 @@ def generate_greedy(
 def _generate_batch(
     model: Any, prompts: Sequence[tuple[int, ...]], stop_ids: set[int], limit: int, pad_id: int
 ) -> list[tuple[int, ...]]:
-    """Continue one batch; a row that has ended leaves the cache, so the others go on faster."""
-    ids_RT, mask_RT, position_RT = _left_pad(prompts, pad_id, model.device)
+    """Continue one batch: what all prompts begin with is computed once; a row that has ended leaves."""
     cache = DynamicCache(config=model.config)
+    # A sliding window counts places, and the padding between prefix and rest would take some.
+    shared = 0 if any(cache.is_sliding) else _shared_length(prompts)
+    if shared:
+        prefix_1T = torch.tensor([prompts[0][:shared]], device=model.device)
+        model(input_ids=prefix_1T, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(len(prompts))
+    ids_RT, mask_RT, position_RT = _left_pad(
+        [prompt[shared:] for prompt in prompts], shared=shared, pad_id=pad_id, device=model.device
+    )
     answers: list[list[int]] = [[] for _ in prompts]
     open_rows = list(range(len(prompts)))
     for _ in range(limit):
@@ -73,9 +81,9 @@ def _generate_batch(
         going = [place for place, row in enumerate(open_rows) if answers[row][-1] not in stop_ids]
         if not going:
             break
-        ids_RT, mask_RT, position_RT = next_R[:, None], mask_RT, position_RT[:, -1:] + 1
+        ids_RT, position_RT = next_R[:, None], position_RT[:, -1:] + 1
         if len(going) < len(open_rows):
-            keep = torch.tensor(going, device=ids_RT.device)
+            keep = torch.tensor(going, device=model.device)
             cache.batch_select_indices(keep)
             ids_RT, mask_RT, position_RT = ids_RT[keep], mask_RT[keep], position_RT[keep]
             open_rows = [open_rows[place] for place in going]
@@ -83,13 +91,25 @@ def _generate_batch(
     return [tuple(answer) for answer in answers]
 
 
+def _shared_length(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Count the ids that all prompts begin with, leaving each at least one of its own."""
+    if len(prompts) == 1:
+        return 0
+    most = min(map(len, prompts)) - 1
+    return next((at for at in range(most) if len({prompt[at] for prompt in prompts}) > 1), most)
+
+
 def _left_pad(
-    prompts: Sequence[tuple[int, ...]], pad_id: int, device: torch.device
+    prompts: Sequence[tuple[int, ...]], *, shared: int, pad_id: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids, attention mask and positions, each [rows, longest prompt]."""
+    """Pad what follows `shared` ids that are in the cache.
+
+    Returns:
+        Ids and positions [rows, longest prompt], and the mask of shared ids and prompts.
+    """
     longest = max(map(len, prompts))
     gaps = [longest - len(prompt) for prompt in prompts]
     ids_RT = torch.tensor([[pad_id] * gap + list(ids) for gap, ids in zip(gaps, prompts, strict=True)])
-    mask_RT = torch.tensor([[0] * gap + [1] * (longest - gap) for gap in gaps])
-    position_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)
+    mask_RT = torch.tensor([[1] * shared + [0] * gap + [1] * (longest - gap) for gap in gaps])
+    position_RT = (mask_RT.cumsum(1) - 1).clamp(min=0)[:, shared:]
     return ids_RT.to(device), mask_RT.to(device), position_RT.to(device)

@@ -44,6 +44,17 @@ def test_batches_equal_one_by_one(toy_folders, prompts, family: str) -> None:
         assert got == expected
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral"])
+@pytest.mark.parametrize("own", [[1, 30, 7, 2], [1, 1, 1, 1], [0, 12, 3, 30]])
+def test_prompts_with_a_shared_beginning_equal_one_by_one(toy_folders, family: str, own: list[int]) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_folders[family, True], dtype=torch.float64)
+    generator = random.Random(8)
+    start = tuple(generator.randrange(3, 400) for _ in range(25))
+    prompts = [start + tuple(generator.randrange(3, 400) for _ in range(length)) for length in own]
+    expected = [one_by_one(model, prompt, 12, set()) for prompt in prompts]
+    assert generate_greedy(model, prompts, stop_ids=(), limit=12, pad_id=PAD_ID) == expected
+
+
 def test_generation_config_of_the_model_is_not_used(toy_folder: Path, prompts) -> None:
     model = AutoModelForCausalLM.from_pretrained(toy_folder, dtype=torch.float64)
     plain = generate_greedy(model, prompts, stop_ids=(), limit=8, pad_id=PAD_ID)
