@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,19 +142,24 @@ def _list_tensors(source: Path, config: Any, kind: Kind) -> list[_Tensor]:
     """
     names = gguf.get_tensor_name_map(_ARCHITECTURES[config.model_type], config.num_hidden_layers)
     tensors = []
-    for file in sorted(source.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as weights:
-            for key in weights.keys():  # noqa: SIM118 (not a mapping)
-                name = names.get_name(key, try_suffixes=(".weight", ".bias"))
-                if name is None:
-                    raise ExportError(f"weight {key!r} has no place in a {config.model_type} GGUF file")
-                if name == "output.weight" and config.tie_word_embeddings:
-                    continue
-                shape = tuple(weights.get_slice(key).get_shape())
-                tensors.append(_Tensor(name=name, file=file, key=key, shape=shape, kind=_kind(shape, kind)))
+    for file, key, shape in _stored_weights(source):
+        name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        if name is None:
+            raise ExportError(f"weight {key!r} has no place in a {config.model_type} GGUF file")
+        if name == "output.weight" and config.tie_word_embeddings:
+            continue
+        tensors.append(_Tensor(name=name, file=file, key=key, shape=shape, kind=_kind(shape, kind)))
     if not tensors:
         raise ExportError(f"{source} has no safetensors weights; expected a merged model folder")
     return tensors
+
+
+def _stored_weights(source: Path) -> Iterator[tuple[Path, str, tuple[int, ...]]]:
+    """Yield file, name and shape of every weight of a folder."""
+    for file in sorted(source.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for key in weights.keys():  # noqa: SIM118 (not a mapping)
+                yield file, key, tuple(weights.get_slice(key).get_shape())
 
 
 def _kind(shape: tuple[int, ...], wanted: Kind) -> Kind:
