@@ -23,7 +23,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base
 
 # "module.function": why its signature isn't ours to choose. May only shrink.
 FOREIGN_SIGNATURES = {
-    "adatta.model.attention.dense.attend": "transformers' attention interface",
+    "adatta.model.attention.branches.attend": "transformers' attention interface",
     "adatta.model.head.TokenLogProbs.forward": "torch.autograd.Function",
 }
 
@@ -38,8 +38,6 @@ MANY_BY_POSITION = {
     "adatta.evals.tasks.minimal_pairs.MinimalPairs.branches",
     "adatta.evals.tasks.multiple_choice.MultipleChoice.branches",
     "adatta.model.gguf_tokenizer.write_tokenizer",
-    "adatta.model.merge_check.bits_per_byte",
-    "adatta.model.merge_check.module_error",
     "adatta.pipeline.charts.nice_ticks",
     "adatta.pipeline.plan.plan_stages",
     "adatta.pipeline.plan.protocol",
@@ -52,7 +50,6 @@ MANY_BY_POSITION = {
     "adatta.pipeline.stages.measure",
     "adatta.pipeline.stages.merge_stage",
     "adatta.pipeline.stages.model_folder",
-    "adatta.train.losses.row_sums",
 }
 
 Block = (

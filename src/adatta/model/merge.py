@@ -133,7 +133,7 @@ def _adapted_weights(job: MergeJob) -> tuple[_Weights, float | None]:
     recorded = record_inputs(trained, job.probe)
     as_trained = None
     if job.method == "qlora" and job.held_out:
-        as_trained = bits_per_byte(trained, job.held_out, job.held_out_bytes)
+        as_trained = bits_per_byte(trained, job.held_out, num_bytes=job.held_out_bytes)
     updates = read_updates(job.trained_folder)
     if set(updates) != set(recorded):
         odd = ", ".join(sorted(set(updates) ^ set(recorded))[:3])
@@ -198,24 +198,34 @@ def _write_weights(base: Path, out: Path, weights: Mapping[str, _Weight]) -> dic
         files.pop(HEAD, None)  # some checkpoints hold the embedding twice
     errors: dict[str, float] = {}
     for path in sorted(set(files.values())):
-        tensors: dict[str, Tensor] = {}
+        tensors = {}
         with safe_open(str(path), framework="pt") as file:
-            for name in (name for name, holder in files.items() if holder == path):
-                stored = file.get_tensor(name)
-                weight = weights.get(name)
-                if weight is None:
-                    tensors[name] = stored
-                    continue
-                merged = weight.make(stored)
-                if weight.recorded:
-                    errors[name] = module_error(weight.base(stored), merged, weight.recorded)
-                tensors[name] = merged.to(stored.dtype).contiguous()
+            stored = {name: file.get_tensor(name) for name, holder in files.items() if holder == path}
+        for name, tensor in stored.items():
+            tensors[name], error = _written(tensor, weights.get(name))
+            errors.update({} if error is None else {name: error})
         save_file(tensors, str(out / path.name), metadata={"format": "pt"})
     if len(set(files.values())) > 1:
         names = {name: path.name for name, path in files.items()}
         total = sum(path.stat().st_size for path in set(files.values()))
         write_json(out / _INDEX, {"metadata": {"total_size": total}, "weight_map": names})
     return errors
+
+
+def _written(stored: Tensor, weight: _Weight | None) -> tuple[Tensor, float | None]:
+    """Return a tensor as it is written and, for an adapted layer, its error before rounding.
+
+    Args:
+        stored: as it stands in the base, of any shape [...].
+        weight: how it changes, None if it doesn't.
+    """
+    if weight is None:
+        return stored, None
+    merged = weight.make(stored)
+    error = None
+    if weight.recorded:
+        error = module_error(weight.base(stored), merged, recorded=weight.recorded)
+    return merged.to(stored.dtype).contiguous(), error
 
 
 def _compare_log_probs(job: MergeJob, out: Path, weights: _Weights) -> dict[str, Any] | None:
@@ -248,7 +258,7 @@ def _compare_log_probs(job: MergeJob, out: Path, weights: _Weights) -> dict[str,
 
 def _quantisation_cost(job: MergeJob, out: Path, as_trained: float) -> dict[str, float]:
     merged = load_base(out, method="lora", precision=job.precision)
-    bits = bits_per_byte(merged, job.held_out, job.held_out_bytes)
+    bits = bits_per_byte(merged, job.held_out, num_bytes=job.held_out_bytes)
     return {"as_trained": as_trained, "merged": bits, "difference": bits - as_trained}
 
 

@@ -86,7 +86,7 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
     }
 
 
-def module_error(base_OI: Tensor, merged_OI: Tensor, recorded: Recorded) -> float:
+def module_error(base_OI: Tensor, merged_OI: Tensor, *, recorded: Recorded) -> float:
     """Return the largest `|(W + D)x - (Wx + sBAx)| / |Wx|` over recorded inputs x, in fp32.
 
     Args:
@@ -155,7 +155,7 @@ def largest_difference(trained_S: Tensor, merged_S: Tensor) -> float:
     return largest
 
 
-def bits_per_byte(trainable: Trainable, rows: Sequence[TokenRow], num_bytes: int) -> float:
+def bits_per_byte(trainable: Trainable, rows: Sequence[TokenRow], *, num_bytes: int) -> float:
     """Return the bits that rows' scored tokens cost, for each byte of their text.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adatta.core.errors import ModelError
-from adatta.model.attention import dense
+from adatta.model.attention import branches
 from adatta.model.forest import Forest
 from adatta.model.head import TokenLogProbs
 
@@ -68,14 +68,14 @@ def _score_forest(model: Any, forest: Forest) -> Scores:
             f"the output layer is a {type(head).__name__}; the forest engine needs one plain matrix: "
             "leave it out of the adapter's targets or use `engine: plain`"
         )
-    if model.config._attn_implementation != dense.NAME:
-        model.set_attn_implementation(dense.NAME)
+    if model.config._attn_implementation != branches.NAME:
+        model.set_attn_implementation(branches.NAME)
     hidden_TE = model.get_decoder()(
         input_ids=forest.ids_T[None],
         position_ids=forest.position_T[None],
         attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
         use_cache=False,
-        forest=dense.DenseMasks(forest),
+        forest=branches.Branches(forest),
     ).last_hidden_state[0]
     token_U, scored_at_S = forest.scored_S.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     position_P, read_at_U = forest.parent_T[token_U].unique(return_inverse=True)  # type: ignore[no-untyped-call]

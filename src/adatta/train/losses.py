@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adatta.core.errors import TrainError
 from adatta.model.forest import Forest
 from adatta.train.batches import Group
 
@@ -42,7 +43,7 @@ def weighted_nll(logp_S: Tensor, weight_S: Tensor) -> Tensor:
     return -(weight_S.double() * logp_S.double()).sum()
 
 
-def row_sums(logp_S: Tensor, forest: Forest, num_rows: int) -> Tensor:
+def row_sums(logp_S: Tensor, forest: Forest, *, num_rows: int) -> Tensor:
     """Return each row's weighted sum of log-probs in float64.
 
     Args:
@@ -79,8 +80,9 @@ def _likelihood(
 def _preference(
     logp_S: Tensor, forest: Forest, reference_R: Tensor | None, beta: float
 ) -> tuple[Tensor, Mapping[str, float]]:
-    assert reference_R is not None  # the table below says so
-    gain_R = row_sums(logp_S, forest, len(reference_R)) - reference_R.to(logp_S.device)
+    if reference_R is None:
+        raise TrainError("preferences were given without their reference; take it before the first step")
+    gain_R = row_sums(logp_S, forest, num_rows=len(reference_R)) - reference_R.to(logp_S.device)
     margin_K = gain_R[0::2] - gain_R[1::2]
     figures = {"margin": float(margin_K.sum().detach()), "accuracy": float((margin_K > 0).sum())}
     return dpo_loss(margin_K, beta), figures

@@ -81,9 +81,12 @@ def take_reference(trainable: Trainable, batches: Iterable[Batch], *, engine: En
             if all((row.row_id, row.branch) in sums for row in batch.rows):
                 continue
             logp_S = score(model, batch.forest, engine=engine)
-            values = row_sums(logp_S, batch.forest, len(batch.rows)).tolist()
+            values = row_sums(logp_S, batch.forest, num_rows=len(batch.rows)).tolist()
             for row, value in zip(batch.rows, values, strict=True):
-                if not math.isfinite(value):
-                    raise DivergedError(f"the input model's log-prob of row {row.row_id} is {value}")
                 sums.setdefault((row.row_id, row.branch), value)
+    wrong = [row_id for (row_id, _), value in sums.items() if not math.isfinite(value)]
+    if wrong:
+        raise DivergedError(
+            f"the input model's log-prob of row {wrong[0]} is no finite number; check the row"
+        )
     return Reference(sums)

@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adatta.core.errors import ModelError
+from adatta.model.attention import branches
 from adatta.model.forest import build_forest
 from adatta.model.score import score, score_tokens
 from tests.toys.models import FAMILIES, SLIDING_WINDOW
@@ -35,6 +36,12 @@ def wide_norms(monkeypatch):
         monkeypatch.setattr(getattr(module, f"{family}RMSNorm"), "forward", forward)
 
 
+@pytest.fixture(params=[0, 10**9], ids=["by branches", "one mask"])
+def attention(request, monkeypatch):
+    """Both ways of attending: the forests of these tests are too small to take the first by themselves."""
+    monkeypatch.setattr(branches, "_CALL_PAIRS", request.param)
+
+
 def value_and_gradient(model, forest, engine):
     model.zero_grad(set_to_none=True)
     logp_S = score(model, forest, engine=engine)
@@ -42,10 +49,11 @@ def value_and_gradient(model, forest, engine):
     return logp_S.detach(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
 
 
+@pytest.mark.usefixtures("wide_norms", "attention")
 @pytest.mark.parametrize("share_prefix", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_forest_is_plain_in_float64(toy_folders, wide_norms, family, tied, share_prefix):
+def test_forest_is_plain_in_float64(toy_folders, family, tied, share_prefix):
     forest = build_forest(branching_rows(), share_prefix=share_prefix)
     folder = toy_folders[family, tied]
     expected, gradient = value_and_gradient(load(folder, torch.float64), forest, "plain")
@@ -55,6 +63,7 @@ def test_forest_is_plain_in_float64(toy_folders, wide_norms, family, tied, share
     assert (our_gradient - gradient).norm() <= 1e-10 * gradient.norm()
 
 
+@pytest.mark.usefixtures("attention")
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_forest_is_plain_in_fp32(toy_folders, family, tied):
@@ -79,6 +88,7 @@ def test_log_probs_are_those_of_hand_made_softmax(toy_folder):
     assert score(model, build_forest([row]), engine="plain").tolist() == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.usefixtures("attention")
 def test_a_window_counts_depth_not_packed_index(toy_folders):
     """A long branch stands between a prompt and its second branch; both see the same window of the prompt."""
     model = load(toy_folders["mistral", True], torch.float64)
@@ -92,8 +102,9 @@ def test_a_window_counts_depth_not_packed_index(toy_folders):
     assert torch.allclose(score(model, forest)[-2:], alone, atol=1e-10)
 
 
+@pytest.mark.usefixtures("wide_norms", "attention")
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_two_forests_in_flight_give_the_gradients_of_separate_runs(toy_folder, wide_norms, checkpointing):
+def test_two_forests_in_flight_give_the_gradients_of_separate_runs(toy_folder, checkpointing):
     rows = branching_rows()
     forests = [build_forest(rows[:3]), build_forest(rows[3:])]
     separate = [

@@ -33,7 +33,7 @@ def test_row_sums_take_each_token_for_each_of_its_rows():
         logp_S.tolist(), forest.row_S.tolist(), forest.weight_S.tolist(), strict=True
     ):
         expected[row] += weight * value
-    assert row_sums(logp_S, forest, len(rows)).tolist() == pytest.approx(expected)
+    assert row_sums(logp_S, forest, num_rows=len(rows)).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("beta", [0.1, 2.0])
@@ -53,7 +53,7 @@ def test_preference_counts_chosen_minus_rejected():
     reference_R = torch.tensor([-2.0, -4.0, -1.0, -1.0, -3.0, -2.0], dtype=torch.float64)
     logp_S = random_log_probs(len(forest.scored_S))
     loss, figures = OBJECTIVES["dpo"].loss(logp_S, forest, reference_R, 0.3)
-    sums = row_sums(logp_S, forest, 6).tolist()
+    sums = row_sums(logp_S, forest, num_rows=6).tolist()
     margins = [
         (sums[2 * pair] + [2, 1, 3][pair]) - (sums[2 * pair + 1] + [4, 1, 2][pair]) for pair in range(3)
     ]

@@ -1,0 +1,194 @@
+"""Attention over a forest, branch by branch or under one mask, in transformers' attention interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from adatta.model.forest import Forest
+
+# T tokens, H heads, G heads of keys and values, D features of a head, Q tokens of a chain, K of its path
+
+NAME = "adatta_branches"
+_CALL_PAIRS = 4096  # pairs of tokens that cost as much as one more call of the attention
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """A run of tokens without a branching point inside, the chains before it, and the tokens of them all."""
+
+    length: int
+    before: tuple[int, ...]
+    path_tokens: int
+
+
+class Branches:
+    """How the tokens of one forest see each other; made once a forward, shared by all its layers.
+
+    One of these travels as the keyword argument `forest` through the model's forward, so that nothing is
+    kept in the model or in this module: a layer that is computed again for its gradient finds its own.
+    """
+
+    def __init__(self, forest: Forest) -> None:
+        self._parent_T = forest.parent_T
+        self._position_T = forest.position_T
+        self._chains = _chains(forest.parent_T.tolist())
+        by_chain = sum(_CALL_PAIRS + chain.length * chain.path_tokens for chain in self._chains)
+        self._one_mask = by_chain > len(forest.parent_T) ** 2
+        self._masks: dict[tuple[int, int | None, torch.dtype], Tensor | None] = {}
+
+    def attend(
+        self, query: Tensor, *, key: Tensor, value: Tensor, window: int | None, scale: float | None
+    ) -> Tensor:
+        """Return what each token gets from the tokens before it on its path.
+
+        Args:
+            query: [1, H, T, D].
+            key: [1, H, T, D].
+            value: [1, H, T, D].
+            window: how many tokens of its path a token sees, itself among them; None for all.
+            scale: of the products.
+
+        Returns:
+            The output [1, H, T, D].
+        """
+        if self._one_mask:
+            return _attend(query, key, value, self._mask(-1, window, query), scale)
+        lengths = [chain.length for chain in self._chains]
+        queries, keys, values = (torch.split(states, lengths, dim=2) for states in (query, key, value))
+        outputs = []
+        for number, chain in enumerate(self._chains):
+            path = (*chain.before, number)
+            chain_key, chain_value = (
+                parts[number] if len(path) == 1 else torch.cat([parts[each] for each in path], dim=2)
+                for parts in (keys, values)
+            )
+            mask = self._mask(number, window, query)
+            outputs.append(_attend(queries[number], chain_key, chain_value, mask, scale))
+        return torch.cat(outputs, dim=2)
+
+    def _mask(self, number: int, window: int | None, like: Tensor) -> Tensor | None:
+        """Return the mask of a chain [Q, K] or of the whole forest (-1) [T, T]; None for a plain triangle."""
+        found = (number, window, like.dtype)
+        if found not in self._masks:
+            seen = self._seen(number, window)
+            if seen is not None:
+                blank = torch.zeros(seen.shape, dtype=like.dtype, device=seen.device)
+                seen = blank.masked_fill_(~seen, -torch.inf).to(like.device)
+            self._masks[found] = seen
+        return self._masks[found]
+
+    def _seen(self, number: int, window: int | None) -> Tensor | None:
+        if number < 0:
+            seen_TT = ancestors(self._parent_T)
+            depth_T = self._position_T
+            return seen_TT if window is None else seen_TT & (depth_T[:, None] - depth_T < window)
+        chain = self._chains[number]
+        if not chain.before and (window is None or window >= chain.length):
+            return None
+        distance_QK = (
+            torch.arange(chain.path_tokens - chain.length, chain.path_tokens)[:, None]
+            - torch.arange(chain.path_tokens)[None, :]
+        )
+        return (distance_QK >= 0) & (distance_QK < (window or chain.path_tokens))
+
+
+def ancestors(parent_T: Tensor) -> Tensor:
+    """Return whether the column's token is the row's token or before it on its path.
+
+    Args:
+        parent_T: parents [T], each before its children, every subtree contiguous.
+
+    Returns:
+        Booleans [T, T].
+    """
+    num_tokens = len(parent_T)
+    end = list(range(1, num_tokens + 1))
+    for child, parent in reversed(list(enumerate(parent_T.tolist()))):
+        if parent >= 0:
+            end[parent] = max(end[parent], end[child])
+    index_T = torch.arange(num_tokens, device=parent_T.device)
+    end_T = torch.tensor(end, device=parent_T.device)
+    return (index_T[None, :] <= index_T[:, None]) & (index_T[:, None] < end_T[None, :])
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    forest: Branches | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend along the paths of a forest; without a forest this is transformers' `sdpa`, unchanged.
+
+    Args:
+        module: the attention layer.
+        query: [1, H, T, D].
+        key: [1, G, T, D].
+        value: [1, G, T, D].
+        attention_mask: used without a forest only.
+        forest: who sees whom.
+        **kwargs: `scaling` and `sliding_window` are used; dropout of attention isn't.
+
+    Returns:
+        The output [1, T, H, D] and None.
+    """
+    if forest is None:
+        output: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, **kwargs
+        )
+        return output
+    repeats = query.shape[1] // key.shape[1]
+    attended = forest.attend(
+        query,
+        key=key.repeat_interleave(repeats, dim=1),
+        value=value.repeat_interleave(repeats, dim=1),
+        window=kwargs.get("sliding_window"),
+        scale=kwargs.get("scaling"),
+    )
+    return attended.transpose(1, 2).contiguous(), None
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    return functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale
+    )
+
+
+def _chains(parents: list[int]) -> list[_Chain]:
+    """Cut a forest at its roots and after every token with other than one child."""
+    children = [0] * len(parents)
+    for parent in parents:
+        if parent >= 0:
+            children[parent] += 1
+    starts = [
+        token
+        for token, parent in enumerate(parents)
+        if parent != token - 1 or parent < 0 or children[parent] > 1
+    ]
+    chain_of: dict[int, int] = {}
+    chains: list[_Chain] = []
+    for start, end in zip(starts, [*starts[1:], len(parents)], strict=True):
+        parent = parents[start]
+        before: tuple[int, ...] = ()
+        path_tokens = end - start
+        if parent >= 0:
+            above = chain_of[parent]
+            before = (*chains[above].before, above)
+            path_tokens += chains[above].path_tokens
+        chain_of[end - 1] = len(chains)
+        chains.append(_Chain(end - start, before, path_tokens))
+    return chains
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)
