@@ -74,7 +74,7 @@ def main() -> None:
         )
         print(f"round {number + 1}: {rounds[-1]}", flush=True)
     result = {
-        "case": f"{len(rows)} rows of conversations.jsonl, {settings.batch.rows} a step, {scored} scored tokens",
+        "case": f"{len(rows)} conversations, {settings.batch.rows} a step, {scored} scored tokens",
         "rounds": rounds,
         "ratio": round(sum(row["ratio"] for row in rounds) / ROUNDS, 2),
         "machine": describe_runtime(device="cpu", threads=torch.get_num_threads()).cpu,

@@ -1,0 +1,1 @@
+"""Tests; tests/areas holds the long suites."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from types import FrameType
@@ -58,6 +59,7 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
 def main() -> None:
     """Run the command line; errors of ours become one message and their exit code, without a traceback."""
     signal.signal(signal.SIGTERM, _terminate)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of a kernel that nothing here uses
     try:
         build_app()()
     except AdattaError as error:

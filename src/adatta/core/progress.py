@@ -46,7 +46,7 @@ class Track:
 
     def _state(self, now: float, note: str) -> str:
         rate = self._done / (now - self._began)
-        parts = [f"{self._done:,.0f} {self._unit}", f"{rate:,.1f} {self._unit}/s"]
+        parts = [f"{self._done:,.0f} {self._unit}", f"{rate:,.{1 if rate >= 1 else 3}f} {self._unit}/s"]
         if self._total is not None:
             parts[0] = f"{self._done:,.0f}/{self._total:,.0f} {self._unit}"
             if rate > 0:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from adatta.core.artefact import Artefact, remove_model, restore_model, write_json
 from adatta.core.errors import ExportError, IncompleteError
 from adatta.core.fingerprint import fingerprint
+from adatta.core.progress import track
 from adatta.pipeline.context import Context
 from adatta.pipeline.plan import BASE, TRAINING, PlannedStage, evaluated_models, protocol
 
@@ -168,7 +169,7 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
 def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
     """Write the chain's newest model in every format; an f16 GGUF is compared with the model it came from."""
     from adatta.core.registry import load_registry
-    from adatta.export.parity import check_parity
+    from adatta.export.parity import PROMPTS, check_parity
 
     source = model_folder(context, planned.model_in, done)
     known = load_registry("adatta.export.formats")
@@ -188,7 +189,8 @@ def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done)
         )
         files |= {str(path.relative_to(folder)): path.stat().st_size for path in written}
         if wanted == "gguf-f16":
-            parity[wanted] = check_parity(source, written[0])
+            with track(len(PROMPTS), f"{wanted}: compare answers", unit="prompts") as bar:
+                parity[wanted] = check_parity(source, written[0], progress=bar.advance)
     return {
         "inputs": {"model": {"name": planned.model_in, "fingerprint": planned.parents[0]}},
         "counts": {"files": len(files)},
