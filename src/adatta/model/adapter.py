@@ -41,7 +41,7 @@ class Trainable:
     model: Any
     method: Method
     base: str
-    autocast: torch.dtype | None
+    autocast: torch.dtype | None = None
     quantised: tuple[str, ...] = ()
 
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -95,13 +95,18 @@ def load_base(folder: Path, *, method: Method, precision: str) -> Trainable:
         return Trainable(model=model, method=method, base="plain", autocast=autocast)
     model = load_model(folder, dtype).to(device)
     if method == "lora":
-        return Trainable(model=model, method=method, base="plain", autocast=None)
+        return Trainable(model=model, method=method, base="plain")
     layers = tuple(linear_layers(model))
     weights = sum(model.get_submodule(name).weight.nbytes for name in layers)
-    dequantise = weights <= _KEEP_SHARE * (available_bytes() + weights)
+    dequantise = weights <= _KEEP_SHARE * (free_bytes() + weights)
     quantise_base(model, layers, dequantise=dequantise)
     held = "dequantised" if dequantise else "four-bit"
-    return Trainable(model=model, method=method, base=held, autocast=None, quantised=layers)
+    return Trainable(model=model, method=method, base=held, quantised=layers)
+
+
+def free_bytes() -> int:
+    """Return the memory that is left where models compute, in bytes."""
+    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available_bytes()
 
 
 def load_trained(base_folder: Path, trained_folder: Path, *, method: Method, precision: str) -> Trainable:

