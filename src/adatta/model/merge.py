@@ -233,13 +233,13 @@ def _compare_log_probs(job: MergeJob, out: Path, weights: _Weights) -> dict[str,
 
     Returns None where memory doesn't allow it.
     """
-    files = tensor_files(out)
+    files = tensor_files(job.base_folder)
     if available_bytes() < 4 * sum(path.stat().st_size for path in set(files.values())):
         return None
 
     def put(model: Any, which: Callable[[_Weight], Callable[[Tensor], Tensor]]) -> None:
         for name, weight in weights.items():
-            with safe_open(str(tensor_files(job.base_folder)[name]), framework="pt") as file:
+            with safe_open(str(files[name]), framework="pt") as file:
                 stored = file.get_tensor(name)
             if stored.dtype != torch.float32 or which(weight) is weight.base:
                 model.get_parameter(name).data.copy_(which(weight)(stored))

