@@ -33,13 +33,13 @@ bench-%: .venv/.ready  ## a benchmark: bench/bench_<area>.py -> bench/results/<a
 check: lint type test-fast docs-check  ## what must hold before a commit
 
 lint: .venv/.ready
-	$(BIN)/ruff check src tests bench && $(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench scripts && $(BIN)/ruff format --check src tests bench scripts
 
 type: .venv/.ready
 	$(BIN)/mypy
 
 fmt: .venv/.ready  ## format the code
-	$(BIN)/ruff check --fix src tests bench && $(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench scripts && $(BIN)/ruff format src tests bench scripts
 
 docs: .venv/.ready  ## generate docs/map.md, docs/cli.md, docs/recipe.md from the code
 	$(BIN)/python scripts/make_docs.py

@@ -1,4 +1,4 @@
-"""Generate docs/map.md, docs/cli.md and docs/recipe.md from the code; with --check, fail when they have drifted."""
+"""Generate docs/map.md, cli.md and recipe.md from the code; with --check, fail when they have drifted."""
 
 from __future__ import annotations
 

@@ -40,9 +40,8 @@ def main() -> None:
     ]
     total, test_total = sum(code.values()), sum(map(count_code_lines, tests))
     print(f"code lines      {total} of 12000")
-    print(
-        f"files           {len(code)}, median {statistics.median(code.values()):.0f}, longest {max(code.values())}"
-    )
+    longest = max(code.values())
+    print(f"files           {len(code)}, median {statistics.median(code.values()):.0f}, longest {longest}")
     print(f"functions       {len(lengths)}, median {statistics.median(lengths):.0f}, longest {max(lengths)}")
     print(f"tests per line  {test_total / total:.2f}")
 
