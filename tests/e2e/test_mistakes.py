@@ -83,6 +83,8 @@ MISTAKES = {
         change_recipe("budget: {epochs: 1}", "budget: {epochs: 1, steps: 3}"),
         r"recipe\.yaml:\d+: .*exactly one",
     ),
+    "unknown format": (change_recipe("gguf-q8_0", "gguf-q9"), r"recipe\.yaml:\d+: .*gguf-q9"),
+    "unknown suite": (change_recipe("[offline]", "[online]"), r"recipe\.yaml:\d+: .*online"),
     "missing model": (change_recipe('name: "', 'name: "nowhere/'), r"model .*nowhere"),
     "broken JSON": (add_line(ROWS, '{"messages": ['), r"conversations\.jsonl:61: "),
     "wrong kind of row": (add_line(ROWS, '{"text": "Ciao"}'), r"conversations\.jsonl:61: .*document"),

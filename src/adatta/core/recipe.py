@@ -305,6 +305,9 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
             yield from _training_contradictions(settings, place, is_last=index == training[-1])
         if isinstance(settings, EvaluateSettings):
             trained = [stages[i].name for i in training if i < index]
+            if settings.models is not None and "base" not in settings.models:
+                what = "base is not among the models, and every figure is compared with it"
+                yield (*place, "models"), what, "add base"
             yield from _evaluation_contradictions(settings, place, trained)
 
 
@@ -321,6 +324,10 @@ def _training_contradictions(
     settings: TrainSettings, place: Place, *, is_last: bool
 ) -> Iterator[tuple[Place, str, str]]:
     into = (*place, "merge", "into")
+    for number, source in enumerate(settings.data):
+        if source.weight != 1:
+            what = "weights other than 1 are not available yet"
+            yield (*place, "data", number, "weight"), what, "leave the weight out"
     if isinstance(settings, DpoSettings) and settings.share_prefix and settings.adapter.dropout > 0:
         what = "dropout above 0 with share_prefix: true would give both answers one draw of dropout"
         yield (*place, "adapter", "dropout"), what, "set dropout: 0.0, or share_prefix: false"

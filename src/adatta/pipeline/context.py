@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from ruamel.yaml import YAML
@@ -59,6 +61,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     loaded = load_recipe(path, overrides)
     folder = run_dir(loaded.recipe.name)
     profile = load_profile(loaded.recipe.language)
+    _refuse_unknown_names(loaded)
     suites = _suite_hashes(loaded.recipe)
     base = locate(loaded.recipe.model.name, loaded.recipe.model.revision)
     if base.adapter is not None:
@@ -137,14 +140,29 @@ def prepare_all(recipe: Recipe, chat: Chat) -> dict[str, StageRows]:
     return rows
 
 
+def _refuse_unknown_names(loaded: LoadedRecipe) -> None:
+    """Tell suites and export formats that don't exist, before anything is trained."""
+    known = {"suites": _modules("adatta.evals.suites"), "formats": _modules("adatta.export.formats")}
+    problems = []
+    for number, stage in enumerate(loaded.recipe.stages):
+        for key, names in known.items():
+            for place, name in enumerate(getattr(stage.settings, key, ())):
+                if name.replace("-", "_") not in names:
+                    path = f"stages.{number}.{stage.kind}.{key}.{place}"
+                    there = ", ".join(known_name.replace("_", "-") for known_name in names)
+                    where = loaded.sources.get(path, str(loaded.recipe.name))
+                    what = f"{path}: there is no '{name}'"
+                    problems.append(Problem(where=where, what=what, hint=f"there are: {there}"))
+    if problems:
+        raise RecipeError(problems)
+
+
+def _modules(package: str) -> list[str]:
+    return sorted(module.name for module in iter_modules(import_module(package).__path__))
+
+
 def _suite_hashes(recipe: Recipe) -> dict[str, str]:
-    from adatta.core.registry import load_registry
+    from adatta.evals.suite import load_suite
 
     wanted = {name for stage in recipe.stages if stage.kind == "evaluate" for name in stage.evaluation.suites}
-    if not wanted:
-        return {}
-    known = load_registry("adatta.evals.suites")
-    unknown = sorted(wanted - set(known))
-    if unknown:
-        raise RecipeError(f"unknown suite {', '.join(unknown)}; there are: {', '.join(sorted(known))}")
-    return {name: known[name].content_hash() for name in sorted(wanted)}
+    return {name: load_suite(name).content_hash() for name in sorted(wanted)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adatta.core.artefact import Artefact, remove_model, restore_model, write_json
-from adatta.core.errors import ExportError, IncompleteError
+from adatta.core.errors import IncompleteError
 from adatta.core.fingerprint import fingerprint
 from adatta.core.progress import track
 from adatta.pipeline.context import Context
@@ -176,11 +176,7 @@ def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done)
     files: dict[str, int] = {}
     parity: dict[str, Any] = {}
     for wanted in planned.stage.exporting.formats:
-        key = wanted.replace("-", "_")
-        if key not in known:
-            names = ", ".join(name.replace("_", "-") for name in sorted(known))
-            raise ExportError(f"unknown format {wanted!r}; there are: {names}")
-        written = known[key](
+        written = known[wanted.replace("-", "_")](
             source,
             folder,
             chat_template=context.chat.exported_template(),

@@ -235,9 +235,11 @@ DPO = "- dpo: {data: [{path: p.jsonl}], %s}\n"
         ),
         (
             "",
-            "- evaluate: {models: [sft]}\n" + SFT % "",
-            "r.yaml:5: stages.0.evaluate.models.0: no model 'sft' before",
+            "- evaluate: {models: [base, sft]}\n" + SFT % "",
+            "r.yaml:5: stages.0.evaluate.models.1: no model 'sft' before",
         ),
+        ("", SFT % "" + "- evaluate: {models: [sft]}", "models: base is not among the models"),
+        ("", "- sft: {data: [{path: c.jsonl, weight: 2.0}]}", "weights other than 1 are not available yet"),
         (
             "",
             "- sft: {}\n  dpo: {}",
