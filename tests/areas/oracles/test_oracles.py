@@ -77,6 +77,7 @@ def test_the_first_losses_are_those_of_trl(model_folder, tmp_path, kind, setting
             {
                 "data": [{"path": "x"}],
                 "method": "lora",
+                "adapter": {"rank": 16, "alpha": 8, "rslora": False},
                 "schedule": {"name": "constant", "warmup_share": 0.0},
                 "batch": {"rows": ROWS},
                 "budget": {"steps": STEPS},
