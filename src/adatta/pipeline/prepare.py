@@ -106,9 +106,11 @@ def render(row: Row, chat: Chat, context: int) -> Group:
 
 def data_hashes(stage: Stage) -> tuple[str, ...]:
     """Hash the files that a training stage reads, in order; the held-out file last, where one is named."""
+    from adatta.data.validate import find_files
+
     held = stage.training.holdout.path
     paths = [source.path for source in stage.training.data] + ([held] if held else [])
-    return tuple(digest for path in paths for digest in _hashes(path).values())
+    return tuple(hash_file(file) for path in paths for file in find_files(Path(path), []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,7 @@ class _Read:
 
 
 def _read(paths: Sequence[str], stage: Stage, recipe: Recipe, chat: Chat) -> _Read:
-    from adatta.data.validate import check_lengths, read_rows
+    from adatta.data.validate import check_lengths, find_files, read_rows
 
     def measure(row: Row) -> int:
         return max(len(branch.ids) for branch in render(row, chat, recipe.context))
@@ -139,25 +141,21 @@ def _read(paths: Sequence[str], stage: Stage, recipe: Recipe, chat: Chat) -> _Re
     bad: list[Problem] = []
     long: list[Problem] = []
     sources = []
-    for path in paths:
+    for path in (file for source in paths for file in find_files(Path(source), bad)):
         report = read_rows([path], ROW_KIND[stage.kind])
         too_long = check_lengths(report.rows, measure, recipe.context)
         out = {problem.where for problem in too_long}
         rows += [row for row in report.rows if f"{row.origin.path}:{row.origin.line}" not in out]
         bad += report.problems
         long += too_long
-        sources.append({"path": path, "sha256": _hashes(path), "rows": len(report.rows)})
+        sources.append({"path": _shown(path), "sha256": hash_file(path), "rows": len(report.rows)})
     return _Read(rows=tuple(rows), bad=tuple(bad), long=tuple(long), sources=tuple(sources))
 
 
-def _hashes(path: str) -> dict[str, str]:
-    from adatta.data.validate import find_files
-
-    root = Path(path)
-    return {
-        str(file.relative_to(root)) if root.is_dir() else file.name: hash_file(file)
-        for file in find_files(root, [])
-    }
+def _shown(path: Path) -> str:
+    """Say where a file lies, from the current folder where it is in it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def _scored_bytes(row: Row) -> int:
