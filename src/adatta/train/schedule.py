@@ -9,7 +9,7 @@ from itertools import islice
 
 from adatta.core.settings import BudgetSettings, ScheduleSettings
 
-HOLDOUT_POINTS = 5  # measurements of the held-out loss between the first and the last step
+HOLDOUT_POINTS = 3  # measurements between the first and the last step: each costs a pass over the rows
 
 Curve = Callable[[float], float]
 
@@ -67,7 +67,7 @@ def plan_steps(
 
 
 def holdout_steps(num_steps: int) -> frozenset[int]:
-    """Return after how many steps the held-out loss is measured: 0, the end, and at most five between.
+    """Return after how many steps the held-out loss is measured: 0, the end, and at most three between.
 
     Args:
         num_steps: planned steps.
