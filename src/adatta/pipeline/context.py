@@ -143,22 +143,29 @@ def prepare_all(recipe: Recipe, chat: Chat) -> dict[str, StageRows]:
 def _refuse_unknown_names(loaded: LoadedRecipe) -> None:
     """Tell suites and export formats that don't exist, before anything is trained."""
     known = {"suites": _modules("adatta.evals.suites"), "formats": _modules("adatta.export.formats")}
-    problems = []
-    for number, stage in enumerate(loaded.recipe.stages):
-        for key, names in known.items():
-            for place, name in enumerate(getattr(stage.settings, key, ())):
-                if name.replace("-", "_") not in names:
-                    path = f"stages.{number}.{stage.kind}.{key}.{place}"
-                    there = ", ".join(known_name.replace("_", "-") for known_name in names)
-                    where = loaded.sources.get(path, str(loaded.recipe.name))
-                    what = f"{path}: there is no '{name}'"
-                    problems.append(Problem(where=where, what=what, hint=f"there are: {there}"))
+    named = [
+        (f"stages.{number}.{stage.kind}.{key}.{place}", name, names)
+        for number, stage in enumerate(loaded.recipe.stages)
+        for key, names in known.items()
+        for place, name in enumerate(getattr(stage.settings, key, ()))
+    ]
+    problems = [
+        Problem(
+            where=loaded.sources.get(path, path),
+            what=f"{path}: there is no '{name}'",
+            hint=f"there are: {', '.join(names)}",
+        )
+        for path, name, names in named
+        if name not in names
+    ]
     if problems:
         raise RecipeError(problems)
 
 
 def _modules(package: str) -> list[str]:
-    return sorted(module.name for module in iter_modules(import_module(package).__path__))
+    """List what a registry's folder holds, by the names that recipes use."""
+    found = iter_modules(import_module(package).__path__)
+    return sorted(module.name.replace("gguf_", "gguf-") for module in found)
 
 
 def _suite_hashes(recipe: Recipe) -> dict[str, str]:
