@@ -17,7 +17,7 @@ cd "$work"
 venv/bin/adatta --help > /dev/null
 venv/bin/adatta init mine
 venv/bin/adatta check mine/recipe.yaml
-venv/bin/adatta run mine/recipe.yaml --set name=two-steps --set context=512 \
+venv/bin/adatta run mine/recipe.yaml --set name=two-steps \
     --set 'stages.sft.budget={steps: 2}' --set stages.sft.batch.rows=2 \
     --set 'stages.dpo.budget={steps: 2}' --set stages.dpo.batch.rows=2 \
     --set 'stages.adapt.budget={steps: 2}' --set stages.adapt.batch.rows=2 \
