@@ -32,3 +32,13 @@ def load_registry(package: str) -> dict[str, Any]:
             raise AdattaError(f"{name} has no constant {constant}; define it, as its neighbours do")
         found[module.name] = value
     return dict(sorted(found.items()))
+
+
+def list_names(package: str) -> tuple[str, ...]:
+    """List what a registry holds, as recipes write it (`gguf-q8_0` for gguf_q8_0.py), importing none of it.
+
+    Args:
+        package: dotted name of the package.
+    """
+    modules = pkgutil.iter_modules(importlib.import_module(package).__path__)
+    return tuple(sorted(module.name.replace("_", "-", 1) for module in modules))

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from ruamel.yaml import YAML
@@ -15,6 +13,7 @@ from adatta.core.artefact import run_dir
 from adatta.core.errors import DataError, Problem, RecipeError, RowError
 from adatta.core.fingerprint import content_id
 from adatta.core.recipe import LoadedRecipe, Recipe, load_recipe
+from adatta.core.registry import list_names
 from adatta.lang.profile import Profile, load_profile
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
 from adatta.pipeline.prepare import StageRows, data_hashes, prepare_stage
@@ -142,7 +141,7 @@ def prepare_all(recipe: Recipe, chat: Chat) -> dict[str, StageRows]:
 
 def _refuse_unknown_names(loaded: LoadedRecipe) -> None:
     """Tell suites and export formats that don't exist, before anything is trained."""
-    known = {"suites": _modules("adatta.evals.suites"), "formats": _modules("adatta.export.formats")}
+    known = {"suites": list_names("adatta.evals.suites"), "formats": list_names("adatta.export.formats")}
     named = [
         (f"stages.{number}.{stage.kind}.{key}.{place}", name, names)
         for number, stage in enumerate(loaded.recipe.stages)
@@ -160,12 +159,6 @@ def _refuse_unknown_names(loaded: LoadedRecipe) -> None:
     ]
     if problems:
         raise RecipeError(problems)
-
-
-def _modules(package: str) -> list[str]:
-    """List what a registry's folder holds, by the names that recipes use."""
-    found = iter_modules(import_module(package).__path__)
-    return sorted(module.name.replace("gguf_", "gguf-") for module in found)
 
 
 def _suite_hashes(recipe: Recipe) -> dict[str, str]:

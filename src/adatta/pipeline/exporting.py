@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adatta.core.errors import ExportError
+from adatta.core.errors import RecipeError
+from adatta.core.registry import list_names, load_registry
 from adatta.lang.profile import load_profile
 
 
@@ -18,18 +19,17 @@ def export_named_model(model: str, out: Path, *, formats: tuple[str, ...], langu
         language: tag of the profile.
 
     Raises:
-        ExportError: a format is unknown.
+        RecipeError: a format is unknown.
         ModelError: the model can't be found or used.
     """
     from adatta.chat.render import Chat
-    from adatta.core.registry import load_registry
     from adatta.model.load import fetch
 
-    known = load_registry("adatta.export.formats")
-    unknown = [name for name in formats if name.replace("-", "_") not in known]
+    names = list_names("adatta.export.formats")
+    unknown = [name for name in formats if name not in names]
     if unknown:
-        names = ", ".join(name.replace("_", "-") for name in known)
-        raise ExportError(f"unknown format {', '.join(unknown)}; there are: {names}")
+        raise RecipeError(f"unknown format {', '.join(unknown)}; there are: {', '.join(names)}")
+    known = load_registry("adatta.export.formats")
     files = fetch(model)
     profile = load_profile(language)
     chat = Chat.load(files.folder, system_prompt=None if files.kind == "run" else profile.system_prompt)

@@ -1,0 +1,119 @@
+"""The commands beside `run`: init, eval, export, show, on toy models."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adatta.cli.main import main
+from adatta.core.recipe import load_recipe
+from adatta.evals import suite
+from tests.toys.models import toy_model
+from tests.toys.recipes import write_small_suite
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The offline suite with its first items only, texts cut short."""
+    folder = tmp_path_factory.mktemp("bundled")
+    write_small_suite(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite, "bundled_dir", lambda: folder)
+        yield
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
+    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def call(*arguments: str) -> int:
+    """Run a command; return its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["adatta", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return int(ended.value.code or 0)
+
+
+def test_init_writes_a_short_commented_recipe_that_loads(work: Path) -> None:
+    assert call("init", "mine") == 0
+    text = (work / "mine" / "recipe.yaml").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 40
+    assert text.count("#") >= 8
+    kinds = [stage.kind for stage in load_recipe(work / "mine" / "recipe.yaml").recipe.stages]
+    assert kinds == ["sft", "dpo", "adapt", "evaluate", "export", "report"]
+
+
+def test_init_with_an_own_file_trains_on_it_alone(work: Path) -> None:
+    rows = work / "own.jsonl"
+    rows.write_text('{"text": "Ciao"}\n', encoding="utf-8")
+    assert call("init", "mine", "--text", str(rows), "--base", "org/model") == 0
+    recipe = load_recipe(work / "mine" / "recipe.yaml").recipe
+    assert [stage.kind for stage in recipe.stages] == ["adapt", "evaluate", "export", "report"]
+    assert recipe.model.name == "org/model"
+    assert recipe.stages[0].training.data[0].path == str(rows)
+
+
+def test_init_never_overwrites_and_names_missing_files(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("init", "mine") == 0
+    assert call("init", "mine", "--sft", "nowhere.jsonl") == 2
+    said = capsys.readouterr().err
+    assert "nowhere.jsonl" in said
+    assert "there is a recipe already" in said
+
+
+def test_eval_compares_models_with_the_first_one(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = toy_model(work / "other", "llama", tied=True, seed=5)
+    limits = ("--context", "512", "--max-new-tokens", "4", "--precision", "fp32")
+    assert call("eval", str(toy_folder), str(other), *limits) == 0
+    said = capsys.readouterr().out
+    assert "text_it bits_per_byte (bits/byte, n = 8, lower is better)" in said
+    metrics = json.loads((work / "runs" / "eval" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    assert {entry["task"] for entry in metrics} >= {"text_it", "questions_it", "pairs_it", "prompts_it"}
+    assert all(entry["stages"][str(other)]["difference"] for entry in metrics)
+
+
+def test_eval_of_a_model_with_itself_finds_no_difference(work: Path, toy_folder: Path) -> None:
+    twin = toy_model(work / "twin", "llama", tied=True, seed=0)
+    limits = ("--context", "512", "--max-new-tokens", "2", "--precision", "fp32")
+    assert call("eval", str(toy_folder), str(twin), *limits, "--name", "same") == 0
+    metrics = json.loads((work / "runs" / "same" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    assert all(entry["stages"][str(twin)]["difference"]["value"] == 0 for entry in metrics)
+
+
+def test_eval_refuses_a_model_named_twice(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("eval", str(toy_folder), str(toy_folder)) == 2
+    assert "named twice" in capsys.readouterr().err
+
+
+def test_export_writes_every_format_asked_for(work: Path, toy_folder: Path) -> None:
+    formats = ("--format", "safetensors", "--format", "gguf-f16", "--format", "gguf-q8_0")
+    assert call("export", str(toy_folder), "--out", "out", *formats) == 0
+    names = {path.name for path in (work / "out").iterdir()}
+    assert names == {"llama-safetensors", "llama-f16.gguf", "llama-q8_0.gguf"}
+    template = (work / "out" / "llama-safetensors" / "chat_template.jinja").read_text(encoding="utf-8")
+    assert "Rispondi" in template
+
+
+def test_export_to_an_unknown_format_says_which_there_are(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("export", str(toy_folder), "--out", "out", "--format", "onnx") == 2
+    assert "gguf-q8_0" in capsys.readouterr().err
