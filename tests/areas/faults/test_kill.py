@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from adatta.core.artefact import read_current, verify
+from adatta.core.events import read_metrics
 from tests.toys.recipes import write_toy_recipe
 
 pytestmark = pytest.mark.torch
@@ -112,7 +113,7 @@ def test_killed_run_equals_an_undisturbed_one(killed: Path, toy_folder: Path, tm
     ]
     assert chains[0] == chains[1]
     logs = [
-        [json.loads(line) for line in next((folder / "runs" / "toy").glob("*-sft-*/metrics.jsonl")).open()]
+        read_metrics(next((folder / "runs" / "toy").glob("*-sft-*/metrics.jsonl")))
         for folder in (killed, tmp_path)
     ]
     losses = [[line["loss"] for line in log if "loss" in line] for log in logs]
