@@ -81,6 +81,7 @@ def main() -> None:
         "python": platform.python_version(),
     }
     path = ROOT / "bench" / "results" / "bench_demo.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"SFT: {result['ratio']} times TRL padded in scored tokens a second (goal 1.9)")
 

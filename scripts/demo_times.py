@@ -24,7 +24,9 @@ def main() -> None:
         result["steps_s"] = {step: int(seconds) for step, seconds in (line.split("\t") for line in lines)}
         result["total_s"] = sum(result["steps_s"].values())
     text = json.dumps(result, indent=2) + "\n"
-    (ROOT / "bench" / "results" / "demo.json").write_text(text, encoding="utf-8")
+    path = ROOT / "bench" / "results" / "demo.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
     print(text)
 
 
