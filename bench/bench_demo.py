@@ -29,7 +29,7 @@ from adatta.train.stage import TrainJob, train_stage  # noqa: E402
 from tests.areas.oracles.trl_losses import trl_losses  # noqa: E402
 
 ROUNDS = 2
-STEPS = 4  # of 8 rows: padded to the longest of the step, as TRL's collator does
+STEPS = 4  # padded to the longest of the step, as TRL's collator does
 
 
 def main() -> None:
