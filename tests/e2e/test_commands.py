@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from adatta.cli.main import main
 from adatta.core.recipe import load_recipe
 from adatta.evals import suite
+from tests.toys.command import call
 from tests.toys.models import toy_model
 from tests.toys.recipes import write_small_suite
 
@@ -35,15 +34,6 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
     monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
     return tmp_path
-
-
-def call(*arguments: str) -> int:
-    """Run a command; return its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["adatta", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return int(ended.value.code or 0)
 
 
 def test_init_writes_a_short_commented_recipe_that_loads(work: Path) -> None:

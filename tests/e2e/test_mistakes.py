@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from adatta.cli.main import main
 from adatta.core.runtime import bundled_dir
+from tests.toys.command import call
 
 pytestmark = pytest.mark.torch  # builds a toy model
 
@@ -27,15 +26,6 @@ def work(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
     monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
     return tmp_path
-
-
-def call(*arguments: str) -> int:
-    """Run a command; return its exit code."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["adatta", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return int(ended.value.code or 0)
 
 
 def change_recipe(old: str, new: str) -> Callable[[Path], None]:
