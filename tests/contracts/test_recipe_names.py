@@ -19,6 +19,7 @@ context: 1024
 precision: fp32
 engine: auto
 on_bad_row: error
+max_bad_share: 0.05
 on_overlong: error
 stages:
   - sft:
@@ -48,6 +49,7 @@ TRAINING_DEFAULTS = {
     "keep": "last",
     "merge": {"into": "full"},
 }
+SOURCE = {"config": None, "split": "train", "revision": None, "fields": {}, "weight": 1.0, "rows": None}
 ADAPTER = {"dropout": 0.0, "targets": "all-linear"}
 OPTIMIZER = {"name": "adamw", "weight_decay": 0.0, "clip": 1.0}
 DEFAULTS = {
@@ -56,6 +58,7 @@ DEFAULTS = {
         "adapter": {"rank": 16, "alpha": 8, "rslora": False, **ADAPTER},
         "optimizer": {"lr": 2e-4, **OPTIMIZER},
         "schedule": {"name": "linear", "warmup_share": 0.05},
+        "thoughts": "drop",
     },
     "dpo": TRAINING_DEFAULTS
     | {
@@ -123,7 +126,7 @@ def test_what_a_training_stage_leaves_out_has_the_defaults_of_its_kind(recipe_pa
     )
     settings = load_recipe(recipe_path).resolved["stages"][0][kind]
     path = str(recipe_path.parent / "data" / "text")
-    assert settings == {"data": [{"path": path, "weight": 1.0}], **DEFAULTS[kind]}
+    assert settings == {"data": [{"path": path, **SOURCE}], **DEFAULTS[kind]}
 
 
 def test_what_the_recipe_leaves_out_has_defaults(recipe_path):
@@ -137,6 +140,7 @@ def test_what_the_recipe_leaves_out_has_defaults(recipe_path):
         "precision": "auto",
         "engine": "auto",
         "on_bad_row": "error",
+        "max_bad_share": 0.05,
         "on_overlong": "error",
         "stages": [
             {"evaluate": {"suites": ["offline"], "models": None, "max_new_tokens": 96}},

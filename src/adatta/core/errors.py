@@ -20,11 +20,16 @@ class UserError(AdattaError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One mistake: where (`file:line`), what is wrong, what to do."""
+    """One mistake: where (`file:line`), what is wrong, what to do.
+
+    A row's problem also has a `reason`, a name of `data.reasons`, and the `field` that is wrong.
+    """
 
     where: str
     what: str
     hint: str = ""
+    reason: str = ""
+    field: str = ""
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

@@ -20,10 +20,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation; `thoughts` is what a reasoning model wrote before its answer."""
 
     role: Role
     content: str
+    thoughts: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,9 +43,19 @@ class DataSettings(Settings):
     """One source of training rows."""
 
     path: str = Field(min_length=1)
-    """A .jsonl file, a .txt file, or a folder of them."""
+    """A file, a folder, a glob such as data/*.jsonl.gz, or hub:OWNER/NAME for a data set of the Hub."""
+    config: str | None = None
+    """Configuration of a Hub data set."""
+    split: str = "train"
+    """Split of a Hub data set."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub data set; the newest when empty. The record keeps the commit."""
+    fields: Mapping[str, str] = {}
+    """Names of our fields and what they are called in this source, such as {prompt: domanda}."""
     weight: float = Field(default=1.0, gt=0)
-    """How often a row of this source is drawn, relative to the other sources."""
+    """How often each row is used in a pass: 0.5 draws half of the rows, 2 uses each twice."""
+    rows: int | None = Field(default=None, ge=1)
+    """Use just this many rows, drawn with the recipe's seed, instead of a weight."""
 
 
 class AdapterSettings(Settings):
@@ -186,6 +196,9 @@ class TrainSettings(Settings):
 
 class SftSettings(TrainSettings):
     """Fine-tune on conversations."""
+
+    thoughts: Literal["drop", "keep"] = "drop"
+    """What a reasoning model's thoughts in the rows become: left out, or learnt with the answer."""
 
 
 class DpoSettings(TrainSettings):

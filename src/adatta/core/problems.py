@@ -1,0 +1,44 @@
+"""Collect problems as they come: the first in full, all of them counted, each passed on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from adatta.core.errors import Problem
+
+SHOWN = 20
+
+
+class Problems:
+    """What is wrong with rows, in bounded memory.
+
+    `first` holds the first twenty problems, `counts` the number of each reason.
+    """
+
+    def __init__(self, sink: Callable[[Problem], None] | None = None) -> None:
+        """Start with none.
+
+        Args:
+            sink: Called with every problem, such as what writes a quarantine file.
+        """
+        self.first: list[Problem] = []
+        self.counts: Counter[str] = Counter()
+        self._sink = sink
+
+    def append(self, problem: Problem) -> None:
+        """Add a problem."""
+        if len(self.first) < SHOWN:
+            self.first.append(problem)
+        self.counts[problem.reason or "unexpected"] += 1
+        if self._sink is not None:
+            self._sink(problem)
+
+    def __len__(self) -> int:
+        return self.counts.total()
+
+    def shortened(self) -> tuple[Problem, ...]:
+        """Return the first twenty, and a count in place of the rest."""
+        rest = len(self) - len(self.first)
+        more = Problem(where="", what=f"... and {rest} more problem{'s' * (rest > 1)}")
+        return (*self.first, more) if rest else tuple(self.first)
