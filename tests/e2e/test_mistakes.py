@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -75,7 +76,7 @@ MISTAKES = {
     ),
     "unknown format": (change_recipe("gguf-q8_0", "gguf-q9"), r"recipe\.yaml:\d+: .*gguf-q9"),
     "unknown suite": (change_recipe("[offline]", "[online]"), r"recipe\.yaml:\d+: .*online"),
-    "missing model": (change_recipe('name: "', 'name: "nowhere/'), r"model .*nowhere"),
+    "missing model": (change_recipe('name: "', 'name: "nowhere/'), r"recipe\.yaml:\d+: .*nowhere"),
     "broken JSON": (add_line(ROWS, '{"messages": ['), r"conversations\.jsonl:61: "),
     "wrong kind of row": (add_line(ROWS, '{"text": "Ciao"}'), r"conversations\.jsonl:61: .*document"),
     "empty answer": (add_line(ROWS, TURN % " "), r"conversations\.jsonl:61: .*whitespace"),
@@ -112,6 +113,23 @@ def test_mistake_is_told_with_its_line(
     assert re.search(message, said), said
     assert "Traceback" not in said
     assert not (work / "runs").exists()
+
+
+def test_model_that_cannot_be_exported_is_told_before_training(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(re.search(r'name: "([^"]+)"', (work / "recipe.yaml").read_text())[1])
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [tokenizer["pre_tokenizer"]] * 2}
+    other = work / "other"
+    shutil.copytree(folder, other)
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    change_recipe(str(folder), str(other))(work)
+    assert call("check", "recipe.yaml") == 2
+    said = capsys.readouterr().err
+    assert re.search(r"recipe\.yaml:\d+: .*formats.*gguf-f16: llama\.cpp has no known pre-tokeniser", said), (
+        said
+    )
 
 
 def test_all_mistakes_are_told_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from adatta.core.events import read_metrics
-from adatta.core.settings import AdaptSettings, DpoSettings, SftSettings
-from adatta.train.stage import VERSIONS, TrainJob, train_stage
+from adatta.core.settings import VERSIONS, AdaptSettings, DpoSettings, SftSettings
+from adatta.train.stage import TrainJob, train_stage
 from tests.toys.models import toy_model
 from tests.toys.rows import conversations, preferences
 

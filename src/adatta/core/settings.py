@@ -21,6 +21,10 @@ Many = Annotated[tuple[T, ...], Strict(strict=False)]  # a YAML list
 Share = Annotated[float, Field(ge=0, lt=1)]
 StageKind = Literal["sft", "dpo", "adapt", "evaluate", "export", "report"]
 
+# A kind's number changes when its outputs change for the same inputs; it is part of the fingerprint. The
+# golden test of a kind fails when its outputs changed and the number did not.
+VERSIONS: Mapping[str, int] = {"sft": 1, "dpo": 1, "adapt": 1, "evaluate": 1, "export": 1, "report": 1}
+
 
 class Settings(BaseModel):
     """Base of all settings: frozen, no unknown names, no silent conversion of types."""

@@ -83,6 +83,23 @@ def write_gguf(
     return target
 
 
+def check_folder(source: Path, *, stop_ids: tuple[int, ...]) -> None:
+    """Refuse, before anything is trained, a model folder that `write_gguf` would refuse in the end.
+
+    Args:
+        source: model folder; its weights aren't read.
+        stop_ids: what ends an answer.
+
+    Raises:
+        ExportError: if the file would compute something else than the model does.
+    """
+    config: Any = AutoConfig.from_pretrained(source, local_files_only=True)
+    check_exportable(config)
+    architecture = gguf.MODEL_ARCH_NAMES[_ARCHITECTURES[config.model_type]]
+    with closing(gguf.GGUFWriter(None, architecture)) as writer:
+        add_vocabulary(writer, source, size=config.vocab_size, stop_ids=stop_ids)
+
+
 def check_exportable(config: Any) -> None:
     """Refuse what llama.cpp would compute differently; `config` is transformers' configuration.
 

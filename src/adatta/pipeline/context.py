@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ruamel.yaml import YAML
 
 from adatta.core.artefact import run_dir
-from adatta.core.errors import DataError, Problem, RecipeError, RowError
+from adatta.core.errors import DataError, ExportError, ModelError, Problem, RecipeError, RowError
 from adatta.core.fingerprint import content_id
 from adatta.core.recipe import LoadedRecipe, Recipe, load_recipe
 from adatta.core.registry import list_names
@@ -50,25 +50,20 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         The context of the run.
 
     Raises:
-        RecipeError: the recipe has mistakes.
+        RecipeError: the recipe has mistakes, or names a model that can't be found, used or exported.
         DataError: rows have mistakes; those of all stages are reported at once.
-        ModelError: the model can't be found or used.
     """
     from adatta.chat.render import Chat
-    from adatta.model.files import locate
 
     loaded = load_recipe(path, overrides)
     folder = run_dir(loaded.recipe.name)
     profile = load_profile(loaded.recipe.language)
     _refuse_unknown_names(loaded)
     suites = _suite_hashes(loaded.recipe)
-    base = locate(loaded.recipe.model.name, loaded.recipe.model.revision)
-    if base.adapter is not None:
-        from adatta.model.load import fetch
-
-        base = fetch(loaded.recipe.model.name, loaded.recipe.model.revision)
+    base = _locate_base(loaded)
     recipe = resolve(loaded.recipe, folder)
     chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
+    _refuse_unexportable(loaded, base, chat)
     rows = prepare_all(recipe, chat)
     inputs = Inputs(
         base=base.fingerprint,
@@ -159,6 +154,46 @@ def _refuse_unknown_names(loaded: LoadedRecipe) -> None:
     ]
     if problems:
         raise RecipeError(problems)
+
+
+def _locate_base(loaded: LoadedRecipe) -> ModelFiles:
+    """Find the base model; what is wrong with it is told at the recipe's line."""
+    from adatta.model.files import locate
+
+    settings = loaded.recipe.model
+    try:
+        base = locate(settings.name, settings.revision)
+        if base.adapter is not None:
+            from adatta.model.load import fetch
+
+            base = fetch(settings.name, settings.revision)
+    except ModelError as error:
+        where = loaded.sources.get("model.name", "")
+        raise RecipeError(Problem(where=where, what=f"model.name: {error}")) from error
+    return base
+
+
+def _refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, chat: Chat) -> None:
+    """Tell before training what an export would refuse after it."""
+    wanted = {
+        f"stages.{number}.export.formats.{place}": name
+        for number, stage in enumerate(loaded.recipe.stages)
+        for place, name in enumerate(getattr(stage.settings, "formats", ()))
+        if name.startswith("gguf-")
+    }
+    if not wanted:
+        return
+    from adatta.export.gguf_writer import check_folder
+
+    try:
+        check_folder(base.folder, stop_ids=chat.stop_ids)
+    except ExportError as error:
+        raise RecipeError(
+            [
+                Problem(where=loaded.sources.get(path, path), what=f"{path}: {name}: {error}")
+                for path, name in wanted.items()
+            ]
+        ) from error
 
 
 def _suite_hashes(recipe: Recipe) -> dict[str, str]:

@@ -10,13 +10,10 @@ from typing import Any
 from adatta.core.artefact import Artefact, find_complete
 from adatta.core.fingerprint import fingerprint
 from adatta.core.recipe import Recipe, Stage
-from adatta.core.settings import TrainSettings
+from adatta.core.settings import VERSIONS, TrainSettings
 
 BASE = "base"
 TRAINING = ("sft", "dpo", "adapt")
-
-VERSIONS = {"sft": 1, "dpo": 1, "adapt": 1, "evaluate": 1, "export": 1, "report": 1}
-"""A stage's number changes when its outputs change for the same inputs; golden tests fail when forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

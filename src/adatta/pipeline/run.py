@@ -14,8 +14,9 @@ from adatta.core.artefact import Artefact, begin, complete, set_current, verify,
 from adatta.core.lock import run_lock
 from adatta.core.recipe import dump_recipe
 from adatta.core.runtime import peak_memory_bytes, reset_peak_memory
+from adatta.core.settings import VERSIONS
 from adatta.pipeline.context import Context, open_context
-from adatta.pipeline.plan import TRAINING, VERSIONS, PlannedStage
+from adatta.pipeline.plan import TRAINING, PlannedStage
 
 PACKAGES = (
     "adatta",

@@ -13,7 +13,7 @@ import torch
 from adatta.core.errors import DataError, ExactnessError, RecipeError
 from adatta.core.fingerprint import content_id, hash_folder
 from adatta.core.records import TokenRow
-from adatta.core.settings import DpoSettings, TrainSettings
+from adatta.core.settings import VERSIONS, DpoSettings, TrainSettings
 from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
 from adatta.model.files import read_config
 from adatta.model.forest import build_forest, count_tokens
@@ -24,10 +24,6 @@ from adatta.train.checkpoint import Progress
 from adatta.train.loop import Work, train
 from adatta.train.losses import OBJECTIVES
 from adatta.train.schedule import plan_steps
-
-# A kind's number changes when its outputs do; it is part of its artefacts' fingerprint. The golden test of
-# each kind fails when outputs changed and the number did not.
-VERSIONS = {"sft": 1, "dpo": 1, "adapt": 1}
 
 ADAPTER = "adapter"
 _PROBE_TOKENS = 64
