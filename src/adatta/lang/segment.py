@@ -1,0 +1,27 @@
+"""The words of a text, as its language divides them."""
+
+from __future__ import annotations
+
+import re
+
+from adatta.lang.normalize import normalize
+from adatta.lang.profile import Profile
+
+_DIVIDED = re.compile(r"[^\W_]+")
+_JOINED = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+def split_words(text: str, profile: Profile) -> list[str]:
+    """List the words of a text, normalised, without signs and spaces.
+
+    Where the profile has `elision`, an apostrophe stands between words (`l'acqua` is `l`, `acqua`); elsewhere
+    it is part of one (`don't`).
+
+    Args:
+        text: Any text, normalised or not.
+        profile: Of its language.
+
+    Returns:
+        The words in order, digits among them.
+    """
+    return (_DIVIDED if profile.elision else _JOINED).findall(normalize(text, profile))

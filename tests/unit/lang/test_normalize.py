@@ -1,0 +1,75 @@
+"""One form of a text: apostrophes, quotes, typed accents, composed letters, lower case."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adatta.lang.normalize import normalize
+from adatta.lang.profile import load_profile
+
+IT, EN = load_profile("it"), load_profile("en")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("e'", "è"),
+        ("E'", "è"),
+        ("perche'", "perché"),
+        ("poiche'", "poiché"),
+        ("cosi'", "così"),
+        ("citta'", "città"),
+        ("piu'", "più"),
+        ("pero'", "però"),
+        ("caffe'", "caffè"),
+        ("ne' qui ne' li'", "né qui né lì"),
+        ("fra se' e se'", "fra sé e sé"),
+        ("ventitre'", "ventitré"),
+        ("l'unita'", "l'unità"),
+        ("c'e'", "c'è"),
+        ("perche’", "perché"),
+        ("perche`", "perché"),
+    ],
+)
+def test_accent_typed_as_apostrophe_becomes_the_accent(typed: str, meant: str) -> None:
+    assert normalize(typed, IT) == meant
+    assert normalize(f"Disse: {typed}, e poi?", IT) == f"disse: {meant}, e poi?"
+
+
+@pytest.mark.parametrize(
+    "text", ["po'", "di'", "fa'", "va'", "sta'", "da'", "be'", "anni '60", "5'", "l'acqua", "un'ora"]
+)
+def test_apostrophe_that_is_no_accent_stays(text: str) -> None:
+    assert normalize(text, IT) == text
+    assert normalize(f"dopo {text}, qui", IT) == f"dopo {text}, qui"
+
+
+def test_words_in_single_quotes_get_no_accent() -> None:
+    assert normalize("rispose 'ciao a tutti' e 'l'unita' d'Italia'", IT).startswith(
+        'rispose "ciao a tutti" e'
+    )
+    assert normalize("rispose ‘ciao a tutti’", IT) == 'rispose "ciao a tutti"'
+
+
+def test_typed_accents_belong_to_the_profile() -> None:
+    assert normalize("the citta' of ROME", EN) == "the citta' of rome"
+
+
+def test_signs_of_all_shapes_become_one() -> None:
+    assert normalize("L’ACQUA dell‘anno", IT) == normalize("l'acqua dell'anno", IT) == "l'acqua dell'anno"
+    assert {normalize(f"{left}ciao{right}", IT) for left, right in ("“”", "„“", "«»", '""')} == {'"ciao"'}
+
+
+def test_letters_are_composed() -> None:
+    assert normalize(unicodedata.normalize("NFD", "Perché è così"), IT) == "perché è così"
+
+
+@given(st.text(alphabet="aeiouchtr '’‘`\"«»É0\u0301.", max_size=30))
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    for profile in (IT, EN):
+        once = normalize(text, profile)
+        assert normalize(once, profile) == once
