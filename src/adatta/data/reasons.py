@@ -19,6 +19,8 @@ REASONS = {
     "unknown_role": "a role that isn't system, user or assistant",
     "wrong_order": "messages in an order that no conversation has",
     "empty": "an empty text, or nothing but whitespace",
+    "different_prompts": "chosen and rejected don't answer the same prompt",
+    "unsupported": "something that nothing trains on, such as calls of tools or images",
     "equal_answers": "chosen and rejected are the same",
     "template_leftover": "tokens of a chat template in the text",
     "duplicate": "the same content as an earlier row",

@@ -1,112 +1,200 @@
-"""What a shape is: how the JSON objects of one row kind look; the shapes themselves are in `data/shapes`."""
+"""What a shape is, and how a row's shape is told by its keys; the shapes themselves are in `data/shapes`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache, lru_cache
+from typing import Any, Literal, NamedTuple
 
-from adatta.core.records import Message, Origin, Role, Row
+from adatta.core.fingerprint import content_id
+from adatta.core.records import Conversation, Document, Origin, Preference, Row
+from adatta.core.registry import load_registry
+from adatta.data.turns import Mistake, Reader, build_messages
 
+RowKind = Literal["conversation", "preference", "document"]
 METADATA = ("fault", "group", "id", "language", "register", "source", "title", "topic", "unsafe")
-_ROLES: tuple[Role, ...] = ("system", "user", "assistant")
-_MESSAGE_KEYS = {"role", "content"}
-
-
-class Mistake(NamedTuple):
-    """What is wrong in a row and what to do."""
-
-    what: str
-    hint: str
+_KEPT = ("language", "group")
+_MESSAGE_KEYS = ("role", "content")
+_NO_NAMES: Mapping[str, str] = {}
+_ABSENT = object()
+_TYPO, _GUESS = 0.84, 0.7  # likeness of keys: surely a slip (langage, prompts), perhaps meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The row kind that a file name in `data/shapes` stands for.
+    """A layout of rows that a file name in `data/shapes` stands for.
 
-    `keys` must all be there; `check` yields what is wrong with their values; `build` is called for rows
-    without a mistake and gets the fields and their place.
+    `keys` must all be there, `optional` ones are read too. `convert` returns the content in our form,
+    which the row's id is made of. `example` is a row of this shape.
     """
 
+    kind: RowKind
     keys: tuple[str, ...]
-    check: Callable[[Mapping[str, Any]], Iterator[Mistake]]
-    build: Callable[[Mapping[str, Any], Origin], Row]
+    optional: tuple[str, ...] = ()
+    convert: Callable[[Mapping[str, Any], Reader], dict[str, Any]]
+    example: Mapping[str, Any]
 
 
-def check_messages(messages: Any, *, name: str, last: Role) -> Iterator[Mistake]:
-    """Check a list of messages: known roles in the right order, no empty content.
+class Shaped(NamedTuple):
+    """What a row turned out to be: its shape (empty where none fits), the row or what is wrong with it.
+
+    `ignored` are its keys that nothing reads.
+    """
+
+    shape: str
+    row: Row | None
+    mistakes: tuple[Mistake, ...]
+    ignored: tuple[str, ...] = ()
+
+
+class _Plan(NamedTuple):
+    """What keys alone say."""
+
+    shape: str
+    mistakes: tuple[Mistake, ...]
+    ignored: frozenset[str]
+
+
+@cache
+def load_shapes() -> Mapping[str, Shape]:
+    """Load the shapes: name -> shape; of two that fit a row, the earlier one is it."""
+    shapes = load_registry("adatta.data.shapes")
+    return dict(sorted(shapes.items(), key=lambda item: -len(item[1].keys)))
+
+
+def shape_row(
+    fields: Mapping[str, Any], kind: RowKind, *, origin: Origin, names: Mapping[str, str] = _NO_NAMES
+) -> Shaped:
+    """Tell a row's shape and build the row.
 
     Args:
-        messages: The value as it was read.
-        name: Its key, for the message.
-        last: Role of the last message.
-
-    Yields:
-        What is wrong; order is looked at only where each message by itself is right.
+        fields: the row as it was read.
+        kind: the kind of row that is expected.
+        origin: where it stands.
+        names: our fields and what they are called here; dots lead into objects and lists.
     """
-    if not isinstance(messages, list) or not messages:
-        yield Mistake(f"{name} is not a list of messages", 'write [{"role": "user", "content": "..."}, ...]')
-        return
-    mistakes = [
-        mistake
-        for number, message in enumerate(messages, start=1)
-        for mistake in check_message(message, name=f"{name}, message {number}")
+    if names:
+        fields, lost = _rename(fields, names, kind)
+        if lost:
+            return Shaped("", None, tuple(lost))
+    plan = _plan(tuple(key for key, value in fields.items() if value is not None), kind)
+    if not plan.shape:
+        return Shaped("", None, plan.mistakes)
+    reader = Reader(names=names, mistakes=list(plan.mistakes), ignored=set(plan.ignored))
+    for key in _KEPT:
+        if fields.get(key) is not None and not isinstance(fields[key], str):
+            what = f"{key} is not a text ({type(fields[key]).__name__})"
+            reader.refuse(what, "put it into quotes", reason="wrong_type", place=key)
+    if fields.get("tools") not in (None, "", "[]", []):
+        reader.refuse("tools can't be trained on", "take the row out", reason="unsupported", place="tools")
+    content = load_shapes()[plan.shape].convert(fields, reader)
+    row = None if reader.mistakes else _build(content, fields, origin)
+    return Shaped(plan.shape, row, tuple(reader.mistakes), tuple(sorted(reader.ignored)))
+
+
+@lru_cache(maxsize=4096)
+def _plan(keys: tuple[str, ...], kind: RowKind) -> _Plan:
+    """Choose the shape of rows with these keys; a slip in a key that is read is a mistake."""
+    fitting = (name for name, shape in _shapes_of(kind).items() if set(shape.keys) <= set(keys))
+    name = next(fitting, "")
+    if not name:
+        return _Plan("", (_explain(keys, kind),), frozenset())
+    shape = load_shapes()[name]
+    read = (*shape.keys, *shape.optional, *METADATA)
+    absent = [key for key in (*shape.optional, *_KEPT) if key not in keys]
+    rest = {key: _nearest(key, absent, _TYPO) for key in keys if key not in read}
+    slips = tuple(_slip(key, near) for key, near in rest.items() if near)
+    return _Plan(name, slips, frozenset(key for key, near in rest.items() if not near))
+
+
+def _shapes_of(kind: RowKind) -> dict[str, Shape]:
+    return {name: shape for name, shape in load_shapes().items() if shape.kind == kind}
+
+
+def _explain(keys: Sequence[str], kind: RowKind) -> Mistake:
+    """Say why keys fit no shape of a kind; the nearest shape comes first."""
+
+    def likeness(shape: Shape) -> float:
+        return sum((key in keys) + bool(_nearest(key, keys, _GUESS)) for key in shape.keys) / len(shape.keys)
+
+    shapes = sorted(_shapes_of(kind).values(), key=likeness, reverse=True)
+    missing = [key for key in shapes[0].keys if key not in keys]
+    have = ", or ".join(" + ".join(shape.keys) for shape in shapes)
+    other = next((shape.kind for shape in load_shapes().values() if set(shape.keys) <= set(keys)), None)
+    if other:
+        what = f"a {other} row where {kind} rows are expected"
+        return Mistake(what, f"{kind} rows have the keys {have}", "wrong_kind", missing[0])
+    slips = [(near, key) for key in missing if (near := _nearest(key, keys, _GUESS))]
+    if slips:
+        return _slip(*slips[0])
+    hint = f"{kind} rows have {have}; here: {', '.join(keys)}; other names go into the recipe's fields"
+    return Mistake(f"missing key {', '.join(map(repr, missing))}", hint, "missing_key", missing[0])
+
+
+def _slip(key: str, near: str) -> Mistake:
+    return Mistake(f"unknown key {key!r}", f"did you mean {near!r}?", "unknown_key", key)
+
+
+def _nearest(key: str, keys: Sequence[str], likeness: float) -> str:
+    lower = {other.lower(): other for other in keys}
+    found = difflib.get_close_matches(key.lower(), list(lower), n=1, cutoff=likeness)
+    return lower[found[0]] if found else ""
+
+
+def _rename(
+    fields: Mapping[str, Any], names: Mapping[str, str], kind: RowKind
+) -> tuple[Mapping[str, Any], list[Mistake]]:
+    """Put fields under our names; those of messages (role, content) are left to the reader."""
+    known = {key for shape in _shapes_of(kind).values() for key in (*shape.keys, *shape.optional)}
+    hint = f"fields of {kind} rows: {', '.join(sorted(known))}"
+    lost = [
+        Mistake(f"fields: there is no {ours!r}", hint, "unknown_key", ours)
+        for ours in names
+        if ours not in {*known, *_KEPT, *_MESSAGE_KEYS}
     ]
-    yield from mistakes or _check_order([message["role"] for message in messages], name, last)
+    theirs = {ours: path for ours, path in names.items() if ours not in _MESSAGE_KEYS}
+    renamed = {ours: _dig(fields, path) for ours, path in theirs.items()}
+    hint = f"here: {', '.join(fields)}"
+    lost += [
+        Mistake(f"no column {theirs[ours]!r}, which stands for {ours}", hint, "missing_key", ours)
+        for ours, value in renamed.items()
+        if value is _ABSENT
+    ]
+    taken = {*theirs.values(), *(path.partition(".")[0] for path in theirs.values())}
+    return {key: value for key, value in fields.items() if key not in taken} | renamed, lost
 
 
-def check_message(message: Any, *, name: str) -> Iterator[Mistake]:
-    """Check one message by itself.
-
-    Args:
-        message: The value as it was read.
-        name: Where it stands, for the message.
-
-    Yields:
-        What is wrong.
-    """
-    if not isinstance(message, dict) or set(message) != _MESSAGE_KEYS:
-        yield Mistake(f"{name} doesn't have just the keys role and content", "write both, and nothing else")
-    elif message["role"] not in _ROLES:
-        yield Mistake(f"{name}: unknown role {message['role']!r}", f"roles are {', '.join(_ROLES)}")
+def _dig(value: Any, path: str) -> Any:
+    """Return what a dotted path leads to; numbers lead into lists, from 0."""
+    key, dot, rest = path.partition(".")
+    if isinstance(value, Mapping):
+        if path in value:
+            return value[path]
+        value = value.get(key, _ABSENT)
+    elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
+        value = value[int(key)]
     else:
-        what = "answer" if message["role"] == "assistant" else f"{message['role']} message"
-        yield from check_text(message["content"], name=f"{name}: {what}")
+        return value if value is None else _ABSENT
+    return _dig(value, rest) if dot else value
 
 
-def check_text(text: Any, *, name: str) -> Iterator[Mistake]:
-    """Check that a value is a text with something in it.
-
-    Args:
-        text: The value as it was read.
-        name: Its key or place, for the message.
-
-    Yields:
-        What is wrong.
-    """
-    if not isinstance(text, str):
-        yield Mistake(f"{name} is not a text ({type(text).__name__})", "put it into quotes")
-    elif not text:
-        yield Mistake(f"{name} is empty", "write a text, or take the row out")
-    elif not text.strip():
-        yield Mistake(f"{name} is nothing but whitespace", "write a text, or take the row out")
-
-
-def read_messages(messages: list[dict[str, Any]]) -> tuple[Message, ...]:
-    """Build messages from checked objects."""
-    return tuple(Message(role=message["role"], content=message["content"]) for message in messages)
-
-
-def metadata(fields: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the metadata that rows keep."""
-    return {"language": fields.get("language"), "group": fields.get("group")}
-
-
-def _check_order(roles: list[Role], name: str, last: Role) -> Iterator[Mistake]:
-    turns = roles[1:] if roles[0] == "system" else roles
-    wanted = [("user", "assistant")[number % 2] for number in range(len(turns))]
-    if turns != wanted or not turns or turns[-1] != last:
-        yield Mistake(
-            f"{name}: wrong order of roles: {', '.join(roles)}",
-            f"expected: system once or not at all, then user and assistant in turn, {last} last",
-        )
+def _build(content: Mapping[str, Any], fields: Mapping[str, Any], origin: Origin) -> Row:
+    language, group = (fields.get(key) for key in _KEPT)
+    row_id = content_id(content)
+    if "text" in content:
+        return Document(text=content["text"], row_id=row_id, origin=origin, language=language, group=group)
+    if "messages" in content:
+        messages = build_messages(content["messages"])
+        return Conversation(messages=messages, row_id=row_id, origin=origin, language=language, group=group)
+    chosen, rejected = build_messages([content["chosen"], content["rejected"]])
+    return Preference(
+        prompt=build_messages(content["prompt"]),
+        chosen=chosen,
+        rejected=rejected,
+        row_id=row_id,
+        origin=origin,
+        language=language,
+        group=group,
+    )

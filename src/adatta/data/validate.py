@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from adatta.core.errors import Problem, RowError, TemplateError
 from adatta.core.records import Document, Origin, Row
 from adatta.core.registry import load_registry
-from adatta.data.shape import METADATA, Mistake, Shape
+from adatta.data.shape import RowKind, shape_row
 
-RowKind = Literal["conversation", "preference", "document"]
 _SHOWN = 20
 _NOT_DATA = ("readme", "license")
 
@@ -95,11 +93,6 @@ def _sources() -> Mapping[str, Any]:
     return load_registry("adatta.data.sources")
 
 
-@cache
-def _shapes() -> Mapping[str, Any]:
-    return load_registry("adatta.data.shapes")
-
-
 def find_files(path: Path, problems: list[Problem]) -> Iterator[Path]:
     """Yield the data files that a path stands for, sorted.
 
@@ -139,46 +132,13 @@ def _is_extra(file: Path) -> bool:
 
 
 def _read_file(path: Path, kind: RowKind, rows: list[Row], problems: list[Problem]) -> None:
-    shape: Shape = _shapes()[kind]
     num_before = len(rows) + len(problems)
     for line, fields in _sources()[path.suffix.removeprefix(".")](path, problems):
-        mistakes = list(_mistakes(fields, kind))
-        where = f"{path}:{line}"
-        problems += [Problem(where=where, what=mistake.what, hint=mistake.hint) for mistake in mistakes]
-        if not mistakes:
-            rows.append(shape.build(fields, Origin(path=str(path), line=line)))
+        shaped = shape_row(fields, kind, origin=Origin(path=str(path), line=line))
+        problems += [Problem(where=f"{path}:{line}", **mistake._asdict()) for mistake in shaped.mistakes]
+        if shaped.row is not None:
+            rows.append(shaped.row)
     if len(rows) + len(problems) == num_before:
         problems.append(
             Problem(where=str(path), what="empty file", hint="write rows into it, or take it out")
         )
-
-
-def _mistakes(fields: Mapping[str, Any], kind: RowKind) -> Iterator[Mistake]:
-    """Name the mistakes of one row; values are looked at once the keys are right."""
-    shape: Shape = _shapes()[kind]
-    missing = [key for key in shape.keys if key not in fields]
-    fits = [name for name, other in _shapes().items() if all(key in fields for key in other.keys)]
-    if missing and fits:
-        yield Mistake(
-            f"a {fits[0]} row where {kind} rows are expected",
-            f"{kind} rows have the keys {', '.join(shape.keys)}",
-        )
-        return
-    known = (*shape.keys, *METADATA)
-    unknown = {key: _nearest(key, known) for key in fields if key not in known}
-    for key, near in unknown.items():
-        hint = f"did you mean {near!r}?" if near else f"keys are: {', '.join(known)}"
-        yield Mistake(f"unknown key {key!r}", hint)
-    # A misspelt key is told once, as an unknown one.
-    absent = [key for key in missing if key not in unknown.values()]
-    if absent:
-        yield Mistake(f"missing key {', '.join(map(repr, absent))}", f"{kind} rows have it")
-    for key in ("language", "group"):
-        if not isinstance(fields.get(key, ""), str):
-            yield Mistake(f"{key} is not a text ({type(fields[key]).__name__})", "put it into quotes")
-    if not missing:
-        yield from shape.check(fields)
-
-
-def _nearest(key: str, known: Sequence[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(key.lower(), known, n=1)), None)

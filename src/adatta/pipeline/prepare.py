@@ -14,7 +14,7 @@ from adatta.core.records import Conversation, Document, Preference, Row, TokenRo
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
-    from adatta.data.validate import RowKind
+    from adatta.data.shape import RowKind
 
 ROW_KIND: dict[str, RowKind] = {"sft": "conversation", "dpo": "preference", "adapt": "document"}
 

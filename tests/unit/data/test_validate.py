@@ -62,7 +62,6 @@ BROKEN = {
         "did you mean 'messages'?",
     ),
     "unknown key": ("conversation", {**GOOD["conversation"], "langage": "it"}, "did you mean 'language'?"),
-    "strange key": ("document", {"text": "a", "zzz": 1}, "unknown key 'zzz'"),
     "empty answer": ("conversation", talk(("user", "a"), ("assistant", "")), "message 2: answer is empty"),
     "whitespace answer": (
         "conversation",
@@ -70,7 +69,7 @@ BROKEN = {
         "nothing but whitespace",
     ),
     "empty chosen": ("preference", prefer(chosen=""), "chosen: answer is empty"),
-    "unknown role": ("conversation", talk(("human", "a"), ("assistant", "b")), "unknown role 'human'"),
+    "unknown role": ("conversation", talk(("tool", "a"), ("assistant", "b")), "unknown role 'tool'"),
     "wrong order": (
         "conversation",
         talk(("assistant", "a"), ("user", "b")),
@@ -97,16 +96,6 @@ BROKEN = {
         "conversation",
         talk(("user", "a"), ("assistant", 3)),
         "answer is not a text (int)",
-    ),
-    "thoughts in a message": (
-        "conversation",
-        {
-            "messages": [
-                {"role": "user", "content": "a"},
-                {"role": "assistant", "content": "b", "thinking": "c"},
-            ]
-        },
-        "just the keys role and content",
     ),
     "language not a text": ("document", {"text": "a", "language": 7}, "language is not a text (int)"),
     "messages not a list": ("conversation", {"messages": "ciao"}, "messages is not a list"),

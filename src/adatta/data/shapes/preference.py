@@ -1,71 +1,33 @@
-"""Rows with a better and a worse answer: `{"prompt": [...], "chosen": {...}, "rejected": {...}}`.
+"""A prompt with a better and a worse answer: `{"prompt": ..., "chosen": ..., "rejected": ...}`.
 
-A text in place of messages is one message: the user's in `prompt`, the assistant's in the answers.
+Prompt and answers are texts or messages. A prompt written as text beside whole conversations, as in
+UltraFeedback binarized and orpo-dpo-mix-40k, is in them already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from adatta.core.fingerprint import content_id
-from adatta.core.records import Origin, Preference
-from adatta.data.shape import (
-    Mistake,
-    Shape,
-    check_message,
-    check_messages,
-    check_text,
-    metadata,
-    read_messages,
-)
-
-_ANSWERS = ("chosen", "rejected")
+from adatta.data.pair import ANSWERS, read_pair
+from adatta.data.shape import Shape
+from adatta.data.turns import Reader
 
 
-def _check(fields: Mapping[str, Any]) -> Iterator[Mistake]:
-    if isinstance(fields["prompt"], str):
-        yield from check_text(fields["prompt"], name="prompt")
-    else:
-        yield from check_messages(fields["prompt"], name="prompt", last="user")
-    mistakes = [mistake for key in _ANSWERS for mistake in _check_answer(fields[key], key)]
-    yield from mistakes
-    if not mistakes:
-        chosen, rejected = (_full(fields)[key]["content"].strip() for key in _ANSWERS)
-        if chosen == rejected:
-            yield Mistake("chosen and rejected are equal", "take the row out: it prefers nothing")
-
-
-def _check_answer(answer: Any, key: str) -> Iterator[Mistake]:
-    if isinstance(answer, str):
-        yield from check_text(answer, name=f"{key}: answer")
-    elif isinstance(answer, dict) and answer.get("role") in ("user", "system"):
-        yield Mistake(f"{key} has the role {answer['role']}", "an answer has the role assistant")
-    else:
-        yield from check_message(answer, name=key)
-
-
-def _full(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a row's messages out in full."""
+def _convert(fields: Mapping[str, Any], reader: Reader) -> dict[str, Any]:
     prompt = fields["prompt"]
-    written = {"prompt": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt}
-    for key in _ANSWERS:
-        answer = fields[key]
-        written[key] = {"role": "assistant", "content": answer} if isinstance(answer, str) else answer
-    return written
+    answers = [fields[key] for key in ANSWERS]
+    if isinstance(prompt, str) and all(isinstance(answer, list) and len(answer) > 1 for answer in answers):
+        if not any(prompt.strip() in str(message) for message in answers[0]):
+            reader.ignored.add("prompt")
+        return read_pair(None, fields, reader=reader)
+    return read_pair(reader.prompt(prompt, "prompt"), fields, reader=reader)
 
 
-def _build(fields: Mapping[str, Any], origin: Origin) -> Preference:
-    full = _full(fields)
-    chosen, rejected = read_messages([full[key] for key in _ANSWERS])
-    return Preference(
-        prompt=read_messages(full["prompt"]),
-        chosen=chosen,
-        rejected=rejected,
-        row_id=content_id(full),
-        origin=origin,
-        **metadata(fields),
-    )
-
-
-SHAPE = Shape(keys=("prompt", "chosen", "rejected"), check=_check, build=_build)
+SHAPE = Shape(
+    kind="preference",
+    keys=("prompt", "chosen", "rejected"),
+    optional=("system", "tools"),
+    convert=_convert,
+    example={"prompt": "Che ore sono?", "chosen": "Sono le tre.", "rejected": "It's three o'clock."},
+)

@@ -1,0 +1,78 @@
+"""Read a better and a worse answer to one prompt, in the layouts that preference sets have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from adatta.core.records import Role
+from adatta.data.turns import Reader, Written, build_messages, read_transcript
+
+ANSWERS = ("chosen", "rejected")
+_TURN: tuple[Role, Role] = ("user", "assistant")
+
+
+def read_instruction(fields: Mapping[str, Any], reader: Reader) -> list[Written]:
+    """Read what Alpaca's layout asks: `history`, then `instruction` with `input` below it.
+
+    Args:
+        fields: the row.
+        reader: told what is wrong.
+    """
+    history = fields.get("history") or []
+    if not isinstance(history, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in history):
+        what, hint = "history is not a list of pairs", 'write [["question", "answer"], ...]'
+        reader.refuse(what, hint, reason="wrong_type", place="history")
+        history = []
+    said = zip(_TURN * len(history), (text for pair in history for text in pair), strict=True)
+    turns = [{"role": role, "content": text} for role, text in said]
+    asked = reader.text(fields["instruction"], "instruction")
+    if more := fields.get("input"):
+        asked = f"{asked}\n{reader.text(more, 'input')}"
+    earlier = reader.messages(turns, "history") if turns else []
+    return [*earlier, {"role": "user", "content": asked}]
+
+
+def read_pair(prompt: list[Written] | None, fields: Mapping[str, Any], *, reader: Reader) -> dict[str, Any]:
+    """Read `chosen` and `rejected`: texts, messages, or whole conversations that share all but their end.
+
+    Args:
+        prompt: what stands before both; None where only the conversations can hold it.
+        fields: the row, which may have a `system` text.
+        reader: told what is wrong.
+
+    Returns:
+        prompt, chosen and rejected in our form, to be used if nothing is wrong.
+    """
+    (start, chosen), (other, rejected) = (_read_answer(fields[key], key, reader) for key in ANSWERS)
+    if reader.mistakes:
+        return {}
+    if start != other:
+        what, hint = "chosen and rejected continue different prompts", "only the last message may differ"
+        reader.refuse(what, hint, reason="different_prompts", place="rejected")
+    elif start and prompt is not None and start != prompt:
+        what, hint = "chosen doesn't begin with the prompt", "write just the answers, or no prompt"
+        reader.refuse(what, hint, reason="different_prompts", place="prompt")
+    elif not start and prompt is None:
+        hint = "add prompt, or write whole conversations; another key goes into the recipe's fields"
+        reader.refuse("no prompt, and answers alone", hint, reason="missing_key", place="prompt")
+    if reader.mistakes:
+        return {}
+    before = reader.with_system(start or prompt or [], fields)
+    reader.check_order(before, "prompt", last="user")
+    if len({message.content.strip() for message in build_messages([chosen, rejected])}) == 1:
+        what, hint = "chosen and rejected are equal", "take the row out: it prefers nothing"
+        reader.refuse(what, hint, reason="equal_answers", place="rejected")
+    return {"prompt": before, "chosen": chosen, "rejected": rejected}
+
+
+def _read_answer(value: Any, key: str, reader: Reader) -> tuple[list[Written], Written]:
+    """Return what stands before an answer, which may be nothing, and the answer."""
+    role: Role = "assistant"
+    if isinstance(value, str):
+        value = read_transcript(value) or {"role": role, "content": value}
+    messages = reader.messages(value, key) if isinstance(value, list) else [reader.message(value, key)]
+    if messages and messages[-1] and messages[-1]["role"] != role:
+        what = f"{key} has the role {messages[-1]['role']}"
+        reader.refuse(what, f"an answer has the role {role}", reason="wrong_order", place=key)
+    return (messages[:-1], messages[-1]) if messages else ([], {})
