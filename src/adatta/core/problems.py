@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 from adatta.core.errors import Problem
 
 SHOWN = 20
+
+
+class Sink(Protocol):
+    """What takes problems as they are found: a list, or `Problems`."""
+
+    def append(self, problem: Problem, /) -> None:
+        """Take one problem."""
 
 
 class Problems:

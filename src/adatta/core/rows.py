@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from adatta.core.errors import DataError, Problem
+from adatta.core.problems import Sink
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
+LONGEST_LINE_BYTES = 2**26  # one line is held in memory
+_ONE_OBJECT = 'one JSON object a line, such as {"text": "..."}'
 
 
-def read_jsonl(path: str | Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: str | Path, problems: Sink) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield (line number from 1, object) for each good line; append a problem for each bad one.
 
     Lines end at a line feed only; blank lines are no rows. Read to the end before looking at `problems`.
@@ -35,40 +39,88 @@ def read_jsonl(path: str | Path, problems: list[Problem]) -> Iterator[tuple[int,
             )
         ) from error
     with file:
-        for number, line in enumerate(file, start=1):
-            where = f"{path}:{number}"
-            if number == 1 and line.startswith(_BOM):
-                line = line.removeprefix(_BOM)
-                problems.append(
-                    Problem(where=where, what="byte order mark", hint="save as UTF-8 without BOM")
-                )
-            if not line.strip():
-                continue
-            row = _parse(line.rstrip(b"\r\n"), where)
-            if isinstance(row, Problem):
-                problems.append(row)
+        yield from read_lines(file, path=path, problems=problems)
+
+
+def read_lines(file: BinaryIO, *, path: str | Path, problems: Sink) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (line number from 1, object) for each good line; append just one problem for each bad one.
+
+    Args:
+        file: What to read, from its beginning.
+        path: What it is called in messages.
+        problems: The caller's list, which grows.
+    """
+    for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE_BYTES), b""), start=1):
+        try:
+            row = DECODER.decode(line.rstrip(b"\r\n").decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            if line.strip():
+                problems.append(_explain(error, line, where=f"{path}:{number}"))
+            while len(line) == LONGEST_LINE_BYTES and not line.endswith(b"\n"):
+                line = file.readline(LONGEST_LINE_BYTES)
+            continue
+        fault = None
+        if not isinstance(row, dict):
+            fault = not_an_object(row, where=f"{path}:{number}")
+        elif b"\\u0000" in line or b"\\ud" in line or b"\\uD" in line:  # else no text can be wrong
+            fault = find_wrong_text(row, where=f"{path}:{number}")
+        if fault is None:
+            yield number, row
+        else:
+            problems.append(fault)
+
+
+def not_an_object(row: Any, *, where: str) -> Problem:
+    """Say that a JSON value is no row."""
+    what = f"a {type(row).__name__} instead of an object"
+    return Problem(where=where, what=what, hint=_ONE_OBJECT, reason="not_an_object")
+
+
+def find_wrong_text(row: Mapping[str, Any], *, where: str) -> Problem | None:
+    """Find a text or key of a row that is no text in Unicode's sense, or that holds a NUL.
+
+    Args:
+        row: A row as it was read.
+        where: Its place.
+    """
+    for field, value in row.items():
+        for text in (field, *_texts(value)):
+            if "\0" in text:
+                what, hint, reason = "a NUL character", "take it out of the text", "nul"
+            elif any("\ud800" <= char <= "\udfff" for char in text):
+                what, hint, reason = "half a surrogate pair", "write the character itself", "surrogate"
             else:
-                yield number, row
+                continue
+            return Problem(where=where, what=what, hint=hint, reason=reason, field=field)
+    return None
 
 
-def _parse(line: bytes, where: str) -> dict[str, Any] | Problem:
-    try:
-        row = json.loads(line.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        if b"\\u" in line:
-            json.dumps(row, ensure_ascii=False).encode("utf-8")  # half a surrogate pair is no text
-    except UnicodeDecodeError as error:
-        return Problem(where=where, what=f"no UTF-8 at byte {error.start + 1}", hint="save the file as UTF-8")
-    except UnicodeEncodeError:
-        return Problem(where=where, what="half a surrogate pair", hint="write the character itself, in UTF-8")
-    except json.JSONDecodeError as error:
-        what = f"broken JSON: {error.msg} at column {error.colno}"
-        return Problem(where=where, what=what, hint="one JSON object a line")
-    except (ValueError, RecursionError) as error:
-        return Problem(where=where, what=f"unusable JSON: {error}", hint="one plain JSON object a line")
-    if not isinstance(row, dict):
-        what = f"a {type(row).__name__} instead of an object"
-        return Problem(where=where, what=what, hint='one JSON object a line, such as {"text": "..."}')
-    return row
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from _texts(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _texts(part)
+
+
+def _explain(error: Exception, line: bytes, *, where: str) -> Problem:
+    """Say why a line can't be parsed."""
+    hint, reason = "one plain JSON object a line", "broken_json"
+    if line.startswith(BOM):
+        what, hint, reason = "byte order mark", "save as UTF-8 without BOM", "byte_order_mark"
+    elif isinstance(error, UnicodeDecodeError):
+        what, hint, reason = f"no UTF-8 at byte {error.start + 1}", "save the file as UTF-8", "not_utf8"
+    elif b"\0" in line:
+        what, hint, reason = f"a NUL at byte {line.index(0) + 1}", "save the file as UTF-8", "nul"
+    elif isinstance(error, json.JSONDecodeError):
+        what, hint = f"broken JSON: {error.msg} at column {error.colno}", _ONE_OBJECT
+    else:
+        what = f"unusable JSON: {error}"
+    return Problem(where=where, what=what, hint=hint, reason=reason)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -83,3 +135,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+"""Parses JSON that means one thing only: no key twice in an object, no NaN."""

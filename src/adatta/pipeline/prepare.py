@@ -97,7 +97,7 @@ def render(row: Row, chat: Chat, context: int) -> Group:
     """Turn a row into its branches: one for a conversation, two for a preference, windows for a document."""
     match row:
         case Conversation():
-            return (chat.conversation(row),)
+            return chat.conversation(row)
         case Preference():
             return chat.preference(row)
         case Document():
@@ -106,7 +106,7 @@ def render(row: Row, chat: Chat, context: int) -> Group:
 
 def data_hashes(stage: Stage) -> tuple[str, ...]:
     """Hash the files that a training stage reads, in order; the held-out file last, where one is named."""
-    from adatta.data.validate import find_files
+    from adatta.data.source import find_files
 
     held = stage.training.holdout.path
     paths = [source.path for source in stage.training.data] + ([held] if held else [])
@@ -132,7 +132,8 @@ class _Read:
 
 
 def _read(paths: Sequence[str], stage: Stage, recipe: Recipe, chat: Chat) -> _Read:
-    from adatta.data.validate import check_lengths, find_files, read_rows
+    from adatta.data.source import find_files
+    from adatta.data.validate import check_lengths, read_rows
 
     def measure(row: Row) -> int:
         return max(len(branch.ids) for branch in render(row, chat, recipe.context))

@@ -117,9 +117,9 @@ def test_read_rows_names_files_that_give_no_rows(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
     (tmp_path / "latin.jsonl").write_bytes(b'{"text": "a"}\n{"text": "perch\xe9"}\n')
     (tmp_path / "latin.txt").write_bytes(b"uno\ndue\nperch\xe9\n")
-    (tmp_path / "table.csv").write_text("a,b")
+    (tmp_path / "table.xlsx").write_text("a,b")
     (tmp_path / "folder").mkdir()
-    names = ["empty.jsonl", "empty.txt", "latin.jsonl", "latin.txt", "table.csv", "folder", "missing.jsonl"]
+    names = ["empty.jsonl", "empty.txt", "latin.jsonl", "latin.txt", "table.xlsx", "folder", "missing.jsonl"]
     report = read_rows([tmp_path / name for name in names], "document")
     told = [str(problem).partition("\n")[0].replace(f"{tmp_path}/", "") for problem in report.problems]
     assert told == [
@@ -127,7 +127,7 @@ def test_read_rows_names_files_that_give_no_rows(tmp_path: Path) -> None:
         "empty.txt: empty file",
         "latin.jsonl:2: no UTF-8 at byte 16",
         "latin.txt:3: no UTF-8 at byte 14",
-        "table.csv: unknown kind of file '.csv'",
+        "table.xlsx: unknown kind of file '.xlsx'",
         "folder: no data file in this folder",
         "missing.jsonl: no such file",
     ]

@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-from adatta.core.errors import Problem
+from adatta.core.rows import BOM
+from adatta.data.source import Numbered, Opened, Source
 
 
-def read_text(path: str | Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the whole file as one row, without the newlines at its end.
-
-    Args:
-        path: The file, UTF-8.
-        problems: The caller's list, which grows.
-
-    Yields:
-        1 and `{"text": ...}`; nothing for an empty file.
-    """
-    content = Path(path).read_bytes()
+def _read(opened: Opened) -> Iterator[Numbered]:
+    """Yield the whole file as one row, without the newlines at its end; nothing for an empty file."""
+    content = opened.file.read()
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        problems.append(
-            Problem(
-                where=f"{path}:{line}",
-                what=f"no UTF-8 at byte {error.start + 1}",
-                hint="save the file as UTF-8",
-            )
+        opened.report(
+            f"no UTF-8 at byte {error.start + 1}",
+            hint="save the file as UTF-8",
+            reason="not_utf8",
+            line=content[: error.start].count(b"\n") + 1,
         )
         return
-    if text.startswith("\ufeff"):
-        problems.append(Problem(where=f"{path}:1", what="byte order mark", hint="save as UTF-8 without BOM"))
-    if text.strip():
-        yield 1, {"text": text.removeprefix("\ufeff").rstrip("\r\n")}
+    if content.startswith(BOM):
+        opened.report("byte order mark", hint="save as UTF-8 without BOM", reason="byte_order_mark", line=1)
+    elif "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        opened.report("a NUL character", hint="take it out of the text", reason="nul", line=line)
+    elif text.strip():
+        yield 1, {"text": text.rstrip("\r\n")}
 
 
-SOURCE = read_text
+SOURCE = Source(suffixes=(".txt", ".md"), read=_read)
