@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,9 @@ class Encoder:
         self.tokenizer = Tokenizer.from_str(json.dumps(fields))
         self.added_ids: dict[str, int] = {token["content"]: token["id"] for token in fields["added_tokens"]}
         self._added_pattern = _added_pattern(fields["added_tokens"])
+        texts = sorted((text for text in self.added_ids if text.strip()), key=len, reverse=True)
+        self.typed = re.compile("|".join(map(re.escape, texts)) or r"(?!)")
+        self._missing = _missing_bytes(fields)
         _forget_added(fields)
         self._first = Tokenizer.from_str(json.dumps(fields))
         # Some tokenizers put a space before the first piece of a text only.
@@ -64,6 +67,9 @@ class Encoder:
 
         Returns:
             Ids over the whole text.
+
+        Raises:
+            TemplateError: The tokenizer has no token for a character.
         """
         cuts = [(start, end, self.added_ids[text]) for start, end, text in self._find_added(rendering)]
         if border is not None and all(not start <= border <= end for start, end, _ in cuts):
@@ -71,7 +77,11 @@ class Encoder:
         return self._encode_between(rendering.text, cuts)
 
     def encode_text(self, text: str) -> Encoded:
-        """Encode plain text: no added token can come of it."""
+        """Encode plain text: no added token can come of it.
+
+        Raises:
+            TemplateError: The tokenizer has no token for a character.
+        """
         return self._encode_between(text, [])
 
     def _find_added(self, rendering: Rendering) -> Iterator[tuple[int, int, str]]:
@@ -87,6 +97,12 @@ class Encoder:
                 yield match.start(), match.end(), str(match[match.lastgroup or 0])
 
     def _encode_between(self, text: str, cuts: Sequence[tuple[int, int, int]]) -> Encoded:
+        if self._missing and (lost := self._missing.search(text.encode("utf-8"))):
+            place = len(text.encode("utf-8")[: lost.start()].decode("utf-8", errors="ignore"))
+            raise TemplateError(
+                f"the tokenizer has no token for the character U+{ord(text[place]):04X} ({text[place]!r}) "
+                "and would lose it silently; take it out of the text"
+            )
         ids: list[int] = []
         last_char: list[int] = []
         added: list[bool] = []
@@ -104,6 +120,23 @@ class Encoder:
                 added.append(True)
             position = end
         return Encoded(tuple(ids), tuple(last_char), tuple(added))
+
+
+def _missing_bytes(fields: Mapping[str, Any]) -> re.Pattern[bytes] | None:
+    """Build the pattern of the bytes that a byte-level vocabulary lacks: its model drops them silently."""
+    model = fields["model"]
+    if (
+        model["type"] != "BPE"
+        or model.get("unk_token")
+        or "ByteLevel" not in json.dumps(fields["pre_tokenizer"])
+    ):
+        return None
+    own = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that stand for themselves
+    others = [byte for byte in range(256) if byte not in own]
+    names = {byte: chr(byte) for byte in own} | {byte: chr(256 + place) for place, byte in enumerate(others)}
+    in_text = (*range(0xC0), *range(0xC2, 0xF5))  # what UTF-8 can have
+    missing = bytes(byte for byte in in_text if names[byte] not in model["vocab"])
+    return re.compile(b"[" + re.escape(missing) + b"]") if missing else None
 
 
 def _added_pattern(added_tokens: Iterable[dict[str, Any]]) -> re.Pattern[str] | None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adatta.chat.encode import Encoded, Encoder
 from adatta.chat.parity import check_parity
-from adatta.chat.template import Rendering, Span, Template
+from adatta.chat.special import added_from, find_begin, find_end, find_stops, token_names
+from adatta.chat.template import Rendering, Template
 from adatta.core.errors import ModelError, TemplateError
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Conversation, Document, Message, Preference, TokenRow
 
-_END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "<｜end▁of▁sentence｜>", "</s>")
+Thoughts = Literal["drop", "keep"]
 _PROBE = (Message(role="user", content="Ciao"), Message(role="assistant", content="Salve"))
+_WITHOUT_THINKING = "{%- if enable_thinking is not defined %}{%- set enable_thinking = false %}{%- endif %}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Chat:
 
     `prefix_id` stands before plain text, `end_id` after a whole document; a generated answer ends with one of
     `stop_ids`. `template` is the model's own; a model that has none (None) has documents and continuations,
-    but no conversations. `template_hash` covers template and system prompt.
+    but no conversations. `template_hash` covers template and system prompt. `straddled` holds the ids of the
+    rows so far in which a token lies on the border between an answer's header and the answer.
     """
 
     def __init__(
@@ -58,15 +62,19 @@ class Chat:
         self._encoder = encoder
         self.template = template
         self.system_prompt = system_prompt
-        names = _token_names(settings["tokenizer"])
-        self._compiled = None if template is None else Template(template, names)
+        names = token_names(settings["tokenizer"])
+        self._compiled = None if template is None else Template(template, names, encoder.typed)
         self.template_hash = content_id([template, system_prompt])
-        self.end_id = self._find_end(names, settings)
-        begin = self._id_of(names.get("bos_token"), settings["model"].get("bos_token_id"))
+        self.end_id = find_end(encoder, names, model=settings["model"])
+        begin = find_begin(encoder, names, model=settings["model"])
         self.prefix_id = self.end_id if begin is None else begin
-        self.stop_ids = self._find_stops(settings)
+        self.straddled: set[str] = set()
+        probe = None
         if template is not None:
+            probe = self._need_template().render(self._opened(_PROBE), generation_prompt=False)
             check_parity(encoder, self._need_template())
+        ends = [self.end_id, settings["generation"].get("eos_token_id")]
+        self.stop_ids = find_stops(encoder, probe, configured=ends)
 
     @classmethod
     def load(cls, folder: str | Path, system_prompt: str | None = None) -> Chat:
@@ -96,21 +104,28 @@ class Chat:
         template = _read_template(path, settings["tokenizer"])
         return cls(encoder=encoder, settings=settings, template=template, system_prompt=system_prompt)
 
-    def conversation(self, row: Conversation) -> TokenRow:
+    def conversation(self, row: Conversation, thoughts: Thoughts = "drop") -> tuple[TokenRow, ...]:
         """Encode a conversation; each answer of the assistant is scored, with the token that ends its turn.
 
         Args:
             row: The conversation; its last message is the assistant's.
+            thoughts: Whether thoughts are left out, so that the model answers as it does when asked without
+                thinking, or kept and scored with the answers.
 
         Returns:
-            One branch.
+            One branch; of a family that writes earlier answers in another way, one for each answer.
 
         Raises:
             TemplateError: The template can't be followed exactly for this row.
         """
-        turns = self._turns(row.messages)
-        return TokenRow(
-            ids=turns.encoded.ids, weights=_weights(turns.encoded, turns.answers), row_id=row.row_id
+        family, num = self._need_template().family, len(row.messages)
+        ends = [num]
+        if family.answers == "apart":
+            ends = [place for place in range(1, num + 1) if row.messages[place - 1].role == "assistant"]
+        turns = [self._turns(family.kept(row.messages[:end], thoughts)) for end in ends]
+        return tuple(
+            self._row(part, part.answers if len(ends) == 1 else part.answers[-1:], row.row_id, branch)
+            for branch, part in enumerate(turns)
         )
 
     def preference(self, row: Preference) -> tuple[TokenRow, TokenRow]:
@@ -142,6 +157,9 @@ class Chat:
 
         Returns:
             The windows, numbered by `branch`.
+
+        Raises:
+            TemplateError: The tokenizer has no token for a character.
         """
         end = (self.end_id,) if score_end else ()
         ids = (self.prefix_id, *self._encoder.encode_text(row.text).ids, *end)
@@ -159,12 +177,15 @@ class Chat:
             messages: The conversation so far, the user's message last.
 
         Returns:
-            Ids that end with the header of the assistant's turn.
+            Ids that end with the header of the assistant's turn; a template with a switch for thinking is
+            told not to think, and thoughts of earlier answers are left out.
 
         Raises:
             TemplateError: The template can't be followed exactly for these messages.
         """
-        return self._encoder.encode_rendering(self._render(messages, generation_prompt=True)).ids
+        template = self._need_template()
+        given = self._opened(template.family.kept(tuple(messages), "drop"))
+        return self._encoder.encode_rendering(template.render(given, generation_prompt=True)).ids
 
     def continuation(self, context: str, text: str, *, row_id: str = "") -> TokenRow:
         """Encode plain text whose second part is scored: one joint encoding behind the prefix.
@@ -176,6 +197,9 @@ class Chat:
 
         Returns:
             One branch.
+
+        Raises:
+            TemplateError: The tokenizer has no token for a character.
         """
         encoded = self._encoder.encode_text(context + text)
         weights = _weights(encoded, [(len(context), len(context) + len(text))])
@@ -205,15 +229,21 @@ class Chat:
         Raises:
             TemplateError: The model has no template.
         """
-        source = self._need_template().text
+        template = self._need_template()
+        source, close = template.text, json.dumps(template.family.close_thoughts)
         prompt = self.system_prompt if system_prompt is None else system_prompt
+        # A newline is eaten by the block before it, and what follows is rendered as at the start of a file.
+        if "enable_thinking" in source and _WITHOUT_THINKING not in source:
+            source = _WITHOUT_THINKING + source
+        closing = f"{{%- if add_generation_prompt and not enable_thinking %}}{{{{- {close} }}}}{{%- endif %}}"
+        if template.family.close_thoughts and not source.endswith(closing):
+            source += closing
         if prompt is None:
             return source
-        message = f"{{'role': 'system', 'content': {json.dumps(prompt, ensure_ascii=False)}}}"
-        # The newline is eaten by the block before it, and what follows is rendered as at the start of a file.
+        fields = template.family.fields(Message(role="system", content=prompt))
         return (
             "{%- if messages[0]['role'] != 'system' %}{%- set messages = ["
-            + message
+            + json.dumps(fields, ensure_ascii=False)
             + "] + messages %}{%- endif %}\n"
             + source
         )
@@ -226,42 +256,64 @@ class Chat:
             )
         return self._compiled
 
-    def _render(self, messages: Sequence[Message], *, generation_prompt: bool) -> Rendering:
-        template = self._need_template()
+    def _opened(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """Put the system prompt before messages that have none of their own."""
         if not messages:
             raise TemplateError("a conversation without messages was given; at least one is expected")
-        if self.system_prompt is not None and messages[0].role != "system":
-            messages = (Message(role="system", content=self.system_prompt), *messages)
-        return template.render(messages, generation_prompt=generation_prompt)
+        if self.system_prompt is None or messages[0].role == "system":
+            return messages
+        return (Message(role="system", content=self.system_prompt), *messages)
 
-    def _turns(self, messages: Sequence[Message], *, border_after_prompt: bool = False) -> _Turns:
+    def _turns(self, messages: tuple[Message, ...], *, border_after_prompt: bool = False) -> _Turns:
         """Encode a conversation and find what the assistant writes in use: from prompt to end of turn.
 
         Raises:
-            TemplateError: The whole conversation doesn't begin with the prompt of its last answer.
+            TemplateError: An answer stands in the conversation in another way than its prompt asks for it.
         """
-        rendering = self._render(messages, generation_prompt=False)
-        prompt = self._render(messages[:-1], generation_prompt=True)
-        if not rendering.text.startswith(prompt.text):
-            raise TemplateError(
-                "the chat template writes a conversation in another way than the prompt of its last answer: "
-                "training would show the model a text that it never sees in use; use another template"
-            )
-        encoded = self._encoder.encode_rendering(rendering, len(prompt.text) if border_after_prompt else None)
+        template, messages = self._need_template(), self._opened(messages)
+        prompt, whole = template.render_answer(messages)
+        encoded = self._encoder.encode_rendering(whole, len(prompt.text) if border_after_prompt else None)
         header = prompt.text[prompt.spans[-1].end :]
-        shift = len(rendering.spans) - len(messages)  # 1 where the system prompt stands in front
-        borders = [*rendering.spans, Span(len(rendering.text), len(rendering.text), len(rendering.spans))]
+        spans = [list(group) for _, group in groupby(whole.spans, key=lambda span: span.index)]
+        starts = [*(group[0].start for group in spans), len(whole.text)]
+        ends = [0, *(group[-1].end for group in spans)]
         answers = []
-        for before, span, after in zip(borders, borders[1:], borders[2:], strict=False):
-            if messages[span.index - shift].role == "assistant":
-                # Some templates put a space between the header and the answer: the model writes it.
-                has_header = rendering.text.startswith(header, before.end, span.start)
-                start = before.end + len(header) if has_header else span.start
-                answers.append((start, _end_of_turn(encoded, span.end, after.start)))
+        for number, group in enumerate(spans):
+            is_last = group[0].index == len(messages) - 1
+            if messages[group[0].index].role != "assistant":
+                continue
+            if template.family.answers == "apart" and not is_last:
+                continue
+            # Some templates put a space between the header and the answer: the model writes it.
+            if not whole.text.startswith(header, ends[number], starts[number]):
+                raise TemplateError(
+                    "the chat template writes an earlier answer in another way than the prompt that asked "
+                    "for it (it drops thoughts, say); describe the family in chat/profiles (answers: apart)"
+                )
+            end = self._end_of_turn(encoded, ends[number + 1], starts[number + 1])
+            answers.append((ends[number] + len(header), end))
         return _Turns(prompt, encoded, tuple(answers))
 
+    def _end_of_turn(self, encoded: Encoded, start: int, limit: int) -> int:
+        """Return the character behind what ends a turn: the first added token from `start` on."""
+        place = next(iter(added_from(encoded, start)), None)
+        if place is None or encoded.last_char[place] >= limit or encoded.ids[place] not in self.stop_ids:
+            raise TemplateError(
+                "the chat template ends an answer without an added token that stops generation, so the "
+                "model couldn't learn to stop; use a template with an end-of-turn token, or name one in "
+                "chat/profiles"
+            )
+        return encoded.last_char[place] + 1
+
+    def _row(self, turns: _Turns, answers: Sequence[tuple[int, int]], row_id: str, branch: int) -> TokenRow:
+        """Weigh the ids of a conversation, and remember whether a token lies on an answer's border."""
+        encoded = turns.encoded
+        if any(start - 1 not in encoded.last_char for start, _ in answers):
+            self.straddled.add(row_id)
+        return TokenRow(ids=encoded.ids, weights=_weights(encoded, answers), row_id=row_id, branch=branch)
+
     def _answer(self, row: Preference, answer: Message, branch: int) -> TokenRow:
-        messages = (*row.prompt, answer)
+        messages = self._need_template().family.kept((*row.prompt, answer), "drop")
         turns = self._turns(messages)
         context = self._encoder.encode_rendering(turns.prompt).ids
         ids = turns.encoded.ids
@@ -275,76 +327,13 @@ class Chat:
                     f"the answer {answer.content[:40]!r} can't go on from its prompt's tokens; "
                     "take the whitespace off its start"
                 )
-        return TokenRow(
-            ids=ids, weights=_weights(turns.encoded, turns.answers[-1:]), row_id=row.row_id, branch=branch
-        )
-
-    def _id_of(self, name: str | None, number: Any) -> int | None:
-        """Return the id of a special token by its name, else the configuration's number."""
-        found = None if name is None else self._encoder.tokenizer.token_to_id(name)
-        if found is not None:
-            return int(found)
-        return next(iter(_numbers(number)), None)
-
-    def _find_end(self, names: Mapping[str, str], settings: Mapping[str, Mapping[str, Any]]) -> int:
-        added = self._encoder.added_ids
-        known = next((added[name] for name in _END_OF_TEXT if name in added), None)
-        found = (
-            self._id_of(names.get("eos_token"), settings["model"].get("eos_token_id"))
-            if known is None
-            else known
-        )
-        if found is None:
-            raise TemplateError(
-                "the tokenizer has no end-of-text token; name one as eos_token in tokenizer_config.json"
-            )
-        return found
-
-    def _find_stops(self, settings: Mapping[str, Mapping[str, Any]]) -> tuple[int, ...]:
-        """Collect what ends an answer: end of turn, end of text, the generation config's list."""
-        stops = {self.end_id, *_numbers(settings["generation"].get("eos_token_id"))}
-        if self.template is not None:
-            rendering = self._render(_PROBE, generation_prompt=False)
-            encoded = self._encoder.encode_rendering(rendering)
-            _end_of_turn(encoded, rendering.spans[-1].end, len(rendering.text))
-            tail = _added_from(encoded, rendering.spans[-1].end)
-            stops |= {encoded.ids[tail[0]], encoded.ids[tail[-1]]}
-        return tuple(sorted(stops))
-
-
-def _added_from(encoded: Encoded, start: int) -> list[int]:
-    """Return the places of the added tokens that end behind character `start`."""
-    places = enumerate(zip(encoded.added, encoded.last_char, strict=True))
-    return [place for place, (added, last) in places if added and last >= start]
-
-
-def _end_of_turn(encoded: Encoded, start: int, limit: int) -> int:
-    """Return the character behind the first added token from `start` on, which must come before `limit`."""
-    ends = [encoded.last_char[place] + 1 for place in _added_from(encoded, start)]
-    if not ends or ends[0] > limit:
-        raise TemplateError(
-            "the chat template ends the assistant's turn without an added token, so the model couldn't learn "
-            "to stop; use a template with an end-of-turn token"
-        )
-    return ends[0]
+        return self._row(turns, turns.answers[-1:], row.row_id, branch)
 
 
 def _weights(encoded: Encoded, spans: Iterable[tuple[int, int]]) -> tuple[float, ...]:
     """Give 1 to each token whose last byte lies in one of `spans` (characters, end exclusive), else 0."""
     scored = set().union(*(range(start, end) for start, end in spans))
     return tuple(1.0 if last in scored else 0.0 for last in encoded.last_char)
-
-
-def _numbers(value: Any) -> list[int]:
-    """Return the ids in a configuration's value: a number, a list of them, or nothing."""
-    return [value] if isinstance(value, int) else list(value or ())
-
-
-def _token_names(config: Mapping[str, Any]) -> dict[str, str]:
-    """Return the special tokens that a tokenizer's configuration names, as `bos_token`, `eos_token`, ..."""
-    given = {key: value for key, value in config.items() if key.endswith("_token")}
-    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in given.items()}
-    return {key: text for key, text in texts.items() if isinstance(text, str)}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

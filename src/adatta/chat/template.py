@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import jinja2
@@ -17,10 +16,13 @@ import jinja2.nodes
 import jinja2.parser
 import jinja2.utils
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from ruamel.yaml import YAML
 
+from adatta.chat.family import find_family
 from adatta.core.errors import TemplateError
 from adatta.core.records import Message
+
+NOTHING = re.compile(r"(?!)")
+_ADVICE = {"thoughts": "say `thoughts: drop`, or take a model whose template has them"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,46 +105,43 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-@cache
-def _families() -> tuple[dict[str, Any], ...]:
-    folder = resources.files("adatta.chat.profiles")
-    files = sorted(
-        (file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name
-    )
-    return tuple(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")) for file in files)
-
-
 class Template:
     """A chat template: messages to text, with the span of every content."""
 
-    def __init__(self, text: str, variables: Mapping[str, str]) -> None:
+    def __init__(self, text: str, variables: Mapping[str, str], typed: re.Pattern[str] = NOTHING) -> None:
         """Compile a template.
 
         Args:
             text: Jinja source.
             variables: The tokenizer's special tokens (`bos_token`, ...), which templates may name.
+            typed: Texts of added tokens; where a content has one, the template must treat it as any word.
 
         Raises:
             TemplateError: The source isn't valid Jinja.
         """
         self.text = text
+        self.family = find_family(text)
         self._variables = dict(variables)
+        self._typed = typed
         try:
             self._compiled = _environment().from_string(text)
         except jinja2.exceptions.TemplateError as error:
             raise TemplateError(f"the chat template is not valid Jinja: {error}") from error
-        families = (family for family in _families() if all(mark in text for mark in family["recognised_by"]))
-        self._stripped_roles: tuple[str, ...] = tuple(next(families, {"strip": ()})["strip"])
 
-    def render(self, messages: Sequence[Message], *, generation_prompt: bool) -> Rendering:
+    def render(
+        self, messages: Sequence[Message], *, generation_prompt: bool, thinking: bool = False
+    ) -> Rendering:
         """Render messages twice, with their contents and with private markers, and compare.
 
         Outside the contents both renderings must agree character for character, and each content must appear
-        exactly once: so nothing that stands in a content can change the template's own text.
+        exactly once: so nothing that stands in a content can change the template's own text. Many templates
+        look for tokens (`</think>`) in contents; there a word stands in for each, so that what somebody typed
+        stays a word.
 
         Args:
-            messages: The conversation; contents not empty.
+            messages: The conversation; contents not empty; thoughts, where there are any, are rendered too.
             generation_prompt: Whether the header of an assistant's turn follows.
+            thinking: What templates with a switch (`enable_thinking`) are told.
 
         Returns:
             The text with the contents, and the contents' spans.
@@ -150,59 +149,105 @@ class Template:
         Raises:
             TemplateError: The template refuses the messages, or what it does with contents can't be followed.
         """
-        given = [self._as_family(message) for message in messages]
-        text = self._plain(given, generation_prompt)
-        markers = self._markers(given)
-        marked = self._plain(
-            [replace(message, content=mark) for message, mark in zip(given, markers, strict=True)],
-            generation_prompt,
-        )
-        for index, marker in enumerate(markers):
+        given = [self.family.as_rendered(message) for message in messages]
+        places = [
+            (index, key)
+            for index, message in enumerate(given)
+            for key in ("thoughts", "content")
+            if key == "content" or message.thoughts
+        ]
+        texts = [getattr(given[index], key) for index, key in places]
+        harmless = [self._typed.sub("x", text) for text in texts]
+        markers = self._markers(texts)
+        options = {"add_generation_prompt": generation_prompt, "enable_thinking": thinking}
+        marked = self._plain(_with_texts(given, places, markers), options)
+        for (index, key), marker in zip(places, markers, strict=True):
             if (count := marked.count(marker)) != 1:
                 raise TemplateError(
-                    f"the chat template renders message {index + 1} ({given[index].role}) {count} times, "
-                    "once is expected: it drops, repeats or changes contents; use another template"
+                    f"the chat template renders the {key} of message {index + 1} ({given[index].role}) "
+                    f"{count} times, once is expected: it drops, repeats or changes them; "
+                    + _ADVICE.get(key, "use another template")
                 )
-        number = {marker: index for index, marker in enumerate(markers)}
-        built, spans, position = [], [], 0
-        for part in re.split("(" + "|".join(map(re.escape, markers)) + ")", marked):
-            piece = given[number[part]].content if part in number else part
-            if part in number:
-                spans.append(Span(position, position + len(piece), number[part]))
-            built.append(piece)
-            position += len(piece)
-        if (expected := "".join(built)) != text:
-            raise TemplateError(_difference(expected, text))
-        return Rendering(text, tuple(spans))
+        parts = re.split("(" + "|".join(map(re.escape, markers)) + ")", marked)
+        order = [markers.index(marker) for marker in parts[1::2]]
+        built = _fill(parts[::2], [(harmless[number], places[number][0]) for number in order])
+        text = self._plain(_with_texts(given, places, harmless), options)
+        if built.text != text:
+            raise TemplateError(_difference(built.text, text))
+        if generation_prompt:
+            tail = "" if thinking else self.family.close_thoughts
+        else:
+            tail = self.family.end_of_turn if messages[-1].role == "assistant" else ""
+        parts[-1] += "" if text.endswith(tail) else tail
+        return _fill(parts[::2], [(texts[number], places[number][0]) for number in order])
 
-    def _as_family(self, message: Message) -> Message:
-        if message.role in self._stripped_roles:
-            return replace(message, content=message.content.strip())
-        return message
+    def render_answer(self, messages: Sequence[Message]) -> tuple[Rendering, Rendering]:
+        """Render the prompt of the last message, an answer, and the whole conversation.
 
-    def _markers(self, messages: Sequence[Message]) -> list[str]:
+        Args:
+            messages: The conversation. Where a message has thoughts, it is one of a model that thinks.
+
+        Returns:
+            The prompt, and the whole, which begins with it.
+
+        Raises:
+            TemplateError: As `render`, or the whole doesn't begin with the prompt.
+        """
+        *before, answer = messages
+        thinking = any(message.thoughts for message in messages)
+        prompt = self.render(before, generation_prompt=True, thinking=thinking)
+        if self.family.close_thoughts:
+            bare = self.render([*before, replace(answer, thoughts="")], generation_prompt=False)
+            answer = self.family.as_rendered(answer)
+            pieces = [answer.thoughts] * thinking + [answer.content]
+            own = [prompt.text, *[self.family.close_thoughts] * thinking, bare.text[bare.spans[-1].end :]]
+            whole = _fill(own, [(piece, len(before)) for piece in pieces])
+            whole = Rendering(whole.text, (*prompt.spans, *whole.spans))
+        else:
+            whole = self.render(messages, generation_prompt=False, thinking=thinking)
+        if not whole.text.startswith(prompt.text):
+            raise TemplateError(
+                "the chat template writes a conversation in another way than the prompt of its last answer: "
+                "training would show the model a text that it never sees in use; use another template"
+            )
+        return prompt, whole
+
+    def _markers(self, texts: Sequence[str]) -> list[str]:
         salt = 0
-        while any(
-            f"marker{salt}n" in text for text in (self.text, *(message.content for message in messages))
-        ):
+        while any(f"marker{salt}n" in text for text in (self.text, *texts)):
             salt += 1
-        return [f"marker{salt}n{index}end" for index in range(len(messages))]
+        return [f"marker{salt}n{number}end" for number in range(len(texts))]
 
-    def _plain(self, messages: Sequence[Message], generation_prompt: bool) -> str:
-        rows = [{"role": message.role, "content": message.content} for message in messages]
+    def _plain(self, messages: Sequence[Message], options: Mapping[str, bool]) -> str:
+        rows = [self.family.fields(message) for message in messages]
         try:
             return self._compiled.render(
-                messages=rows,
-                tools=None,
-                documents=None,
-                add_generation_prompt=generation_prompt,
-                **self._variables,
+                messages=rows, tools=None, documents=None, **options, **self._variables
             )
         except (jinja2.exceptions.TemplateError, TypeError) as error:
             roles = ", ".join(message.role for message in messages)
             raise TemplateError(
                 f"the chat template refuses the roles [{roles}] or a content: {error}"
             ) from error
+
+
+def _with_texts(
+    messages: Sequence[Message], places: Sequence[tuple[int, str]], texts: Sequence[str]
+) -> list[Message]:
+    """Put texts in the places (message, field) of messages."""
+    changes: list[dict[str, Any]] = [{} for _ in messages]
+    for (index, key), text in zip(places, texts, strict=True):
+        changes[index][key] = text
+    return [replace(message, **change) for message, change in zip(messages, changes, strict=True)]
+
+
+def _fill(own: Sequence[str], contents: Sequence[tuple[str, int]]) -> Rendering:
+    """Join the template's own pieces with the contents (text, message) between them."""
+    text, spans = own[0], []
+    for (content, index), piece in zip(contents, own[1:], strict=True):
+        spans.append(Span(len(text), len(text) + len(content), index))
+        text += content + piece
+    return Rendering(text, tuple(spans))
 
 
 def _difference(expected: str, text: str) -> str:

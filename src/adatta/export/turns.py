@@ -19,7 +19,7 @@ def find_end_of_turn(chat: Chat, stop_ids: Collection[int]) -> int:
     """
     end = chat.end_id
     if chat.template is not None:
-        row = chat.conversation(
+        (row,) = chat.conversation(
             Conversation(messages=(QUESTION, ANSWER), row_id="", origin=Origin(path="", line=0))
         )
         end = [token for token, weight in zip(row.ids, row.weights, strict=True) if weight][-1]

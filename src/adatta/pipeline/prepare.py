@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from adatta.core.errors import Problem, RowError
 from adatta.core.fingerprint import hash_file
 from adatta.core.recipe import Recipe, Stage
 from adatta.core.records import Conversation, Document, Preference, Row, TokenRow
+from adatta.core.settings import SftSettings
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -84,8 +85,8 @@ def prepare_stage(stage: Stage, recipe: Recipe, chat: Chat) -> StageRows:
     if refused:
         raise RowError(shorten_problems(refused))
     return StageRows(
-        train=tuple(render(row, chat, recipe.context) for row in split.train),
-        holdout=tuple(render(row, chat, recipe.context) for row in split.holdout),
+        train=tuple(render(row, chat, recipe.context, thoughts=_thoughts(stage)) for row in split.train),
+        holdout=tuple(render(row, chat, recipe.context, thoughts=_thoughts(stage)) for row in split.holdout),
         holdout_bytes=sum(_scored_bytes(row) for row in split.holdout),
         sources=read.sources,
         quarantine=(*read.bad, *read.long),
@@ -93,15 +94,19 @@ def prepare_stage(stage: Stage, recipe: Recipe, chat: Chat) -> StageRows:
     )
 
 
-def render(row: Row, chat: Chat, context: int) -> Group:
-    """Turn a row into its branches: one for a conversation, two for a preference, windows for a document."""
+def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "keep"] = "drop") -> Group:
+    """Turn a row into its branches: two for a preference, windows for a document, else mostly one."""
     match row:
         case Conversation():
-            return chat.conversation(row)
+            return chat.conversation(row, thoughts)
         case Preference():
             return chat.preference(row)
         case Document():
             return chat.document(row, context=context)
+
+
+def _thoughts(stage: Stage) -> Literal["drop", "keep"]:
+    return stage.settings.thoughts if isinstance(stage.settings, SftSettings) else "drop"
 
 
 def data_hashes(stage: Stage) -> tuple[str, ...]:
@@ -136,7 +141,7 @@ def _read(paths: Sequence[str], stage: Stage, recipe: Recipe, chat: Chat) -> _Re
     from adatta.data.validate import check_lengths, read_rows
 
     def measure(row: Row) -> int:
-        return max(len(branch.ids) for branch in render(row, chat, recipe.context))
+        return max(len(branch.ids) for branch in render(row, chat, recipe.context, thoughts=_thoughts(stage)))
 
     rows: list[Row] = []
     bad: list[Problem] = []

@@ -32,7 +32,7 @@ def read(name):
 def conversations(chat):
     for value, row_id, origin in read("conversations.jsonl"):
         messages = tuple(Message(**message) for message in value["messages"])
-        yield (chat.conversation(Conversation(messages=messages, row_id=row_id, origin=origin)),)
+        yield chat.conversation(Conversation(messages=messages, row_id=row_id, origin=origin))
 
 
 def preferences(chat):

@@ -60,7 +60,7 @@ def test_ids_of_harmless_content_are_the_tokenizers_own(
     family: str, texts: tuple[str, ...], chats: dict[str, Chat], oracles: dict[str, PreTrainedTokenizerFast]
 ) -> None:
     messages = messages_of(texts)
-    assert chats[family].conversation(conversation(messages)).ids == oracle_ids(oracles[family], messages)
+    assert chats[family].conversation(conversation(messages))[0].ids == oracle_ids(oracles[family], messages)
     prompt = chats[family].prompt(messages[:-1])
     assert prompt == oracle_ids(oracles[family], messages[:-1], add_generation_prompt=True)
 
@@ -72,7 +72,7 @@ def test_ids_equal_also_with_whitespace_around_contents(
     family: str, texts: tuple[str, ...], chats: dict[str, Chat], oracles: dict[str, PreTrainedTokenizerFast]
 ) -> None:
     messages = messages_of(texts)
-    assert chats[family].conversation(conversation(messages)).ids == oracle_ids(oracles[family], messages)
+    assert chats[family].conversation(conversation(messages))[0].ids == oracle_ids(oracles[family], messages)
 
 
 @pytest.mark.parametrize("family", BYTE_LEVEL)
@@ -81,7 +81,7 @@ def test_special_tokens_in_contents_stay_text_as_in_the_sanitised_oracle(
 ) -> None:
     special, _, _, _, _ = FAMILIES[family]
     messages = messages_of([f"prima {' '.join(special)} dopo", "".join(special) + "."])
-    ours = chats[family].conversation(conversation(messages)).ids
+    ours = chats[family].conversation(conversation(messages))[0].ids
     theirs = oracle_ids(oracles[family], messages, sanitize_control_tokens=True)
     # The oracle encodes each typed token as a piece of its own, so that ordinary ids may differ.
     assert chats[family].decode(ours, keep_special=True) == chats[family].decode(theirs, keep_special=True)
@@ -107,8 +107,8 @@ def test_exported_template_does_what_the_system_prompt_does(
     exported = Chat.load(folder)
     own = (Message(role="system", content="Mia."), *messages_of(["Ciao", "Salve"]))
     for messages in (messages_of(["Ciao", "Salve", "Bene?", "Sì."]), own):
-        ids = chat.conversation(conversation(messages)).ids
-        assert ids == oracle_ids(tokenizer, messages) == exported.conversation(conversation(messages)).ids
+        ids = chat.conversation(conversation(messages))[0].ids
+        assert ids == oracle_ids(tokenizer, messages) == exported.conversation(conversation(messages))[0].ids
         assert chat.prompt(messages[:-1]) == oracle_ids(tokenizer, messages[:-1], add_generation_prompt=True)
     text = chat.decode(chat.prompt(messages_of(["Ciao"])))
     assert SYSTEM in text
@@ -130,7 +130,7 @@ def test_ids_of_toy_models_are_those_of_their_own_tokenizer(toy_folder: Path) ->
     tokenizer = AutoTokenizer.from_pretrained(toy_folder)
     chat = Chat.load(toy_folder)
     messages = messages_of(["Qual è la capitale d'Italia nel 1946?", "Roma.", "E  perché?\n\n😀", "Così è."])
-    assert chat.conversation(conversation(messages)).ids == oracle_ids(tokenizer, messages)
+    assert chat.conversation(conversation(messages))[0].ids == oracle_ids(tokenizer, messages)
     prompt = oracle_ids(tokenizer, messages[:3], add_generation_prompt=True)
     assert chat.prompt(messages[:3]) == prompt
     assert (chat.prefix_id, chat.end_id, chat.stop_ids) == (1, 0, (0, 2))

@@ -83,7 +83,9 @@ def test_mask_scores_tokens_whose_last_byte_the_assistant_writes(
     family: str, texts: tuple[str, ...], chats: dict[str, Chat], family_folders: dict[str, Path]
 ) -> None:
     first, second, third, fourth = texts
-    row = chats[family].conversation(conversation(user(first), answer(second), user(third), answer(fourth)))
+    (row,) = chats[family].conversation(
+        conversation(user(first), answer(second), user(third), answer(fourth))
+    )
     # Independent of offsets: the text is put together by hand and measured in bytes.
     if family == "chatml":
         pieces = [
@@ -114,7 +116,7 @@ def test_mask_scores_tokens_whose_last_byte_the_assistant_writes(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_mask_covers_answers_and_end_of_turn_and_nothing_else(family: str, chats: dict[str, Chat]) -> None:
-    row = chats[family].conversation(
+    (row,) = chats[family].conversation(
         conversation(user("Sì?"), answer("La casa."), user("E poi?"), answer("Il mare."))
     )
     end = END[family]
@@ -130,7 +132,7 @@ def test_mask_covers_answers_and_end_of_turn_and_nothing_else(family: str, chats
 def test_last_scored_token_is_a_stop_id(family: str, chats: dict[str, Chat]) -> None:
     chat = chats[family]
     rows = [
-        chat.conversation(conversation(user("a"), answer("b"))),
+        *chat.conversation(conversation(user("a"), answer("b"))),
         *chat.preference(preference("a", "b", "c")),
     ]
     for row in rows:
@@ -146,7 +148,7 @@ def encode_all(chat: Chat, text: str) -> dict[str, tuple[int, ...]]:
     messages = (user(text), answer(text), user(text), answer(text))
     chosen, rejected = chat.preference(preference(text, text, text + "!"))
     return {
-        "conversation": chat.conversation(conversation(*messages)).ids,
+        "conversation": chat.conversation(conversation(*messages))[0].ids,
         "chosen": chosen.ids,
         "rejected": rejected.ids,
         "prompt": chat.prompt(messages[:-1]),
@@ -223,7 +225,7 @@ def test_begin_of_text_stands_once_and_first(family: str, chats: dict[str, Chat]
 
 def test_begin_of_text_is_not_added_where_the_template_has_none(chats: dict[str, Chat]) -> None:
     chat = chats["qwen"]
-    ids = chat.conversation(conversation(user("a"), answer("b"))).ids
+    ids = chat.conversation(conversation(user("a"), answer("b")))[0].ids
     assert chat.prefix_id not in ids
     assert chat.decode(ids[:1], keep_special=True) == "<|im_start|>"
 
@@ -247,7 +249,7 @@ def test_both_answers_go_on_from_the_prompts_own_ids(
 def test_answers_that_begin_with_a_newline_are_cut_off_the_prompt(chats: dict[str, Chat]) -> None:
     chat = chats["chatml"]
     chosen, _ = chat.preference(preference("a", "\n\nsì", "no"))
-    together = chat.conversation(conversation(user("a"), answer("\n\nsì")))
+    (together,) = chat.conversation(conversation(user("a"), answer("\n\nsì")))
     # Encoded together, the header's newline and the answer's are one token.
     assert chosen.ids != together.ids
     assert chat.decode(chosen.ids) == chat.decode(together.ids)
@@ -269,10 +271,10 @@ def test_preference_scores_the_last_answer_only(chats: dict[str, Chat]) -> None:
 def test_system_prompt_stands_before_conversations_without_one(family_folders: dict[str, Path]) -> None:
     chat = Chat.load(family_folders["chatml"], SYSTEM)
     own = Message(role="system", content="Mia.")
-    ids = chat.conversation(conversation(user("a"), answer("b"))).ids
+    ids = chat.conversation(conversation(user("a"), answer("b")))[0].ids
     assert chat.decode(ids) == f"system\n{SYSTEM}\nuser\na\nassistant\nb\n"
     assert chat.decode(chat.prompt((own, user("a")))) == "system\nMia.\nuser\na\nassistant\n"
-    assert scored_text(chat, chat.conversation(conversation(own, user("a"), answer("b")))) == "b<|im_end|>"
+    assert scored_text(chat, *chat.conversation(conversation(own, user("a"), answer("b")))) == "b<|im_end|>"
 
 
 # ---------------------------------------------------------------- documents and continuations

@@ -1,0 +1,80 @@
+"""What chat/profiles say of families whose templates need a word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from ruamel.yaml import YAML
+
+from adatta.core.records import Message
+
+_STRIPPED: dict[str, Callable[[str], str]] = {
+    "both": str.strip,
+    "end": str.rstrip,
+    "newlines": lambda text: text.lstrip("\n"),  # those at the start
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """How a family's template treats messages; `Family()` is the plain kind, which needs no profile.
+
+    - `strip`: what the template takes off a content, by role: at `both` ends, at the `end`, `newlines` at the
+      start.
+    - `content`: whether it wants contents as text or as parts.
+    - `answers: apart`: it writes an earlier answer in another way than the last one (without thoughts, with
+      another end), so each answer is learnt in a rendering of its own, as it is asked for in use.
+    - `end_of_turn`: what the model ends an answer with where the template writes nothing.
+    - `close_thoughts`: what the model writes between thoughts and answer where the prompt opens a think block
+      that the template itself never closes.
+    """
+
+    name: str = ""
+    recognised_by: tuple[str, ...] = ()
+    strip: Mapping[str, str] = field(default_factory=dict)
+    content: Literal["text", "parts"] = "text"
+    answers: Literal["together", "apart"] = "together"
+    end_of_turn: str = ""
+    close_thoughts: str = ""
+
+    def as_rendered(self, message: Message) -> Message:
+        """Take off a message what the template takes off."""
+        strip = _STRIPPED.get(self.strip.get(message.role, ""), str)
+        return replace(message, content=strip(message.content), thoughts=message.thoughts.strip())
+
+    def fields(self, message: Message) -> dict[str, Any]:
+        """Return a message as templates want it; both names for thoughts are in use."""
+        parts = [{"type": "text", "text": message.content}]
+        content = parts if self.content == "parts" else message.content
+        thoughts = {key: message.thoughts for key in ("reasoning_content", "thinking") if message.thoughts}
+        return {"role": message.role, "content": content, **thoughts}
+
+    def kept(self, messages: tuple[Message, ...], thoughts: Literal["drop", "keep"]) -> tuple[Message, ...]:
+        """Drop thoughts: all, or those that the template drops in use, before the last message."""
+        num_dropped = len(messages) if thoughts == "drop" else len(messages) - 1
+        if thoughts == "keep" and self.answers == "together":
+            return messages
+        dropped = (replace(message, thoughts="") for message in messages[:num_dropped])
+        return (*dropped, *messages[num_dropped:])
+
+
+@cache
+def list_families() -> tuple[Family, ...]:
+    """Read the profiles, sorted by name."""
+    folder = resources.files("adatta.chat.profiles")
+    files = sorted((file.name, file) for file in folder.iterdir() if file.name.endswith(".yaml"))
+    read = YAML(typ="safe", pure=True).load
+    return tuple(
+        Family(name=name.removesuffix(".yaml"), **read(file.read_text(encoding="utf-8")))
+        for name, file in files
+    )
+
+
+def find_family(template: str) -> Family:
+    """Return the family whose marks all stand in a template's source, else the plain one."""
+    found = (family for family in list_families() if all(mark in template for mark in family.recognised_by))
+    return next(found, Family())
