@@ -21,7 +21,7 @@ from adatta.train.batches import Batch, Group, Packing
 from adatta.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from adatta.train.losses import Objective
 from adatta.train.reference import Reference, load_reference, take_reference
-from adatta.train.schedule import holdout_steps, learning_rate
+from adatta.train.schedule import learning_rate
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
@@ -32,7 +32,8 @@ REFERENCE = "reference.json"
 class Work:
     """All that a loop needs: what is trained, on what, in which order, towards what.
 
-    `plan` holds the indices of the rows of each step; `job` names the work in its checkpoints.
+    `plan` holds the indices of the rows of each step, `measure_at` the numbers of done steps after which
+    held-out rows are measured; `job` names the work in its checkpoints.
     """
 
     trainable: Trainable
@@ -41,6 +42,7 @@ class Work:
     beta: float
     rows: Sequence[Group]
     plan: Sequence[Sequence[int]]
+    measure_at: frozenset[int]
     packing: Packing
     holdout: Sequence[Batch]
     engine: EngineName
@@ -87,7 +89,6 @@ class _Loop:
             list(self.parameters.values()), lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
         )
         self._reference = self._take_reference() if work.objective.needs_reference else None
-        self._measure_at = holdout_steps(len(work.plan)) if work.holdout else frozenset()
         self._checkpointed_s = time.monotonic()
 
     def _take_reference(self) -> Reference:
@@ -197,7 +198,7 @@ class _Loop:
 
     def _measure(self, metrics: MetricsLog) -> None:
         progress, work = self.progress, self.work
-        if progress.step not in self._measure_at:
+        if progress.step not in work.measure_at:
             return
         groups = [group for batch in work.holdout for group in batch.groups]
         work.trainable.model.eval()

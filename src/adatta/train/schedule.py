@@ -9,7 +9,8 @@ from itertools import islice
 
 from adatta.core.settings import BudgetSettings, ScheduleSettings
 
-HOLDOUT_POINTS = 3  # measurements between the first and the last step: each costs a pass over the rows
+MOST_BETWEEN = 9  # held-out points between the first and the last step
+HOLDOUT_SHARE = 0.1  # of the tokens trained on may be measured at these points, but one there always is
 
 Curve = Callable[[float], float]
 
@@ -66,13 +67,18 @@ def plan_steps(
     return tuple(steps)
 
 
-def holdout_steps(num_steps: int) -> frozenset[int]:
-    """Return after how many steps the held-out loss is measured: 0, the end, and at most three between.
+def holdout_steps(num_steps: int, *, tokens: int, holdout_tokens: int) -> frozenset[int]:
+    """Return after how many steps the held-out loss is measured: 0, the end, and one to nine times between.
 
     Args:
         num_steps: planned steps.
+        tokens: that these steps see.
+        holdout_tokens: that one measurement sees; 0 where nothing is held out.
     """
-    between = min(HOLDOUT_POINTS, num_steps - 1)
+    if not holdout_tokens:
+        return frozenset()
+    affordable = int(HOLDOUT_SHARE * tokens / holdout_tokens)
+    between = min(max(1, affordable), MOST_BETWEEN, num_steps - 1)
     return frozenset(round(num_steps * point / (between + 1)) for point in range(between + 2))
 
 

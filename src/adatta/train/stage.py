@@ -23,7 +23,7 @@ from adatta.train.batches import Group, Packing
 from adatta.train.checkpoint import Progress
 from adatta.train.loop import Work, train
 from adatta.train.losses import OBJECTIVES
-from adatta.train.schedule import plan_steps
+from adatta.train.schedule import holdout_steps, plan_steps
 
 ADAPTER = "adapter"
 _PROBE_TOKENS = 64
@@ -196,11 +196,12 @@ def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
         groups if objective.branches else [(row,) for group in groups for row in group]
         for groups in (job.train, job.holdout)
     )
-    plan = plan_steps(
-        [count_tokens(group, share_prefix=share_prefix) for group in rows],
-        rows=settings.batch.rows,
-        budget=settings.budget,
-        seed=job.seed,
+    row_tokens = [count_tokens(group, share_prefix=share_prefix) for group in rows]
+    plan = plan_steps(row_tokens, rows=settings.batch.rows, budget=settings.budget, seed=job.seed)
+    measure_at = holdout_steps(
+        len(plan),
+        tokens=sum(row_tokens[index] for step in plan for index in step),
+        holdout_tokens=sum(count_tokens(group, share_prefix=share_prefix) for group in holdout),
     )
     return Work(
         trainable=trainable,
@@ -209,6 +210,7 @@ def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
         beta=settings.beta if isinstance(settings, DpoSettings) else 0.0,
         rows=rows,
         plan=plan,
+        measure_at=measure_at,
         packing=packing,
         holdout=packing.batches(holdout) if holdout else [],
         engine=engine,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from adatta.core.errors import ModelError
 from adatta.model import precision
-from adatta.model.precision import measure_products, resolve_precision
+from adatta.model.precision import measure_products, measure_steps, resolve_precision
 
 pytestmark = pytest.mark.torch
 
@@ -20,12 +21,12 @@ pytestmark = pytest.mark.torch
     ],
 )
 def test_auto_follows_the_measurement(monkeypatch, seconds, expected):
-    monkeypatch.setattr(precision, "measure_products", lambda: seconds)
+    monkeypatch.setattr(precision, "measure_steps", lambda: seconds)
     assert resolve_precision("auto") == expected
 
 
 def test_named_precision_is_not_measured(monkeypatch):
-    monkeypatch.setattr(precision, "measure_products", lambda: pytest.fail("measured"))
+    monkeypatch.setattr(precision, "measure_steps", lambda: pytest.fail("measured"))
     assert [resolve_precision(name) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
 
 
@@ -34,6 +35,14 @@ def test_measurement_is_real_and_done_once():
     assert measure_products() is first
     # 1.07e9 operations can't be done in 10 microseconds (107 TFLOP/s) on a CPU, nor take a minute
     assert all(1e-6 < value < 60 for value in first.values())
+
+
+def test_steps_are_measured_without_moving_random_numbers():
+    before = torch.get_rng_state()
+    seconds = measure_steps()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert set(seconds) == {"fp32", "bf16"}
+    assert all(1e-5 < value < 60 for value in seconds.values())
 
 
 def test_unknown_precision_is_refused():

@@ -82,8 +82,16 @@ ORDER_OF_SEED_42 = (4, 2, 1, 3, 0, 6, 5, 7)
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "expected"),
-    [(1, {0, 1}), (3, {0, 1, 2, 3}), (4, {0, 1, 2, 3, 4}), (60, {0, 15, 30, 45, 60})],
+    ("num_steps", "tokens", "expected"),
+    [
+        (1, 9_999, {0, 1}),  # nothing stands between
+        (60, 100, {0, 30, 60}),  # once always
+        (60, 3_999, {0, 30, 60}),
+        (60, 9_999, {0, 15, 30, 45, 60}),
+        (3, 99_999, {0, 1, 2, 3}),
+        (60, 99_999, set(range(0, 61, 6))),
+    ],
 )
-def test_held_out_rows_are_measured_at_both_ends_and_three_times_between(num_steps, expected):
-    assert holdout_steps(num_steps) == expected
+def test_held_out_rows_are_measured_as_often_as_a_tenth_of_the_tokens_allows(num_steps, tokens, expected):
+    assert holdout_steps(num_steps, tokens=tokens, holdout_tokens=300) == expected
+    assert holdout_steps(num_steps, tokens=tokens, holdout_tokens=0) == set()
