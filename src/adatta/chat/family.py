@@ -18,6 +18,11 @@ _STRIPPED: dict[str, Callable[[str], str]] = {
     "newlines": lambda text: text.lstrip("\n"),  # those at the start
 }
 
+JOIN = (
+    "{%- if messages[0]['role'] == 'system' %}{%- set messages = [{'role': 'user', 'content': "
+    "messages[0]['content'] + '\\n\\n' + messages[1]['content']}] + messages[2:] %}{%- endif %}\n"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -26,6 +31,7 @@ class Family:
     - `strip`: what the template takes off a content, by role: at `both` ends, at the `end`, `newlines` at the
       start.
     - `content`: whether it wants contents as text or as parts.
+    - `system: user`: it refuses system messages, which then stand in front of the first user message.
     - `answers: apart`: it writes an earlier answer in another way than the last one (without thoughts, with
       another end), so each answer is learnt in a rendering of its own, as it is asked for in use.
     - `end_of_turn`: what the model ends an answer with where the template writes nothing.
@@ -37,6 +43,7 @@ class Family:
     recognised_by: tuple[str, ...] = ()
     strip: Mapping[str, str] = field(default_factory=dict)
     content: Literal["text", "parts"] = "text"
+    system: Literal["own", "user"] = "own"
     answers: Literal["together", "apart"] = "together"
     end_of_turn: str = ""
     close_thoughts: str = ""
@@ -45,6 +52,13 @@ class Family:
         """Take off a message what the template takes off."""
         strip = _STRIPPED.get(self.strip.get(message.role, ""), str)
         return replace(message, content=strip(message.content), thoughts=message.thoughts.strip())
+
+    def joined(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """Put the system message into the first user message if the template takes none, as `JOIN` does."""
+        if self.system == "own" or [message.role for message in messages[:2]] != ["system", "user"]:
+            return messages
+        user = replace(messages[1], content=f"{messages[0].content}\n\n{messages[1].content}")
+        return (user, *messages[2:])
 
     def fields(self, message: Message) -> dict[str, Any]:
         """Return a message as templates want it; both names for thoughts are in use."""

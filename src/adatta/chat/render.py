@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adatta.chat.encode import Encoded, Encoder
+from adatta.chat.family import JOIN
 from adatta.chat.parity import check_parity
 from adatta.chat.special import added_from, find_begin, find_end, find_stops, token_names
 from adatta.chat.template import Rendering, Template
@@ -240,6 +241,8 @@ class Chat:
             source += closing
         if prompt is None:
             return source
+        if template.family.system == "user" and JOIN not in source:
+            source = JOIN + source
         fields = template.family.fields(Message(role="system", content=prompt))
         return (
             "{%- if messages[0]['role'] != 'system' %}{%- set messages = ["
@@ -260,9 +263,9 @@ class Chat:
         """Put the system prompt before messages that have none of their own."""
         if not messages:
             raise TemplateError("a conversation without messages was given; at least one is expected")
-        if self.system_prompt is None or messages[0].role == "system":
-            return messages
-        return (Message(role="system", content=self.system_prompt), *messages)
+        if self.system_prompt is not None and messages[0].role != "system":
+            messages = (Message(role="system", content=self.system_prompt), *messages)
+        return self._need_template().family.joined(messages)
 
     def _turns(self, messages: tuple[Message, ...], *, border_after_prompt: bool = False) -> _Turns:
         """Encode a conversation and find what the assistant writes in use: from prompt to end of turn.

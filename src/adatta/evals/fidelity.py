@@ -6,10 +6,11 @@ import re
 
 from adatta.lang.identify import identify
 
-# What says nothing about the language of the answer; a fence or quote that was never closed goes to the end.
+# What says nothing about the language of the answer; what was never closed goes to the end.
 _REMOVED = re.compile(
     r"""
-      (?P<fence>```|~~~).*?(?:(?P=fence)|\Z)      # code blocks
+      \A(?:(?!<think>).)*</think> | <think>.*?(?:</think>|\Z)  # thoughts; the prompt may have opened them
+    | (?P<fence>```|~~~).*?(?:(?P=fence)|\Z)      # code blocks
     | `[^`\n]*`                                   # inline code
     | (?:https?://|www\.)\S+ | [^\s@]+@[^\s@]+\.\w+  # URLs and mail addresses
     | ^[ \t]*>[^\n]*                              # quoted lines
@@ -20,7 +21,7 @@ _REMOVED = re.compile(
 
 
 def strip_foreign(answer: str) -> str:
-    """Remove code, inline code, URLs, mail addresses and quotes from an answer.
+    """Remove thoughts, code, inline code, URLs, mail addresses and quotes from an answer.
 
     Args:
         answer: What the model wrote.
@@ -34,9 +35,9 @@ def strip_foreign(answer: str) -> str:
 def is_in_language(answer: str, language: str) -> bool:
     """Tell whether an answer is in a language.
 
-    The rule: after removing code and quotes, the top language of the whole remaining answer is the one asked
-    for, however short the answer and however unsure the identification; so a short answer still counts, with
-    more noise. An answer of which no letter is left (empty, code only, a number) fails.
+    The rule: after removing thoughts, code and quotes, the top language of the whole remaining answer is the
+    one asked for, however short the answer and however unsure the identification; so a short answer still
+    counts, with more noise. An answer of which no letter is left (empty, code only, a number) fails.
 
     Args:
         answer: What the model wrote.

@@ -24,9 +24,13 @@ ENGLISH = "Bread should be kept in a paper bag, away from moisture and light."
         ("L'albero dell'orto non c'è più.", "L'albero dell'orto non c'è più."),
         ("Alto 5' 10\" circa.", "Alto 5' 10\" circa."),
         ('"All of it."', ""),
+        ("<think>\nThe user asks about `bread`.\n\nOkay.\n</think>\n\nSì, certo.", "Sì, certo."),
+        ("The prompt has opened the thoughts.\n</think>\n\nSì, certo.", "Sì, certo."),
+        ("<think>Let me see, the answer was cut by the lim", ""),
+        ("Sì. <think>Wait.</think> Certo.", "Sì. Certo."),
     ],
 )
-def test_code_and_quotes_are_removed(answer, left):
+def test_thoughts_code_and_quotes_are_removed(answer, left):
     assert " ".join(strip_foreign(answer).split()) == left
 
 
@@ -42,6 +46,9 @@ def test_code_and_quotes_are_removed(answer, left):
         (f'{ITALIAN} In inglese si dice "{ENGLISH} {ENGLISH}"', True),
         (f"{ENGLISH} {ENGLISH} Ciao.", False),
         ("Sì, certo.", True),
+        (f"<think>\n{ENGLISH} {ENGLISH}\n</think>\n\n{ITALIAN}", True),
+        (f"<think>\n{ITALIAN} {ITALIAN}\n</think>\n\n{ENGLISH}", False),
+        (f"<think>\n{ITALIAN} {ITALIAN}", False),
     ],
 )
 def test_answer_is_judged_by_the_top_language_of_what_is_left(answer, expected):

