@@ -27,8 +27,8 @@ def read_instruction(fields: Mapping[str, Any], reader: Reader) -> list[Written]
     said = zip(_TURN * len(history), (text for pair in history for text in pair), strict=True)
     turns = [{"role": role, "content": text} for role, text in said]
     asked = reader.text(fields["instruction"], "instruction")
-    if more := fields.get("input"):
-        asked = f"{asked}\n{reader.text(more, 'input')}"
+    if more := reader.optional(fields, "input"):
+        asked = f"{asked}\n{more}"
     earlier = reader.messages(turns, "history") if turns else []
     return [*earlier, {"role": "user", "content": asked}]
 
@@ -47,6 +47,10 @@ def read_pair(prompt: list[Written] | None, fields: Mapping[str, Any], *, reader
     (start, chosen), (other, rejected) = (_read_answer(fields[key], key, reader) for key in ANSWERS)
     if reader.mistakes:
         return {}
+    if start and isinstance(text := fields.get("prompt"), str):  # UltraFeedback, orpo-dpo-mix
+        prompt = None
+        if not any(text.strip() in message["content"] for message in start):
+            reader.ignored.add("prompt")
     if start != other:
         what, hint = "chosen and rejected continue different prompts", "only the last message may differ"
         reader.refuse(what, hint, reason="different_prompts", place="rejected")
@@ -56,10 +60,9 @@ def read_pair(prompt: list[Written] | None, fields: Mapping[str, Any], *, reader
     elif not start and prompt is None:
         hint = "add prompt, or write whole conversations; another key goes into the recipe's fields"
         reader.refuse("no prompt, and answers alone", hint, reason="missing_key", place="prompt")
-    if reader.mistakes:
-        return {}
     before = reader.with_system(start or prompt or [], fields)
-    reader.check_order(before, "prompt", last="user")
+    if not reader.mistakes:
+        reader.check_order(before, "prompt", last="user")
     if len({message.content.strip() for message in build_messages([chosen, rejected])}) == 1:
         what, hint = "chosen and rejected are equal", "take the row out: it prefers nothing"
         reader.refuse(what, hint, reason="equal_answers", place="rejected")
@@ -68,11 +71,10 @@ def read_pair(prompt: list[Written] | None, fields: Mapping[str, Any], *, reader
 
 def _read_answer(value: Any, key: str, reader: Reader) -> tuple[list[Written], Written]:
     """Return what stands before an answer, which may be nothing, and the answer."""
-    role: Role = "assistant"
-    if isinstance(value, str):
-        value = read_transcript(value) or {"role": role, "content": value}
-    messages = reader.messages(value, key) if isinstance(value, list) else [reader.message(value, key)]
-    if messages and messages[-1] and messages[-1]["role"] != role:
+    messages = reader.turns(
+        (isinstance(value, str) and read_transcript(value)) or value, key, role="assistant"
+    )
+    if messages and messages[-1]["role"] != "assistant":
         what = f"{key} has the role {messages[-1]['role']}"
-        reader.refuse(what, f"an answer has the role {role}", reason="wrong_order", place=key)
+        reader.refuse(what, "an answer has the role assistant", reason="wrong_order", place=key)
     return (messages[:-1], messages[-1]) if messages else ([], {})

@@ -19,6 +19,7 @@ _KEPT = ("language", "group")
 _MESSAGE_KEYS = ("role", "content")
 _NO_NAMES: Mapping[str, str] = {}
 _ABSENT = object()
+_NO_TOOLS: tuple[Any, ...] = (None, "", "[]", [])
 _TYPO, _GUESS = 0.84, 0.7  # likeness of keys: surely a slip (langage, prompts), perhaps meant
 
 
@@ -27,14 +28,13 @@ class Shape:
     """A layout of rows that a file name in `data/shapes` stands for.
 
     `keys` must all be there, `optional` ones are read too. `convert` returns the content in our form,
-    which the row's id is made of. `example` is a row of this shape.
+    which the row's id is made of. A row of the shape stands in the docstring of its file.
     """
 
     kind: RowKind
     keys: tuple[str, ...]
-    optional: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ("system", "tools")
     convert: Callable[[Mapping[str, Any], Reader], dict[str, Any]]
-    example: Mapping[str, Any]
 
 
 class Shaped(NamedTuple):
@@ -47,14 +47,6 @@ class Shaped(NamedTuple):
     row: Row | None
     mistakes: tuple[Mistake, ...]
     ignored: tuple[str, ...] = ()
-
-
-class _Plan(NamedTuple):
-    """What keys alone say."""
-
-    shape: str
-    mistakes: tuple[Mistake, ...]
-    ignored: frozenset[str]
 
 
 @cache
@@ -79,34 +71,39 @@ def shape_row(
         fields, lost = _rename(fields, names, kind)
         if lost:
             return Shaped("", None, tuple(lost))
-    plan = _plan(tuple(key for key, value in fields.items() if value is not None), kind)
+    keys = tuple(key for key, value in fields.items() if value is not None)
+    plan = _plan(keys, kind)
     if not plan.shape:
-        return Shaped("", None, plan.mistakes)
+        return plan
     reader = Reader(names=names, mistakes=list(plan.mistakes), ignored=set(plan.ignored))
     for key in _KEPT:
-        if fields.get(key) is not None and not isinstance(fields[key], str):
+        if key in keys and not isinstance(fields[key], str):
             what = f"{key} is not a text ({type(fields[key]).__name__})"
             reader.refuse(what, "put it into quotes", reason="wrong_type", place=key)
-    if fields.get("tools") not in (None, "", "[]", []):
-        reader.refuse("tools can't be trained on", "take the row out", reason="unsupported", place="tools")
+    for key, is_lost in (
+        ("tools", fields.get("tools") not in _NO_TOOLS),
+        ("label", fields.get("label") is False),
+    ):
+        if is_lost:
+            what = f"{key} ({str(fields[key])[:40]}) can't be trained on"
+            reader.refuse(what, "take the row out", reason="unsupported", place=key)
     content = load_shapes()[plan.shape].convert(fields, reader)
     row = None if reader.mistakes else _build(content, fields, origin)
     return Shaped(plan.shape, row, tuple(reader.mistakes), tuple(sorted(reader.ignored)))
 
 
 @lru_cache(maxsize=4096)
-def _plan(keys: tuple[str, ...], kind: RowKind) -> _Plan:
-    """Choose the shape of rows with these keys; a slip in a key that is read is a mistake."""
-    fitting = (name for name, shape in _shapes_of(kind).items() if set(shape.keys) <= set(keys))
-    name = next(fitting, "")
+def _plan(keys: tuple[str, ...], kind: RowKind) -> Shaped:
+    """Tell from the keys alone the shape, slips in keys that would be read, and what is ignored."""
+    name = next((name for name, shape in _shapes_of(kind).items() if set(shape.keys) <= set(keys)), "")
     if not name:
-        return _Plan("", (_explain(keys, kind),), frozenset())
+        return Shaped("", None, (_explain(keys, kind),))
     shape = load_shapes()[name]
-    read = (*shape.keys, *shape.optional, *METADATA)
     absent = [key for key in (*shape.optional, *_KEPT) if key not in keys]
-    rest = {key: _nearest(key, absent, _TYPO) for key in keys if key not in read}
-    slips = tuple(_slip(key, near) for key, near in rest.items() if near)
-    return _Plan(name, slips, frozenset(key for key, near in rest.items() if not near))
+    rest = [key for key in keys if key not in (*shape.keys, *shape.optional, *METADATA)]
+    slips = {key: near for key in rest if (near := _nearest(key, absent, _TYPO))}
+    mistakes = tuple(_slip(key, near) for key, near in slips.items())
+    return Shaped(name, None, mistakes, tuple(key for key in rest if key not in slips))
 
 
 def _shapes_of(kind: RowKind) -> dict[str, Shape]:
@@ -181,20 +178,11 @@ def _dig(value: Any, path: str) -> Any:
 
 
 def _build(content: Mapping[str, Any], fields: Mapping[str, Any], origin: Origin) -> Row:
-    language, group = (fields.get(key) for key in _KEPT)
-    row_id = content_id(content)
+    shared: dict[str, Any] = {key: fields.get(key) for key in _KEPT}
+    shared |= {"row_id": content_id(content), "origin": origin}
     if "text" in content:
-        return Document(text=content["text"], row_id=row_id, origin=origin, language=language, group=group)
+        return Document(text=content["text"], **shared)
     if "messages" in content:
-        messages = build_messages(content["messages"])
-        return Conversation(messages=messages, row_id=row_id, origin=origin, language=language, group=group)
-    chosen, rejected = build_messages([content["chosen"], content["rejected"]])
-    return Preference(
-        prompt=build_messages(content["prompt"]),
-        chosen=chosen,
-        rejected=rejected,
-        row_id=row_id,
-        origin=origin,
-        language=language,
-        group=group,
-    )
+        return Conversation(messages=build_messages(content["messages"]), **shared)
+    *prompt, chosen, rejected = build_messages([*content["prompt"], content["chosen"], content["rejected"]])
+    return Preference(prompt=tuple(prompt), chosen=chosen, rejected=rejected, **shared)

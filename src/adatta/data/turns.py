@@ -78,6 +78,11 @@ class Reader:
             self.refuse(what, "write a text, or take the row out", reason="empty", place=place)
         return value
 
+    def optional(self, fields: Mapping[str, Any], key: str) -> str:
+        """Return the text of a key that may be missing, null or blank: then it is empty."""
+        value = fields.get(key)
+        return self.text(value, key) if value and not (isinstance(value, str) and value.isspace()) else ""
+
     def messages(self, value: Any, place: str) -> list[Written]:
         """Bring a list of messages into one form.
 
@@ -96,16 +101,18 @@ class Reader:
         read = [self.message(message, f"{place}.{number}") for number, message in enumerate(value, 1)]
         return read if len(self.mistakes) == before else []
 
-    def prompt(self, value: Any, place: str) -> list[Written]:
-        """Read a prompt: a text of the user's, or messages.
+    def turns(self, value: Any, place: str, *, role: Role) -> list[Written]:
+        """Read what may be a text, a message or a list of messages.
 
         Args:
             value: as it was read.
             place: the field, dotted.
+            role: whose text it is.
         """
-        if isinstance(value, str):
-            return [{"role": "user", "content": self.text(value, place)}]
-        return self.messages(value, place)
+        if isinstance(value, list):
+            return self.messages(value, place)
+        message = self.message({"role": role, "content": value} if isinstance(value, str) else value, place)
+        return [message] if message else []
 
     def message(self, value: Any, place: str) -> Written:
         """Bring one message into the form of role and content.
@@ -181,15 +188,8 @@ class Reader:
             messages: in our form.
             fields: the row.
         """
-        if not (system := fields.get("system")) or (isinstance(system, str) and system.isspace()):
-            return messages
-        first: Written = {"role": "system", "content": self.text(system, "system")}
-        if [message["role"] for message in messages[:1]] == ["system"]:
-            if messages[0] != first:
-                what, hint = "two system texts: one by itself, one among the messages", "keep one of them"
-                self.refuse(what, hint, reason="wrong_order", place="system")
-            return messages
-        return [first, *messages]
+        first: Written = {"role": "system", "content": self.optional(fields, "system")}
+        return [first, *messages] if first["content"] and messages[:1] != [first] else messages
 
     def _pass_over(self, rest: Mapping[str, Any], place: str, name: str) -> None:
         """Ignore what a message holds beside its words, but for what would be lost with it."""
