@@ -38,7 +38,8 @@ class Chat:
     `prefix_id` stands before plain text, `end_id` after a whole document; a generated answer ends with one of
     `stop_ids`. `template` is the model's own; a model that has none (None) has documents and continuations,
     but no conversations. `template_hash` covers template and system prompt. `straddled` holds the ids of the
-    rows so far in which a token lies on the border between an answer's header and the answer.
+    rows so far in which a token lies on the border between an answer's header and the answer. `family` is
+    what chat/profiles say of the template; `added_tokens` are the texts of added tokens by id.
     """
 
     def __init__(
@@ -65,6 +66,8 @@ class Chat:
         self.system_prompt = system_prompt
         names = token_names(settings["tokenizer"])
         self._compiled = None if template is None else Template(template, names, encoder.typed)
+        self.family = None if self._compiled is None else self._compiled.family
+        self.added_tokens = {number: text for text, number in encoder.added_ids.items()}
         self.template_hash = content_id([template, system_prompt])
         self.end_id = find_end(encoder, names, model=settings["model"])
         begin = find_begin(encoder, names, model=settings["model"])
