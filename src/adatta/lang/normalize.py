@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-from adatta.lang.profile import Profile
+from adatta.lang.profile import Traits
 
 # Replaced one by one: str.replace looks for a sign in 0.1 µs a kB, str.translate builds the whole text anew.
 _SIGNS = {
@@ -17,16 +17,16 @@ _QUOTED = re.compile(r"'(?<!\w')([^\W\d_][^']*(?:'(?<=\w')(?=\w)[^']*)*)'(?!\w)"
 _TYPED_ACCENT = re.compile(r"'(?<=[aeiou]')(?!\w)")
 
 
-def normalize(text: str, profile: Profile) -> str:
+def normalize(text: str, language: Traits) -> str:
     """Bring a text into the form in which texts are compared.
 
     Apostrophes and quotes of all shapes become `'` and `"`, an apostrophe that stands for an accent becomes
-    the accent (by the profile's `typed_accents`: `perche'` is `perché`, `po'` stays), letters are composed
+    the accent (by its `typed_accents`: `perche'` is `perché`, `po'` stays), letters are composed
     (NFC) and in lower case. Normalising twice changes nothing.
 
     Args:
         text: Any text.
-        profile: Of its language.
+        language: Its profile, or what else is known of it.
 
     Returns:
         The text; about as long as before.
@@ -35,8 +35,8 @@ def normalize(text: str, profile: Profile) -> str:
     if not text.isascii() or "`" in text:
         for sign, plain in _SIGNS.items():
             text = text.replace(sign, plain)
-    if profile.typed_accents and "'" in text:
-        text = _accent(_QUOTED.sub(r'"\1"', text), profile.typed_accents)
+    if language.typed_accents and "'" in text:
+        text = _accent(_QUOTED.sub(r'"\1"', text), language.typed_accents)
     return text
 
 

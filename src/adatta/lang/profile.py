@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -12,24 +13,48 @@ from ruamel.yaml import YAML
 
 from adatta.core.errors import Problem, RecipeError
 from adatta.core.records import Message
-from adatta.core.settings import Settings
+from adatta.core.settings import Many, Settings
 
 
-class Profile(Settings):
+class Traits(Settings):
+    """What texts of a language look like: how it divides words, and what tells it from its neighbours."""
+
+    elision: bool = False
+    """Whether an apostrophe stands between two words, as in l'acqua, or inside one, as in don't."""
+    typed_accents: Mapping[str, str] = {}
+    """What replaces a word, its last 3 letters or its last vowel before an apostrophe typed for an accent."""
+    stop_words: frozenset[str] = frozenset()
+    """The words that hold sentences together, in lower case, apart at apostrophes if there is elision."""
+    typical: re.Pattern[str] = re.compile(r"(?!)")
+    """Pattern of words, none of them a stop word, that look like this language rather than its neighbours."""
+    foreign: re.Pattern[str] = re.compile(r"(?!)")
+    """Pattern of words that this language hardly has."""
+    prior: float = 0.0
+    """Log odds that make up for the identifier's bias against the language."""
+
+    @field_validator("stop_words", mode="before")
+    @classmethod
+    def _split_words(cls, value: Any) -> Any:
+        return frozenset(value.split()) if isinstance(value, str) else value
+
+
+class Profile(Traits):
     """What adatta knows of one language."""
 
     tag: str
     """BCP 47 tag; the name of the file."""
     english_name: str = Field(min_length=1)
     """What the language is called in English, for reports."""
+    identified_as: str = Field(min_length=2)
+    """What the identifier calls the language: mostly the tag, but `no` for nb."""
     system_prompt: str = Field(min_length=1)
     """Stands before conversations that have none of their own."""
     one_shot: tuple[Message, Message]
     """An example exchange, for the control that shows an untrained model the language."""
-    elision: bool
-    """Whether an apostrophe stands between two words, as in l'acqua, or inside one, as in don't."""
-    typed_accents: Mapping[str, str] = {}
-    """What replaces a word, its last 3 letters or its last vowel before an apostrophe typed for an accent."""
+    refusals: Many[str]
+    """Patterns of what an answer says that declines a wish, in the plain words of a text, as whole words."""
+    harm_terms: Mapping[str, str]
+    """Kinds of harm, each with a pattern of wishes for it in the plain words of a text, as whole words."""
 
     @field_validator("one_shot", mode="before")
     @classmethod
@@ -64,9 +89,8 @@ def load_profile(tag: str) -> Profile:
         raise RecipeError(
             f"language {tag!r} has no profile; there are: {known}. Add lang/profiles/{tag}.yaml"
         )
-    text = resources.files("adatta.lang.profiles").joinpath(f"{tag}.yaml").read_text(encoding="utf-8")
     try:
-        return Profile.model_validate(YAML(typ="safe", pure=True).load(text))
+        return Profile.model_validate(_read_yaml(f"profiles/{tag}.yaml"))
     except ValidationError as error:
         where = f"lang/profiles/{tag}.yaml"
         raise RecipeError(
@@ -75,3 +99,20 @@ def load_profile(tag: str) -> Profile:
                 for fault in error.errors()
             ]
         ) from error
+
+
+@cache
+def load_traits() -> Mapping[str, Traits]:
+    """Read the traits of every language that has some, by the identifier's name of the language.
+
+    Those without a profile stand in `neighbours.yaml`.
+    """
+    neighbours = _read_yaml("neighbours.yaml").items()
+    profiles = map(load_profile, list_profiles())
+    found = {tag: Traits.model_validate(fields) for tag, fields in neighbours}
+    return found | {profile.identified_as: profile for profile in profiles}
+
+
+def _read_yaml(path: str) -> Any:
+    text = resources.files("adatta.lang").joinpath(path).read_text(encoding="utf-8")
+    return YAML(typ="safe", pure=True).load(text)

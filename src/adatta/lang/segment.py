@@ -5,23 +5,23 @@ from __future__ import annotations
 import re
 
 from adatta.lang.normalize import normalize
-from adatta.lang.profile import Profile
+from adatta.lang.profile import Traits
 
 _DIVIDED = re.compile(r"[^\W_]+")
 _JOINED = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
-def split_words(text: str, profile: Profile) -> list[str]:
+def split_words(text: str, language: Traits) -> list[str]:
     """List the words of a text, normalised, without signs and spaces.
 
-    Where the profile has `elision`, an apostrophe stands between words (`l'acqua` is `l`, `acqua`); elsewhere
-    it is part of one (`don't`).
+    Where the language has `elision`, an apostrophe stands between words (`l'acqua` is `l`, `acqua`);
+    elsewhere it is part of one (`don't`).
 
     Args:
         text: Any text, normalised or not.
-        profile: Of its language.
+        language: Its profile, or what else is known of it.
 
     Returns:
         The words in order, digits among them.
     """
-    return (_DIVIDED if profile.elision else _JOINED).findall(normalize(text, profile))
+    return (_DIVIDED if language.elision else _JOINED).findall(normalize(text, language))
