@@ -187,32 +187,61 @@ def choose_engine(trainable: Trainable, row: TokenRow, *, engine: str, precision
     return "plain"
 
 
-def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
-    settings = job.settings
-    objective = OBJECTIVES[job.kind]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """In which order a stage trains on rows.
+
+    `rows` are the groups that steps count, `tokens` what each of them takes; `steps` has the indices of the
+    rows of each optimizer step, `packing` says how they become forests.
+    """
+
+    rows: Sequence[Group]
+    tokens: Sequence[int]
+    steps: Sequence[Sequence[int]]
+    packing: Packing
+
+
+def plan_order(settings: TrainSettings, groups: Sequence[Group], *, kind: str, seed: int) -> Order:
+    """Plan which rows each step sees; branches that may be trained one by one are rows of their own.
+
+    Args:
+        settings: of the stage.
+        groups: a group of token rows for each row of data.
+        kind: of the stage.
+        seed: decides the order.
+    """
     share_prefix = settings.adapter.dropout == 0 and getattr(settings, "share_prefix", True)
     packing = Packing(forest_tokens=settings.batch.forest_tokens, share_prefix=share_prefix)
-    rows, holdout = (
-        groups if objective.branches else [(row,) for group in groups for row in group]
-        for groups in (job.train, job.holdout)
-    )
-    row_tokens = [count_tokens(group, share_prefix=share_prefix) for group in rows]
-    plan = plan_steps(row_tokens, rows=settings.batch.rows, budget=settings.budget, seed=job.seed)
+    rows = _divide(groups, kind)
+    tokens = [count_tokens(group, share_prefix=share_prefix) for group in rows]
+    steps = plan_steps(tokens, rows=settings.batch.rows, budget=settings.budget, seed=seed)
+    return Order(rows=rows, tokens=tokens, steps=steps, packing=packing)
+
+
+def _divide(groups: Sequence[Group], kind: str) -> Sequence[Group]:
+    return groups if OBJECTIVES[kind].branches else [(row,) for group in groups for row in group]
+
+
+def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
+    settings = job.settings
+    order = plan_order(settings, job.train, kind=job.kind, seed=job.seed)
+    holdout = _divide(job.holdout, job.kind)
+    share_prefix = order.packing.share_prefix
     measure_at = holdout_steps(
-        len(plan),
-        tokens=sum(row_tokens[index] for step in plan for index in step),
+        len(order.steps),
+        tokens=sum(order.tokens[index] for step in order.steps for index in step),
         holdout_tokens=sum(count_tokens(group, share_prefix=share_prefix) for group in holdout),
     )
     return Work(
         trainable=trainable,
         settings=settings,
-        objective=objective,
+        objective=OBJECTIVES[job.kind],
         beta=settings.beta if isinstance(settings, DpoSettings) else 0.0,
-        rows=rows,
-        plan=plan,
+        rows=order.rows,
+        plan=order.steps,
         measure_at=measure_at,
-        packing=packing,
-        holdout=packing.batches(holdout) if holdout else [],
+        packing=order.packing,
+        holdout=order.packing.batches(holdout) if holdout else [],
         engine=engine,
         seed=job.seed,
         job=_job_key(job, engine),
