@@ -237,15 +237,15 @@ class Chat:
         source, close = template.text, json.dumps(template.family.close_thoughts)
         prompt = self.system_prompt if system_prompt is None else system_prompt
         # A newline is eaten by the block before it, and what follows is rendered as at the start of a file.
-        if "enable_thinking" in source and _WITHOUT_THINKING not in source:
-            source = _WITHOUT_THINKING + source
         closing = f"{{%- if add_generation_prompt and not enable_thinking %}}{{{{- {close} }}}}{{%- endif %}}"
-        if template.family.close_thoughts and not source.endswith(closing):
-            source += closing
+        if template.family.close_thoughts:
+            source = source.removesuffix(closing) + closing
+        elif "enable_thinking" in source:
+            source = _WITHOUT_THINKING + source.replace(_WITHOUT_THINKING, "")
         if prompt is None:
             return source
-        if template.family.system == "user" and JOIN not in source:
-            source = JOIN + source
+        if template.family.system == "user":
+            source = JOIN + source.replace(JOIN, "")
         fields = template.family.fields(Message(role="system", content=prompt))
         return (
             "{%- if messages[0]['role'] != 'system' %}{%- set messages = ["

@@ -1,4 +1,4 @@
-"""Chat templates as published, read from installed packages, each with a small tokenizer that has its tokens."""
+"""Published chat templates, read from installed packages, each with a small tokenizer that has its tokens."""
 
 from __future__ import annotations
 
@@ -26,23 +26,59 @@ IN_SOURCE = {
 
 # Of these families no installed package carries the template. docs/limits.md names them too.
 NOT_COVERED = (
-    "Mistral 7B Instruct and later Mistral models",
-    "Llama 2 Chat",
-    "Mixtral",
-    "Falcon",
-    "OLMo",
-    "Granite",
-    "SmolLM3",
-    "Command R",
-    "Yi",
-    "InternLM",
-    "Phi-4",
-    "Minerva",
-    "Velvet",
-    "EuroLLM",
-    "DeepSeek V3.1",
-    "Kimi K2",
+    *(
+        "Mistral",
+        "Mixtral",
+        "Llama 2 Chat",
+        "Falcon",
+        "OLMo",
+        "Granite",
+        "SmolLM3",
+        "Command R",
+        "Yi",
+        "InternLM",
+    ),
+    *("Phi 4", "Minerva", "Velvet", "EuroLLM", "DeepSeek V3.1", "Kimi K2"),
 )
+
+# What the model writes after the prompt, by how the name begins (the first that fits); read off by hand.
+ANSWERS = {
+    "cohere2": "{answer}<|END_RESPONSE|>",
+    "cohere": "{answer}<|END_OF_TURN_TOKEN|>",
+    "deepseek": "{answer}<｜end▁of▁sentence｜>",
+    "diffusion_gemma": "{answer}<turn|>",
+    "gemma4": "{answer}<turn|>",
+    "gemma": "{answer}<end_of_turn>",
+    "glm4moe": "\n{answer}<|user|>",
+    "gptoss": "<|channel|>final<|message|>{answer}<|return|>",
+    "idefics3": " {answer}<end_of_utterance>",
+    "llama3": "{answer}<|eot_id|>",
+    "llama4": "{answer}<|eot|>",
+    "llava_next": " {answer}</s>",
+    "muse": " to=user<|message|>{answer}<|eot|>",
+    "phi3": "{answer}<|end|>",
+    "smolvlm": " {answer}<end_of_utterance>",
+    "": "{answer}<|im_end|>",
+}
+THOUGHTS = {
+    "deepseek": "{thoughts}\n</think>\n\n",
+    "diffusion_gemma": "<|channel>thought\n{thoughts}\n<channel|>",
+    "gemma4_v5": "<|channel>thought\n{thoughts}\n<channel|>",
+    "glm4moe": "\n<think>{thoughts}</think>",
+    "gptoss": "<|channel|>analysis<|message|>{thoughts}<|end|><|start|>assistant",
+    "lfm2_2_5": "<think>{thoughts}</think>",
+    "muse": " to=self<|message|>{thoughts}<|eom|><|start|>assistant",
+    "nemotron_3_nano": "{thoughts}\n</think>\n",
+    "nemotron_3_super": "{thoughts}\n</think>\n",
+    "nemotron_3": "{thoughts}</think>",
+    "qwen3_5": "{thoughts}\n</think>\n\n",
+    "qwen3_6": "{thoughts}\n</think>\n\n",
+    "qwen3_8": "{thoughts}\n</think>\n\n",
+    "qwen3_instruct": None,
+    "qwen3_vl": None,
+    "qwen3": "<think>\n{thoughts}\n</think>\n\n",
+    "": None,
+}
 
 _TOKENS = re.compile(
     r"<\|[^|<>\s{}'\"]+\|>"  # <|im_end|>
@@ -84,6 +120,11 @@ def published() -> dict[str, str]:
     assert path is not None
     found["smollm2"] = GGUFReader(path).fields["tokenizer.chat_template"].contents()
     return found
+
+
+def expected(table: dict[str, str | None], name: str) -> str | None:
+    """Look a template up in a table by how its name begins."""
+    return next(text for start, text in table.items() if name.startswith(start))
 
 
 def tokens_of(name: str) -> list[str]:
