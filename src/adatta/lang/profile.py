@@ -55,6 +55,8 @@ class Profile(Traits):
     """Patterns of what an answer says that declines a wish, in the plain words of a text, as whole words."""
     harm_terms: Mapping[str, str]
     """Kinds of harm, each with a pattern of wishes for it in the plain words of a text, as whole words."""
+    harm_excuses: Many[str] = ()
+    """Patterns of what stands in harmless wishes that speak of harm: of preventing, reporting or telling it."""
 
     @field_validator("one_shot", mode="before")
     @classmethod
