@@ -19,6 +19,7 @@ context: 1024
 precision: fp32
 engine: auto
 on_bad_row: error
+on_overlap: error
 max_bad_share: 0.05
 on_overlong: error
 stages:
@@ -140,6 +141,7 @@ def test_what_the_recipe_leaves_out_has_defaults(recipe_path):
         "precision": "auto",
         "engine": "auto",
         "on_bad_row": "error",
+        "on_overlap": "error",
         "max_bad_share": 0.05,
         "on_overlong": "error",
         "stages": [

@@ -98,3 +98,16 @@ def test_any_answer_becomes_one_outcome_a_metric(name, text):
     check_outcomes(task, outcomes)
     assert {outcome.output for outcome in outcomes} == {text}
     assert task.prompt(item).strip()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_task_says_what_must_not_stand_in_training_rows(name):
+    text = TASKS[name].item_text(make_item(name))
+    given = [value for value in EXAMPLES[name].values() if isinstance(value, str)]
+    given += [option for value in EXAMPLES[name].values() if isinstance(value, list) for option in value]
+    assert text.question in given
+    assert {text.answer, text.passage} <= {"", *given}
+
+
+def test_choice_is_looked_for_with_its_right_answer():
+    assert TASKS["multiple_choice"].item_text(make_item("multiple_choice")) == ("E il mare?", "calmo", "")

@@ -85,6 +85,8 @@ class Recipe(Settings):
     """How scores are computed; auto takes the fastest exact one."""
     on_bad_row: Literal["error", "quarantine"] = "error"
     """What happens to a row with a mistake."""
+    on_overlap: Literal["error", "report"] = "error"
+    """What happens when rows of training hold what a suite of the recipe asks."""
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """Largest share of a stage's rows that may be quarantined; above it the run fails."""
     on_overlong: Literal["error", "quarantine", "split"] = "error"

@@ -25,6 +25,7 @@ REASONS = {
     "template_leftover": "tokens of a chat template in the text",
     "duplicate": "the same content as an earlier row",
     "near_duplicate": "nearly the same content as an earlier row",
+    "leak": "what a suite of the recipe asks",
     "wrong_language": "an answer in another language than asked for",
     "too_long": "more tokens than the context",
     "nothing_to_train": "no token of the row would be trained",

@@ -17,6 +17,7 @@ from adatta.core.records import Item, TokenRow
 from adatta.core.registry import load_registry
 from adatta.core.rows import read_jsonl
 from adatta.core.runtime import bundled_dir
+from adatta.data.overlap import ItemText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +76,10 @@ class Task(ABC):
         """Say what is wrong with an item whose fields have the right types; empty where nothing is."""
         blank = [name for name, value in fields.items() if isinstance(value, str) and not value.strip()]
         return f"empty {', '.join(blank)}" if blank else ""
+
+    @abstractmethod
+    def item_text(self, item: Item) -> ItemText:
+        """Give what of an item must not stand in training rows."""
 
 
 class BranchTask(Task):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from adatta.data.overlap import NearDuplicates, words
+from adatta.data.overlap import ItemText, LeakFinder, NearDuplicates, words
 
 VOCABULARY = [
     first + last for first in ("ba", "ce", "di", "fo", "gu", "la") for last in ("ra", "no", "ti", "lu")
@@ -103,3 +103,140 @@ def test_near_duplicates_are_the_same_in_every_process():
     rows = NearDuplicates()
     rows.find("uno due tre quattro cinque sei sette otto nove dieci")
     assert rows._bits.tolist() == [2791953936288334265, 4035517852138472973]
+
+
+def find_leaks(items, *rows):
+    finder = LeakFinder(items)
+    for number, row in enumerate(rows, start=1):
+        finder.look(row, source="rows.jsonl", where=f"rows.jsonl:{number}")
+    return finder.leaks()
+
+
+def join(*parts: str) -> str:
+    return " ".join(parts)
+
+
+def part(text: str, first: int, last: int) -> str:
+    return join(*text.split()[first:last])
+
+
+ASKED = make_text(100, 20)
+BEFORE, AFTER = make_text(101, 30), make_text(102, 30)
+
+
+def test_whole_question_is_an_exact_leak_with_place_and_words():
+    (leak,) = find_leaks(
+        [ItemText(make_text(99, 20)), ItemText(ASKED)], BEFORE, f"{BEFORE}\n{ASKED.upper()}? {AFTER}"
+    )
+    assert (leak.kind, leak.item, leak.source, leak.rows) == ("exact", 1, "rows.jsonl", ("rows.jsonl:2",))
+    assert (leak.num_words, leak.covered_share, leak.text) == (20, 1.0, ASKED)
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "num_words", "share"),
+    [
+        (join(BEFORE, part(ASKED, 0, 13), AFTER), "strong", 13, 0.65),
+        (join(part(ASKED, 3, 20), AFTER), "strong", 17, 0.85),
+        (join(part(ASKED, 0, 8), AFTER, part(ASKED, 12, 20)), "strong", 8, 0.8),
+        (join(BEFORE, part(ASKED, 0, 12), AFTER), "weak", 12, 0.6),
+        (join(BEFORE, part(ASKED, 12, 20)), "weak", 8, 0.4),
+    ],
+)
+def test_part_of_a_question_is_judged_by_longest_match_and_covered_share(row, kind, num_words, share):
+    (leak,) = find_leaks([ItemText(ASKED)], row)
+    assert (leak.kind, leak.num_words) == (kind, num_words)
+    assert leak.covered_share == pytest.approx(share)
+
+
+def test_seven_words_in_a_row_are_no_leak():
+    assert find_leaks([ItemText(ASKED)], join(BEFORE, part(ASKED, 0, 7), AFTER, part(ASKED, 10, 17))) == []
+
+
+def test_question_of_twelve_words_is_judged():
+    asked = part(ASKED, 0, 12)
+    (leak,) = find_leaks([ItemText(asked)], join(BEFORE, asked, AFTER))
+    assert leak.kind == "exact"
+
+
+def test_short_question_leaks_with_its_answer_in_the_row():
+    items = [ItemText("Quale fiume attraversa la città di Torino?", "il Po")]
+    found = [
+        [(leak.kind, leak.num_words) for leak in find_leaks(items, row)]
+        for row in (
+            "quale fiume attraversa la citta' di Torino\nE' il PO, che nasce dal Monviso.",
+            "Quale fiume attraversa la città di Torino?\nNon lo so.",
+            "Quale fiume attraversa la città di Verona?\nIl Po, no: l'Adige.",
+        )
+    ]
+    assert found == [[("exact", 7)], [("weak", 7)], []]
+
+
+def test_answer_behind_its_question_counts_as_part_of_the_item():
+    items = [ItemText(part(ASKED, 0, 10), part(ASKED, 10, 20))]
+    (leak,) = find_leaks(items, join(BEFORE, part(ASKED, 3, 16), AFTER))
+    assert (leak.kind, leak.num_words) == ("strong", 13)
+
+
+def test_item_under_four_words_is_not_judged():
+    assert find_leaks([ItemText("Chi parte?"), ItemText("Chi?", "io")], "Chi parte? Chi? io") == []
+
+
+def test_passage_alone_is_its_own_kind_and_counts_once():
+    passage = make_text(103, 80)
+    items = [ItemText(make_text(seed, 10), "sì", passage) for seed in range(4)]
+    (leak,) = find_leaks(items, join(BEFORE, passage))
+    assert leak.kind == "passage"
+    assert find_leaks(items, join(BEFORE, part(passage, 0, 12))) == []
+    with_question = find_leaks(items, join(passage, items[2].question, "sì"))
+    assert [(leak.kind, leak.item) for leak in with_question] == [("exact", 2), ("passage", 0)]
+
+
+def test_run_in_more_than_three_items_is_a_turn_of_phrase():
+    stem = part(ASKED, 0, 9)
+    items = [ItemText(join(stem, make_text(seed, 4)), make_text(seed + 50, 3)) for seed in range(5)]
+    assert find_leaks(items[:3], join(BEFORE, stem)) != []
+    assert find_leaks(items, join(BEFORE, stem)) == []
+    (leak,) = find_leaks(items, join(BEFORE, items[4].question, AFTER))
+    assert leak.item == 4
+
+
+def test_match_in_more_than_ten_rows_is_a_turn_of_phrase_unless_it_is_the_item():
+    rows = [join(make_text(seed, 20), part(ASKED, 2, 12)) for seed in range(11)]
+    (leak,) = find_leaks([ItemText(ASKED)], *rows[:10])
+    assert (leak.num_rows, leak.rows) == (10, tuple(f"rows.jsonl:{line}" for line in range(1, 6)))
+    assert find_leaks([ItemText(ASKED)], *rows) == []
+    (copied,) = find_leaks([ItemText(ASKED)], *(join(make_text(seed, 20), ASKED) for seed in range(20)))
+    assert (copied.kind, copied.num_rows) == ("exact", 20)
+
+
+def test_worst_row_of_an_item_is_told_first():
+    rows = [part(ASKED, 0, 10), BEFORE, ASKED, part(ASKED, 0, 15)]
+    (leak,) = find_leaks([ItemText(ASKED)], *rows)
+    assert (leak.kind, leak.rows, leak.num_rows) == (
+        "exact",
+        ("rows.jsonl:3", "rows.jsonl:1", "rows.jsonl:4"),
+        3,
+    )
+
+
+def test_no_items_and_empty_rows_give_no_leaks():
+    assert find_leaks([], ASKED) == []
+    assert find_leaks([ItemText(ASKED)], "", "?") == []
+
+
+def test_matches_agree_with_a_search_by_hand():
+    draw = random.Random(5)
+    vocabulary = ["a", "b", "c"]
+    for _ in range(300):
+        asked = draw.choices(vocabulary, k=draw.randrange(9, 25))
+        row = draw.choices(vocabulary, k=40)
+        at, first = draw.randrange(30), draw.randrange(len(asked) - 8)
+        row[at : at + 9] = asked[first : first + 9]
+        longest = max(
+            num
+            for num in range(1, len(asked) + 1)
+            for start in range(len(asked) - num + 1)
+            if f" {' '.join(asked[start : start + num])} " in f" {' '.join(row)} "
+        )
+        (leak,) = find_leaks([ItemText(" ".join(asked))], " ".join(row))
+        assert leak.num_words == longest

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from adatta.chat.render import Chat
 from adatta.core.records import Document, Item, Origin, TokenRow
+from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
@@ -20,6 +21,10 @@ class BitsPerByte(BranchTask):
             name="bits_per_byte", unit="bits/byte", higher_is_better=False, primary=True, kind="bits_per_byte"
         ),
     )
+
+    def item_text(self, item: Item) -> ItemText:
+        """Give the text."""
+        return ItemText(question=item.fields["text"])
 
     def question(self, item: Item) -> Mapping[str, Any]:
         """Give the text."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from adatta.core.records import Item
+from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.fidelity import is_in_language
 from adatta.evals.suite import Answer, AnswerTask, Metric, Outcome
@@ -19,6 +20,10 @@ class FreeAnswers(AnswerTask):
         Metric(name="language_fidelity", unit="share", higher_is_better=True, primary=True, kind="share"),
         Metric(name="stop_share", unit="share", higher_is_better=True, primary=False, kind="share"),
     )
+
+    def item_text(self, item: Item) -> ItemText:
+        """Give the prompt."""
+        return ItemText(question=item.fields["prompt"])
 
     def prompt(self, item: Item) -> str:
         """Give the user's message."""

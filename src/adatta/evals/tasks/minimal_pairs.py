@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from adatta.chat.render import Chat
 from adatta.core.records import Item, TokenRow
+from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
@@ -24,6 +25,10 @@ class MinimalPairs(BranchTask):
         if fields["right"] == fields["wrong"]:
             return "right and wrong are the same sentence"
         return super().find_fault(fields)
+
+    def item_text(self, item: Item) -> ItemText:
+        """Give the right sentence."""
+        return ItemText(question=item.fields["right"])
 
     def question(self, item: Item) -> Mapping[str, Any]:
         """Give both sentences."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from adatta.chat.render import Chat
 from adatta.core.records import Item, TokenRow
+from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
@@ -32,6 +33,12 @@ class MultipleChoice(BranchTask):
         if not 0 <= fields["answer"] < len(options):
             return f"answer {fields['answer']} isn't the index of an option (from 0)"
         return super().find_fault(fields)
+
+    def item_text(self, item: Item) -> ItemText:
+        """Give the question with its right answer."""
+        return ItemText(
+            question=item.fields["question"], answer=item.fields["options"][item.fields["answer"]]
+        )
 
     def question(self, item: Item) -> Mapping[str, Any]:
         """Give the prompt and the options."""

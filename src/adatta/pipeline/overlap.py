@@ -1,0 +1,127 @@
+"""Compare the rows of every training source with the items of every suite in the recipe."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adatta.core.errors import OverlapError, Problem
+from adatta.core.problems import Problems
+from adatta.core.recipe import Recipe
+from adatta.core.records import Row
+
+if TYPE_CHECKING:
+    from adatta.data.overlap import ItemText, Leak
+
+BLOCKING = ("exact", "strong")
+NUM_LONGEST = 10
+MAX_MATCH_CHARS = 160
+
+Places = Mapping["ItemText", Sequence[tuple[str, str, str]]]
+"""Where an item's text stands: suite, task and item id, more than once where suites share it."""
+
+
+class SuiteOverlap:
+    """Looks at training rows one by one and tells which items of the recipe's suites stand in them."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Read the items of the suites.
+
+        Args:
+            recipe: its evaluate stages name the suites.
+
+        Raises:
+            RowError: a suite's files have mistakes.
+            DataError: a suite's file can't be opened.
+        """
+        from adatta.data.overlap import LeakFinder
+
+        self._places = _read_items(recipe)
+        self._finder = LeakFinder(tuple(self._places))
+        self._stages: dict[str, str] = {}
+
+    def look(self, row: Row, *, stage: str, source: str) -> None:
+        """Look at a row; a file that several stages read is looked at once.
+
+        Args:
+            row: a row without a mistake.
+            stage: the stage that reads it.
+            source: its file, as it is shown.
+        """
+        from adatta.data.contents import list_contents
+
+        if self._places and self._stages.setdefault(source, stage) == stage:
+            text = "\n".join(content.text for content in list_contents(row))
+            self._finder.look(text, source=source, where=f"{source}:{row.origin.line}")
+
+    def require_none(self) -> None:
+        """Refuse to train on what is measured.
+
+        Raises:
+            OverlapError: rows hold questions of items; each is told with its row and the longest match.
+        """
+        problems = Problems()
+        for leak, (suite, task, item_id) in self._located():
+            if leak.kind in BLOCKING:
+                more = f", and {leak.num_rows - 1} more rows" if leak.num_rows > 1 else ""
+                what = (
+                    f"{leak.kind} match with {suite}/{task}, item {item_id}{more}: {leak.num_words} words in "
+                    f"a row, {leak.covered_share:.0%} of the item: {shorten(leak.text)}"
+                )
+                hint = "take the row out of training, or set on_overlap: report"
+                problems.append(Problem(where=leak.rows[0], what=what, hint=hint, reason="leak"))
+        if len(problems):
+            raise OverlapError(problems.shortened())
+
+    def summary(self) -> dict[str, Any]:
+        """Return, for the record, `counts` by source, suite and kind, and the ten longest matches."""
+        from adatta.data.overlap import LEAK_KINDS
+
+        located = self._located()
+        found = Counter((leak.source, suite, leak.kind) for leak, (suite, _, _) in located)
+        sizes = Counter(suite for places in self._places.values() for suite, _, _ in places)
+        return {
+            "counts": [
+                {"source": source, "suite": suite, "items": size}
+                | {kind: found[source, suite, kind] for kind in LEAK_KINDS}
+                for source in self._stages
+                for suite, size in sizes.items()
+            ],
+            "longest": [
+                {
+                    "kind": leak.kind,
+                    "item": f"{suite}/{task} {item_id}",
+                    "rows": list(leak.rows),
+                    "num_rows": leak.num_rows,
+                    "num_words": leak.num_words,
+                    "covered_share": round(leak.covered_share, 3),
+                    "text": shorten(leak.text),
+                }
+                for leak, (suite, task, item_id) in sorted(located, key=lambda pair: -pair[0].num_words)[
+                    :NUM_LONGEST
+                ]
+            ],
+        }
+
+    def _located(self) -> list[tuple[Leak, tuple[str, str, str]]]:
+        places = list(self._places.values())
+        return [(leak, place) for leak in self._finder.leaks() for place in places[leak.item]]
+
+
+def shorten(text: str) -> str:
+    """Cut a text to what one line shows."""
+    return text if len(text) <= MAX_MATCH_CHARS else f"{text[:MAX_MATCH_CHARS].rpartition(' ')[0]} …"
+
+
+def _read_items(recipe: Recipe) -> Places:
+    from adatta.evals.suite import load_suite
+
+    wanted = {name for stage in recipe.stages if stage.kind == "evaluate" for name in stage.evaluation.suites}
+    places: dict[ItemText, list[tuple[str, str, str]]] = defaultdict(list)
+    for suite in map(load_suite, sorted(wanted)):
+        items = suite.items()
+        for task in suite.tasks:
+            for item in items[task.name]:
+                places[task.task.item_text(item)].append((suite.name, task.name, item.item_id))
+    return places
