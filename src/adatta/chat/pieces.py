@@ -39,12 +39,10 @@ def split_pieces(row: TokenRow, chat: Chat) -> list[Piece]:
     before, begin = 0, 0  # where the piece before and this one begin
     for end, token in enumerate(row.ids, start=1):
         is_added = token in chat.added_tokens
-        text = chat.added_tokens[token] if is_added else _decode(row.ids[before:end], begin - before, chat)
         is_last = end == len(row.ids) or row.ids[end] in chat.added_tokens
-        if text.endswith(_BROKEN) and not is_last and end - begin < _MOST_TOKENS:
-            longer = _decode(row.ids[before : end + 1], begin - before, chat)
-            if text.count(_BROKEN) == end - begin or len(longer) <= len(text):
-                continue  # else somebody wrote this sign
+        if not is_added and not is_last and _is_open(row.ids[begin : end + 1], chat):
+            continue
+        text = chat.added_tokens[token] if is_added else _decode(row.ids[before:end], begin - before, chat)
         pieces.append(Piece(text, row.ids[begin:end], any(row.weights[begin:end]), is_added))
         before, begin = begin, end
     return pieces
@@ -67,6 +65,15 @@ def show_texts(pieces: Sequence[Piece]) -> list[str]:
         shown.append("".join(map(_sign, piece.text if piece.is_added else marked[start:end])))
         start = end
     return shown
+
+
+def _is_open(ids: Sequence[int], chat: Chat) -> bool:
+    """Return whether all ids but the last end inside a character, not behind one that looks like it."""
+    text = chat.decode(ids[:-1], keep_special=True)
+    if not text.endswith(_BROKEN) or len(ids) > _MOST_TOKENS:
+        return False
+    longer = chat.decode(ids, keep_special=True)
+    return text.count(_BROKEN) == len(ids) - 1 or len(longer) <= len(text)
 
 
 def _decode(ids: Sequence[int], num_before: int, chat: Chat) -> str:
