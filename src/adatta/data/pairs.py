@@ -77,7 +77,8 @@ class PairChecks:
         """Describe the set, for the record: counts, shares with intervals, the first twenty rows found."""
         num = len(self._ratios)
         longer, unequal = sum(ratio > 1 for ratio in self._ratios), sum(ratio != 1 for ratio in self._ratios)
-        contradicting = np.flatnonzero(np.isin(self._turned, self._pairs)).tolist()
+        pairs, turned = np.array(self._pairs), np.array(self._turned)
+        contradicting = np.flatnonzero(np.isin(turned, pairs) & (turned != pairs)).tolist()
         return {
             "pairs": num,
             "chosen_longer": self._share(longer, unequal),
