@@ -30,7 +30,7 @@ class Traits(Settings):
     foreign: re.Pattern[str] = re.compile(r"(?!)")
     """Pattern of words that this language hardly has."""
     prior: float = 0.0
-    """Log odds that make up for the identifier's bias against the language."""
+    """Log odds that make up for fastText's bias against the language."""
 
     @field_validator("stop_words", mode="before")
     @classmethod
@@ -46,7 +46,7 @@ class Profile(Traits):
     english_name: str = Field(min_length=1)
     """What the language is called in English, for reports."""
     identified_as: str = Field(min_length=2)
-    """What the identifier calls the language: mostly the tag, but `no` for nb."""
+    """What fastText calls the language: mostly the tag, but `no` for nb."""
     system_prompt: str = Field(min_length=1)
     """Stands before conversations that have none of their own."""
     one_shot: tuple[Message, Message]
@@ -56,7 +56,7 @@ class Profile(Traits):
     harm_terms: Mapping[str, str]
     """Kinds of harm, each with a pattern of wishes for it in the plain words of a text, as whole words."""
     harm_excuses: Many[str] = ()
-    """Patterns of what stands in harmless wishes that speak of harm: of preventing, reporting or telling it."""
+    """Patterns of what harmless wishes that speak of harm say: of preventing, reporting or telling it."""
 
     @field_validator("one_shot", mode="before")
     @classmethod
@@ -105,7 +105,7 @@ def load_profile(tag: str) -> Profile:
 
 @cache
 def load_traits() -> Mapping[str, Traits]:
-    """Read the traits of every language that has some, by the identifier's name of the language.
+    """Read the traits of every language that has some, by fastText's name of the language.
 
     Those without a profile stand in `neighbours.yaml`.
     """
