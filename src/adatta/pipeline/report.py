@@ -174,7 +174,7 @@ def write_report(inputs: ReportInputs, out_dir: Path) -> dict[str, Any]:
     report = build_report(inputs)
     view = build_view(report, answers=inputs.answers, curves=inputs.curves)
     (out_dir / "figures").mkdir(parents=True, exist_ok=True)
-    chart_css = _read_text("chart.css")
+    chart_css = read_text("chart.css")
     for figure in view["figures"]:
         svg = (
             figure["svg"]
@@ -192,23 +192,29 @@ def render_html(view: Mapping[str, Any]) -> str:
     """Render the page: one file, no network, no scripts; every text is escaped."""
     from markupsafe import Markup
 
-    css = Markup(_read_text("chart.css") + _read_text("report.css"))
-    return _template("report.html.jinja", escapes=True).render(view, css=css, markup=Markup)
+    css = Markup(read_text("chart.css") + read_text("report.css"))
+    return load_template("report.html.jinja", escapes=True).render(view, css=css, markup=Markup)
 
 
 def render_markdown(view: Mapping[str, Any]) -> str:
     """Render the same report as Markdown; every text is escaped where it stands in a table or a line."""
-    return _template("report.md.jinja", escapes=False).render(view)
+    return load_template("report.md.jinja", escapes=False).render(view)
 
 
-def _template(name: str, *, escapes: bool) -> Template:
+def load_template(name: str, *, escapes: bool) -> Template:
+    """Load a page of this package.
+
+    Args:
+        name: its file.
+        escapes: whether every text that is put in is escaped for HTML.
+    """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
         autoescape=escapes, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["md"] = escape_markdown
-    return environment.from_string(_read_text(name))
+    return environment.from_string(read_text(name))
 
 
 def escape_markdown(value: object) -> str:
@@ -224,5 +230,6 @@ def escape_markdown(value: object) -> str:
     return " ".join(text.split())
 
 
-def _read_text(name: str) -> str:
+def read_text(name: str) -> str:
+    """Read a text file of this package."""
     return resources.files("adatta.pipeline").joinpath(name).read_text(encoding="utf-8")
