@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -13,6 +14,7 @@ from adatta.core.problems import Sink
 
 BOM = b"\xef\xbb\xbf"
 LONGEST_LINE_BYTES = 2**26  # one line is held in memory
+_SUSPECT = re.compile(rb"\\u(?:0000|[dD])")  # escapes that can stand for what no text may hold
 _ONE_OBJECT = 'one JSON object a line, such as {"text": "..."}'
 
 
@@ -51,47 +53,56 @@ def read_lines(file: BinaryIO, *, path: str | Path, problems: Sink) -> Iterator[
         problems: The caller's list, which grows.
     """
     for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE_BYTES), b""), start=1):
-        try:
-            row = DECODER.decode(line.rstrip(b"\r\n").decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            if line.strip():
-                problems.append(_explain(error, line, where=f"{path}:{number}"))
-            while len(line) == LONGEST_LINE_BYTES and not line.endswith(b"\n"):
-                line = file.readline(LONGEST_LINE_BYTES)
-            continue
-        fault = None
-        if not isinstance(row, dict):
-            fault = not_an_object(row, where=f"{path}:{number}")
-        elif b"\\u0000" in line or b"\\ud" in line or b"\\uD" in line:  # else no text can be wrong
-            fault = find_wrong_text(row, where=f"{path}:{number}")
-        if fault is None:
+        row = parse_row(line, where=f"{path}:{number}")
+        if isinstance(row, dict):
             yield number, row
-        else:
-            problems.append(fault)
+        elif row is not None:
+            problems.append(row)
+        while len(line) == LONGEST_LINE_BYTES and not line.endswith(b"\n"):
+            line = file.readline(LONGEST_LINE_BYTES)
 
 
-def not_an_object(row: Any, *, where: str) -> Problem:
-    """Say that a JSON value is no row."""
-    what = f"a {type(row).__name__} instead of an object"
-    return Problem(where=where, what=what, hint=_ONE_OBJECT, reason="not_an_object")
+def parse_row(line: bytes, *, where: str) -> dict[str, Any] | Problem | None:
+    """Parse a JSON object.
+
+    Args:
+        line: Its text.
+        where: Its place.
+
+    Returns:
+        The object, or what is wrong with it; None for a blank line.
+    """
+    try:
+        row = _DECODER.decode(line.rstrip(b"\r\n").decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        return _explain(error, line, where=where) if line.strip() else None
+    if not isinstance(row, dict):
+        what = f"a {type(row).__name__} instead of an object"
+        return Problem(where=where, what=what, hint=_ONE_OBJECT, reason="not_an_object")
+    fault = find_wrong_text(row, where=where) if _SUSPECT.search(line) else None
+    return fault or row
 
 
-def find_wrong_text(row: Mapping[str, Any], *, where: str) -> Problem | None:
+def find_wrong_text(row: dict[str, Any], *, where: str) -> Problem | None:
     """Find a text or key of a row that is no text in Unicode's sense, or that holds a NUL.
 
     Args:
-        row: A row as it was read.
+        row: A row; bytes that are no UTF-8 may have been read with `surrogateescape`.
         where: Its place.
     """
     for field, value in row.items():
-        for text in (field, *_texts(value)):
-            if "\0" in text:
-                what, hint, reason = "a NUL character", "take it out of the text", "nul"
-            elif any("\ud800" <= char <= "\udfff" for char in text):
-                what, hint, reason = "half a surrogate pair", "write the character itself", "surrogate"
+        text = "".join((str(field), *_texts(value)))
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            if "\udc80" <= text[error.start] <= "\udcff":
+                what, hint, reason = "bytes that are no UTF-8", "save the file as UTF-8", "not_utf8"
             else:
-                continue
-            return Problem(where=where, what=what, hint=hint, reason=reason, field=field)
+                what, hint, reason = "half a surrogate pair", "write the character itself", "surrogate"
+            return Problem(where=where, what=what, hint=hint, reason=reason, field=str(field))
+        if "\0" in text:
+            hint = "take it out of the text"
+            return Problem(where=where, what="a NUL character", hint=hint, reason="nul", field=str(field))
     return None
 
 
@@ -100,8 +111,7 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
     elif isinstance(value, dict):
         for key, part in value.items():
-            yield key
-            yield from _texts(part)
+            yield from (str(key), *_texts(part))
     elif isinstance(value, list):
         for part in value:
             yield from _texts(part)
@@ -137,5 +147,4 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
-"""Parses JSON that means one thing only: no key twice in an object, no NaN."""
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)

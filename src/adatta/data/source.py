@@ -7,7 +7,7 @@ import io
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
@@ -19,6 +19,7 @@ import pyarrow as pa
 from adatta.core.errors import Problem
 from adatta.core.problems import Sink
 from adatta.core.registry import load_registry
+from adatta.core.rows import find_wrong_text
 
 Numbered = tuple[int, dict[str, Any]]
 """A row's fields and where they stand: a line from 1, or a record's number from 1."""
@@ -115,6 +116,29 @@ def read_file(path: str | Path, problems: Sink, *, tolerant: bool = False) -> It
             opened.report_damage(f"{where} of the file: {error}")
         if not line and not opened.num_problems:
             opened.report("empty file", hint="write rows into it, or take it out", reason="empty")
+
+
+def sift(rows: Iterable[Numbered], *, path: str | Path, problems: Sink) -> Iterator[Numbered]:
+    """Yield the rows whose texts are Unicode without NUL; append a problem for each other one.
+
+    Args:
+        rows: Line or record from 1, and fields.
+        path: What the file is called in messages.
+        problems: The caller's list, which grows.
+    """
+    for number, row in rows:
+        fault = find_wrong_text(row, where=f"{path}:{number}")
+        if fault is None:
+            yield number, row
+        else:
+            problems.append(fault)
+
+
+def drop_nulls(value: Any) -> Any:
+    """Take the keys without a value out of objects: in tables, each row has the keys of all of them."""
+    if isinstance(value, dict):
+        return {key: drop_nulls(part) for key, part in value.items() if part is not None}
+    return [drop_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 def find_files(spec: str | Path, problems: Sink) -> Iterator[Path]:

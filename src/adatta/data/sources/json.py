@@ -1,0 +1,115 @@
+"""Files that are one list of objects, or one object that begins with such a list as `data`, `rows`, `train`.
+
+Rows are numbered as they come. What follows the list of an object isn't looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from adatta.core.rows import BOM, LONGEST_LINE_BYTES, parse_row
+from adatta.data.source import Numbered, Opened, Source
+
+_LIST = re.compile(r'\ufeff?\s*(\{\s*"(?:data|rows|train)"\s*:\s*)?\[')
+_EXPECTED = '[{...}, ...] or {"data": [{...}, ...]}'
+_CHUNK_CHARS = 2**16
+_LONGEST_TOKEN = 16  # of those that the decoder doesn't call unterminated when they are cut off
+_SPACE = re.compile(r"\s*")
+_DECODER = json.JSONDecoder(parse_int=str)  # says just where a value ends
+
+
+class _Text:
+    """A JSON text, read as far as needed; what lies before `place` is forgotten at times."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        self.text = self._file.read(_CHUNK_CHARS)
+        self.place = self._num_bytes = self._num_lines = 0
+
+    def value(self) -> str:
+        """Step over a value and return its text."""
+        while True:
+            try:
+                _, end = _DECODER.raw_decode(self.text, self.place)
+                break
+            except json.JSONDecodeError as error:
+                is_cut = error.pos > len(self.text) - _LONGEST_TOKEN or error.msg.startswith("Unterminated")
+                if not is_cut or len(self.text) > LONGEST_LINE_BYTES or not self._fill():
+                    raise
+        value, self.place = self.text[self.place : end], end
+        return value
+
+    def take(self, wanted: str) -> str:
+        """Step over whitespace and one of some characters, or return nothing if it is none of them."""
+        while True:
+            self.place = _SPACE.match(self.text, self.place).end()  # type: ignore[union-attr] # always matches
+            if self.place < len(self.text) or not self._fill():
+                break
+        char = self.text[self.place : self.place + 1]
+        if not char or char not in wanted:
+            return ""
+        self.place += 1
+        return char
+
+    def locate(self, place: int) -> str:
+        """Say where in the file a place of the text lies."""
+        num_bytes, num_lines = self._measure(place)
+        return f"line {num_lines + 1}, byte {num_bytes + 1}"
+
+    def _measure(self, place: int) -> tuple[int, int]:
+        before = self.text[:place]
+        num_bytes = len(before.encode("utf-8", "surrogateescape"))
+        return self._num_bytes + num_bytes, self._num_lines + before.count("\n")
+
+    def _fill(self) -> bool:
+        more = self._file.read(max(_CHUNK_CHARS, len(self.text) - self.place))
+        if more:
+            self._num_bytes, self._num_lines = self._measure(self.place)
+            self.text, self.place = self.text[self.place :] + more, 0
+        return bool(more)
+
+
+def _read(opened: Opened) -> Iterator[Numbered]:
+    text = _Text(opened.file)
+    if text.text.startswith(BOM.decode()):
+        opened.report("byte order mark", hint="save as UTF-8 without BOM", reason="byte_order_mark", line=1)
+    head = _LIST.match(text.text)
+    if head is not None:
+        text.place = head.end()
+        yield from _rows(text, opened, is_all=head[1] is None)
+    elif text.text.strip():
+        hint = f"expected {_EXPECTED}; a file of one object a line is called .jsonl"
+        opened.report("not a list of rows", hint=hint, reason="broken_json", line=1)
+
+
+def _rows(text: _Text, opened: Opened, *, is_all: bool) -> Iterator[Numbered]:
+    """Yield the rows of a list that was opened, and name what ends it early."""
+    number = 0
+    separator = "" if text.take("]") else ","
+    try:
+        while separator == ",":
+            text.take("")
+            value = text.value()
+            number += 1
+            row = parse_row(value.encode("utf-8", "surrogateescape"), where=f"{opened.path}:{number}")
+            if isinstance(row, dict):
+                yield number, row
+            elif row is not None:
+                opened.append(row)
+            separator = text.take(",]")
+            if not separator:
+                raise json.JSONDecodeError("Expecting ',' or ']'", text.text, text.place)
+        text.take("")
+        if is_all and text.place < len(text.text):
+            raise json.JSONDecodeError("Expecting nothing behind the list", text.text, text.place)
+    except json.JSONDecodeError as error:
+        opened.report_damage(f"{error.msg} at {text.locate(error.pos)}", line=number + 1)
+    except RecursionError:
+        opened.report_damage(f"too many brackets at {text.locate(text.place)}", line=number + 1)
+
+
+SOURCE = Source(suffixes=(".json",), read=_read)
