@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from adatta.lang.identify import identify
+from adatta.lang.profile import load_profile
 
 ITALIAN = [
     "Domani mattina porterò la bicicletta dal meccanico, perché la ruota davanti è bucata.",
@@ -61,3 +63,37 @@ def test_identify_writes_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     identify("Prima riga.\nSeconda riga, scritta in italiano.")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Guarda as chaves na gaveta", "pt"),
+        ("Vou à feira aos domingos", "pt"),
+        ("Tanca la porta, si us plau", "ca"),
+        ("El gos dorm sota la taula", "ca"),
+        ("Cierra la puerta, por favor", "es"),
+        ("Dammelo subito, ti prego", "it"),
+    ],
+)
+def test_identify_tells_close_languages_apart_in_short_texts(text: str, language: str) -> None:
+    tag, probability = identify(text)
+    assert tag == language
+    assert 0.0 < probability <= 1.0
+
+
+@pytest.mark.parametrize(("text", "language"), [("het is niet in de tas", "nl"), ("die Katze im Sack", "de")])
+def test_identify_leaves_languages_without_traits_alone(text: str, language: str) -> None:
+    assert identify(text)[0] == language
+
+
+def test_identify_does_not_mind_capitals() -> None:
+    for text in ITALIAN:
+        assert identify(text.upper())[0] == "it"
+
+
+def test_identify_names_the_language_as_its_profile_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = sys.modules[identify.__module__]
+    other = load_profile("it").model_copy(update={"tag": "xx-YY"})
+    monkeypatch.setattr(module, "load_traits", lambda: {"it": other})
+    assert identify(ITALIAN[0])[0] == "xx"
