@@ -55,7 +55,7 @@ class DataSettings(Settings):
     revision: str | None = None
     """Branch, tag or commit of a Hub data set; the newest when empty. The record keeps the commit."""
     fields: Mapping[str, str] = {}
-    """Names of our fields and what they are called in this source, such as {prompt: domanda}."""
+    """Our fields, role and content too, and what they are called here: {prompt: domanda, chosen: esiti.0}."""
     weight: float = Field(default=1.0, gt=0)
     """How often each row is used in a pass: 0.5 draws half of the rows, 2 uses each twice."""
     rows: int | None = Field(default=None, ge=1)

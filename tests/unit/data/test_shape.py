@@ -164,9 +164,10 @@ def test_layouts_of_one_pair_give_the_same_row(case: str) -> None:
     ],
 )
 def test_system_text_of_a_pair_belongs_to_the_prompt(fields: dict[str, Any]) -> None:
-    row = shaped(fields, "preference").row
-    assert isinstance(row, Preference)
-    assert row.prompt == (RULES, ASKED)
+    result = shaped(fields, "preference")
+    assert isinstance(result.row, Preference)
+    assert result.row.prompt == (RULES, ASKED)
+    assert result.ignored == ()
 
 
 def test_prompt_beside_conversations_without_it_is_named_as_ignored() -> None:
@@ -266,6 +267,20 @@ MISTAKES: dict[str, tuple[RowKind, dict[str, Any], str, str, str]] = {
         "wrong_type",
         "messages.1",
         "no message (str)",
+    ),
+    "no answer": (
+        "conversation",
+        talk(USER),
+        "wrong_order",
+        "messages",
+        "messages: wrong order of roles: user",
+    ),
+    "prompt that ends with an answer": (
+        "preference",
+        pair(prompt=[USER, GOOD]),
+        "wrong_order",
+        "prompt",
+        "prompt: wrong order of roles: user, assistant",
     ),
     "two system texts": (
         "conversation",
@@ -385,7 +400,7 @@ def test_row_of_no_shape_is_told_what_it_has_and_what_is_nearest() -> None:
     assert "messages" in mistake.hint
 
 
-@pytest.mark.parametrize("column", ["score", "sources", "labels", "prompt_id", "url", "timestamp", "titles"])
+@pytest.mark.parametrize("column", ["score", "sources", "labels", "prompt_id", "url", "ground", "titles"])
 def test_harmless_column_is_ignored_and_named(column: str) -> None:
     result = shaped(talk(USER, GOOD, **{column: 1}))
     assert result.row is not None
