@@ -222,7 +222,7 @@ class LeakFinder:
         self._hashes, self._target, self._start = _index(self._targets)
         self._widths = {min(WINDOW_WORDS, target.num_words) for target in self._targets}
         self._num_rows = np.zeros(len(self._hashes), dtype=np.int64)
-        num_bits = max(12, (16 * len(self._hashes)).bit_length())
+        num_bits = max(12, (64 * len(self._hashes)).bit_length())
         self._shift = np.uint64(64 - num_bits)
         self._filter = np.zeros(2**num_bits, dtype=np.bool_)  # most runs of a row end here
         self._filter[self._hashes >> self._shift] = True
@@ -239,12 +239,13 @@ class LeakFinder:
         row = _hash_words(text)
         found: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for width, runs in enumerate(_hash_runs(row, WINDOW_WORDS), start=1):
-            candidates = np.flatnonzero(self._filter[runs >> self._shift]) if width in self._widths else ()
-            for at in map(int, candidates):
-                first = int(np.searchsorted(self._hashes, runs[at], side="left"))
-                last = int(np.searchsorted(self._hashes, runs[at], side="right"))
-                for entry in range(first, last):
-                    found[int(self._target[entry])].append((entry, at - int(self._start[entry])))
+            places = np.flatnonzero(self._filter[runs >> self._shift]) if width in self._widths else runs[:0]
+            if len(places):
+                firsts = np.searchsorted(self._hashes, runs[places], side="left")
+                lasts = np.searchsorted(self._hashes, runs[places], side="right")
+                for at, first, last in zip(places.tolist(), firsts.tolist(), lasts.tolist(), strict=True):
+                    for entry in range(first, last):
+                        found[int(self._target[entry])].append((entry, at - int(self._start[entry])))
         for number, hits in found.items():
             entries = [entry for entry, _ in hits]
             self._num_rows[entries] += 1
@@ -281,7 +282,8 @@ class LeakFinder:
         if target.is_passage:
             kind: LeakKind | None = "passage" if is_strong else None
         elif target.num_words < WINDOW_WORDS:
-            kind = "exact" if f" {target.answer} " in f" {' '.join(listed)} " else "weak"
+            has_answer = not target.answer or f" {target.answer} " in f" {' '.join(listed)} "
+            kind = "exact" if has_answer else "weak"
         else:
             kind = "exact" if is_whole else "strong" if is_strong else "weak"
         if kind is None:
@@ -303,13 +305,19 @@ def _badness(leak: Leak) -> tuple[int, int]:
     return -LEAK_KINDS.index(leak.kind), leak.num_words
 
 
+def is_too_short(item: ItemText) -> bool:
+    """Say whether an item can't be judged: it has no question, or under four words with its answer."""
+    num_words = len(words(item.question))
+    return num_words == 0 or num_words + len(words(item.answer)) < FEWEST_WORDS
+
+
 def _make_targets(items: Sequence[ItemText]) -> Iterator[_Target]:
     """Make what is looked for; a passage that several items share is looked for once."""
     passages = set()
     for number, item in enumerate(items):
         question, answer = words(item.question), " ".join(words(item.answer))
         hashes = _hash_words(f"{item.question}\n{item.answer}")
-        if len(hashes) >= FEWEST_WORDS and question:
+        if not is_too_short(item):
             yield _Target(number, hashes, len(question), answer, is_passage=False)
         if item.passage not in passages and len(passage := _hash_words(item.passage)) >= WINDOW_WORDS:
             passages.add(item.passage)

@@ -75,15 +75,21 @@ class SuiteOverlap:
             raise OverlapError(problems.shortened())
 
     def summary(self) -> dict[str, Any]:
-        """Return, for the record, `counts` by source, suite and kind, and the ten longest matches."""
-        from adatta.data.overlap import LEAK_KINDS
+        """Return, for the record, `counts` by source, suite and kind, and the ten longest matches.
+
+        Items that are `too_short` can't be judged.
+        """
+        from adatta.data.overlap import LEAK_KINDS, is_too_short
 
         located = self._located()
         found = Counter((leak.source, suite, leak.kind) for leak, (suite, _, _) in located)
         sizes = Counter(suite for places in self._places.values() for suite, _, _ in places)
+        short = Counter(
+            suite for item, places in self._places.items() if is_too_short(item) for suite, _, _ in places
+        )
         return {
             "counts": [
-                {"source": source, "suite": suite, "items": size}
+                {"source": source, "suite": suite, "items": size, "too_short": short[suite]}
                 | {kind: found[source, suite, kind] for kind in LEAK_KINDS}
                 for source in self._stages
                 for suite, size in sizes.items()

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from adatta.data.overlap import ItemText, LeakFinder, NearDuplicates, words
+from adatta.data.overlap import ItemText, LeakFinder, NearDuplicates, is_too_short, words
 
 VOCABULARY = [
     first + last for first in ("ba", "ce", "di", "fo", "gu", "la") for last in ("ra", "no", "ti", "lu")
@@ -171,6 +171,13 @@ def test_short_question_leaks_with_its_answer_in_the_row():
     assert found == [[("exact", 7)], [("weak", 7)], []]
 
 
+def test_short_item_without_an_answer_leaks_by_itself():
+    (leak,) = find_leaks(
+        [ItemText("Queste scarpe nere mi vanno strette.")], "Diceva: queste scarpe nere mi vanno strette!"
+    )
+    assert (leak.kind, leak.num_words) == ("exact", 6)
+
+
 def test_answer_behind_its_question_counts_as_part_of_the_item():
     items = [ItemText(part(ASKED, 0, 10), part(ASKED, 10, 20))]
     (leak,) = find_leaks(items, join(BEFORE, part(ASKED, 3, 16), AFTER))
@@ -178,7 +185,10 @@ def test_answer_behind_its_question_counts_as_part_of_the_item():
 
 
 def test_item_under_four_words_is_not_judged():
-    assert find_leaks([ItemText("Chi parte?"), ItemText("Chi?", "io")], "Chi parte? Chi? io") == []
+    items = [ItemText("Chi parte?"), ItemText("Chi?", "io"), ItemText("?", "io parto domani presto")]
+    assert find_leaks(items, "Chi parte? Chi? io parto domani presto") == []
+    assert all(map(is_too_short, items))
+    assert not is_too_short(ItemText("Chi parte?", "io domani"))
 
 
 def test_passage_alone_is_its_own_kind_and_counts_once():
