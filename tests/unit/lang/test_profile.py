@@ -1,31 +1,54 @@
-"""Language profiles."""
+"""Reading language profiles; what holds for every one is in tests/contracts/test_profiles.py."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from adatta.core.errors import RecipeError
-from adatta.lang.identify import identify
-from adatta.lang.profile import list_profiles, load_profile
+from adatta.lang.profile import list_profiles, load_profile, load_traits
+
+MODULE = sys.modules[load_profile.__module__]
 
 
-@pytest.mark.parametrize("tag", list_profiles())
-def test_profile_is_written_in_its_own_language(tag: str) -> None:
-    profile = load_profile(tag)
-    question, answer = profile.one_shot
-    assert (question.role, answer.role, profile.tag) == ("user", "assistant", tag)
-    for text in (profile.system_prompt, question.content, answer.content):
-        found, probability = identify(text)
-        assert found == tag
-        assert probability > 0.9
-        assert text == text.strip()
-        assert "  " not in text
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that takes the place of adatta.lang.profiles."""
+    folder = tmp_path / "profiles"
+    folder.mkdir()
 
+    class Resources:
+        @staticmethod
+        def files(package: str) -> Path:
+            return folder if package.endswith("profiles") else tmp_path
 
-def test_system_prompt_of_italian_has_30_to_45_words() -> None:
-    assert 30 <= len(load_profile("it").system_prompt.split()) <= 45
+    monkeypatch.setattr(MODULE, "resources", Resources)
+    load_profile.cache_clear()
+    yield folder
+    load_profile.cache_clear()
 
 
 def test_load_profile_of_an_unknown_language_names_the_known_ones() -> None:
     with pytest.raises(RecipeError, match="language 'tlh' has no profile; there are: en, it"):
         load_profile("tlh")
+
+
+def test_load_profile_names_every_mistake_with_its_file(folder: Path) -> None:
+    (folder / "xx.yaml").write_text(
+        "tag: xx\nenglish_name: ''\ntypical: '('\nelision: si\none_shot: {question: Che?}\nwords: a b\n"
+    )
+    assert list_profiles() == ("xx",)
+    with pytest.raises(RecipeError) as caught:
+        load_profile("xx")
+    told = {problem.what.partition(":")[0] for problem in caught.value.problems}
+    assert {"english_name", "typical", "elision", "one_shot", "words", "system_prompt"} <= told
+    assert {problem.where for problem in caught.value.problems} == {"lang/profiles/xx.yaml"}
+
+
+def test_traits_of_a_profile_take_the_place_of_a_neighbours() -> None:
+    traits = load_traits()
+    assert traits["it"] == load_profile("it")
+    assert {"it", "en", "es", "pt", "ca", "fr", "ro"} <= set(traits)
+    assert all(traits[tag].stop_words for tag in traits)
