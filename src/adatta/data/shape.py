@@ -126,12 +126,12 @@ def _explain(keys: Sequence[str], kind: RowKind) -> Mistake:
     slips = [(near, key) for key in missing if (near := _nearest(key, keys, _GUESS))]
     if slips:
         return _slip(*slips[0])
-    hint = f"{kind} rows have {have}; here: {', '.join(keys)}; other names go into the recipe's fields"
+    hint = f"{kind} rows have {have}; here: {', '.join(keys)[:200]}; other names go into the recipe's fields"
     return Mistake(f"missing key {', '.join(map(repr, missing))}", hint, "missing_key", missing[0])
 
 
 def _slip(key: str, near: str) -> Mistake:
-    return Mistake(f"unknown key {key!r}", f"did you mean {near!r}?", "unknown_key", key)
+    return Mistake(f"unknown key {key[:60]!r}", f"did you mean {near!r}?", "unknown_key", key)
 
 
 def _nearest(key: str, keys: Sequence[str], likeness: float) -> str:
@@ -153,7 +153,7 @@ def _rename(
     ]
     theirs = {ours: path for ours, path in names.items() if ours not in _MESSAGE_KEYS}
     renamed = {ours: _dig(fields, path) for ours, path in theirs.items()}
-    hint = f"here: {', '.join(fields)}"
+    hint = f"here: {', '.join(fields)[:200]}"
     lost += [
         Mistake(f"no column {theirs[ours]!r}, which stands for {ours}", hint, "missing_key", ours)
         for ours, value in renamed.items()

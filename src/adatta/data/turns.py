@@ -65,7 +65,7 @@ class Reader:
             kinds = [part.get("type") if isinstance(part, dict) else part for part in value]
             other = [str(kind) for kind in kinds if kind != "text"]
             if other:
-                what = f"{name} has a part of type {other[0]}"
+                what = f"{name} has a part of type {other[0]:.60}"
                 self.refuse(what, "only texts can be trained on", reason="unsupported", place=place)
                 return ""
             value = "".join(str(part.get("text") or "") for part in value)
@@ -135,13 +135,13 @@ class Reader:
         if len(value) > 2:
             self._pass_over({key: value[key] for key in value if key not in (who, words)}, place, name)
         if who is None or words is None:
-            what = f"{name} doesn't have the keys role and content, but {', '.join(map(str, value))}"
+            what = f"{name} doesn't have the keys role and content, but {', '.join(map(str, value))[:200]}"
             missing = f"{place}.{'content' if who else 'role'}"
             self.refuse(what, "write both", reason="missing_key", place=missing)
             return {}
         role = ROLES.get(str(value[who]).strip().lower())
         if role is None:
-            what = f"{name}: unknown role {value[who]!r}"
+            what = f"{name}: unknown role {value[who]!r:.60}"
             self.refuse(
                 what, "roles are system, user, assistant", reason="unknown_role", place=f"{place}.role"
             )

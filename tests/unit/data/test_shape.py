@@ -448,3 +448,10 @@ def test_name_that_no_shape_has_is_a_mistake() -> None:
 def test_optional_mapped_column_may_be_null() -> None:
     fields = {"q": "Che ore sono?", "completion": "Le tre.", "regole": None}
     assert shaped(fields, prompt="q", system="regole").row == shaped(talk(USER, GOOD)).row
+
+
+def test_messages_stay_short_whatever_the_row_holds() -> None:
+    long = "x" * 5000
+    for fields in ({long: 1}, {"text": 1, long: 2}, talk({"role": long, "content": "a"}), talk({long: "a"})):
+        for mistake in shaped(fields).mistakes:
+            assert len(mistake.what) + len(mistake.hint) < 600
