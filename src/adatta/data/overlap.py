@@ -238,14 +238,8 @@ class LeakFinder:
         """
         row = _hash_words(text)
         found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-        for width, runs in enumerate(_hash_runs(row, WINDOW_WORDS), start=1):
-            places = np.flatnonzero(self._filter[runs >> self._shift]) if width in self._widths else runs[:0]
-            if len(places):
-                firsts = np.searchsorted(self._hashes, runs[places], side="left")
-                lasts = np.searchsorted(self._hashes, runs[places], side="right")
-                for at, first, last in zip(places.tolist(), firsts.tolist(), lasts.tolist(), strict=True):
-                    for entry in range(first, last):
-                        found[int(self._target[entry])].append((entry, at - int(self._start[entry])))
+        for number, entry, shift in self._find_entries(row):
+            found[number].append((entry, shift))
         for number, hits in found.items():
             entries = [entry for entry, _ in hits]
             self._num_rows[entries] += 1
@@ -263,6 +257,17 @@ class LeakFinder:
             or self._num_rows[entries].min() <= MOST_ROWS
         ]
         return sorted(kept, key=_badness, reverse=True)
+
+    def _find_entries(self, row: U64) -> Iterator[tuple[int, int, int]]:
+        """Yield, for each run of a row that the index holds, target, entry and where the target would begin."""
+        for width, runs in enumerate(_hash_runs(row, WINDOW_WORDS), start=1):
+            places = np.flatnonzero(self._filter[runs >> self._shift]) if width in self._widths else runs[:0]
+            if len(places):
+                firsts = np.searchsorted(self._hashes, runs[places], side="left")
+                counts = np.searchsorted(self._hashes, runs[places], side="right") - firsts
+                entries = np.repeat(firsts + counts - counts.cumsum(), counts) + np.arange(counts.sum())
+                shifts = np.repeat(places, counts) - self._start[entries]
+                yield from zip(self._target[entries].tolist(), entries.tolist(), shifts.tolist(), strict=True)
 
     def _judge(self, target: _Target, shifts: set[int], row: U64, text: str) -> Leak | None:
         """Tell what a row holds of a target: `shifts` say where the target would begin in the row."""
