@@ -259,7 +259,7 @@ class LeakFinder:
         return sorted(kept, key=_badness, reverse=True)
 
     def _find_entries(self, row: U64) -> Iterator[tuple[int, int, int]]:
-        """Yield, for each run of a row that the index holds, target, entry and where the target would begin."""
+        """Yield target, entry and where the target would begin, for each run of a row in the index."""
         for width, runs in enumerate(_hash_runs(row, WINDOW_WORDS), start=1):
             places = np.flatnonzero(self._filter[runs >> self._shift]) if width in self._widths else runs[:0]
             if len(places):
