@@ -91,6 +91,7 @@ def find_wrong_text(row: dict[str, Any], *, where: str) -> Problem | None:
         where: Its place.
     """
     for field, value in row.items():
+        name = str(field).encode("utf-8", "replace").decode("utf-8")
         text = "".join((str(field), *_texts(value)))
         try:
             text.encode("utf-8")
@@ -99,10 +100,10 @@ def find_wrong_text(row: dict[str, Any], *, where: str) -> Problem | None:
                 what, hint, reason = "bytes that are no UTF-8", "save the file as UTF-8", "not_utf8"
             else:
                 what, hint, reason = "half a surrogate pair", "write the character itself", "surrogate"
-            return Problem(where=where, what=what, hint=hint, reason=reason, field=str(field))
+            return Problem(where=where, what=what, hint=hint, reason=reason, field=name)
         if "\0" in text:
             hint = "take it out of the text"
-            return Problem(where=where, what="a NUL character", hint=hint, reason="nul", field=str(field))
+            return Problem(where=where, what="a NUL character", hint=hint, reason="nul", field=name)
     return None
 
 
@@ -120,7 +121,9 @@ def _texts(value: Any) -> Iterator[str]:
 def _explain(error: Exception, line: bytes, *, where: str) -> Problem:
     """Say why a line can't be parsed."""
     hint, reason = "one plain JSON object a line", "broken_json"
-    if line.startswith(BOM):
+    if len(line) == LONGEST_LINE_BYTES:
+        what = f"a line of {LONGEST_LINE_BYTES} bytes or more"
+    elif line.startswith(BOM):
         what, hint, reason = "byte order mark", "save as UTF-8 without BOM", "byte_order_mark"
     elif isinstance(error, UnicodeDecodeError):
         what, hint, reason = f"no UTF-8 at byte {error.start + 1}", "save the file as UTF-8", "not_utf8"

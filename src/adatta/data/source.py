@@ -112,8 +112,7 @@ def read_file(path: str | Path, problems: Sink, *, tolerant: bool = False) -> It
             for line, fields in _sources()[_suffix(path)].read(opened):
                 yield line, fields
         except (OSError, EOFError, zlib.error) as error:
-            where = f"after row {line}, at or before byte {packed.tell()}"
-            opened.report_damage(f"{where} of the file: {error}")
+            opened.report_damage(f"{error}, at or before byte {packed.tell()} of the file", line=line + 1)
         if not line and not opened.num_problems:
             opened.report("empty file", hint="write rows into it, or take it out", reason="empty")
 

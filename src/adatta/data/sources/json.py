@@ -5,7 +5,7 @@ Rows are numbered as they come. What follows the list of an object isn't looked 
 
 from __future__ import annotations
 
-import io
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from adatta.data.source import Numbered, Opened, Source
 
 _LIST = re.compile(r'\ufeff?\s*(\{\s*"(?:data|rows|train)"\s*:\s*)?\[')
 _EXPECTED = '[{...}, ...] or {"data": [{...}, ...]}'
-_CHUNK_CHARS = 2**16
+_CHUNK_BYTES = 2**16
 _LONGEST_TOKEN = 16  # of those that the decoder doesn't call unterminated when they are cut off
 _SPACE = re.compile(r"\s*")
 _DECODER = json.JSONDecoder(parse_int=str)  # says just where a value ends
@@ -26,9 +26,11 @@ class _Text:
     """A JSON text, read as far as needed; what lies before `place` is forgotten at times."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        self.text = self._file.read(_CHUNK_CHARS)
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+        self.text = ""
         self.place = self._num_bytes = self._num_lines = 0
+        self._fill()
 
     def value(self) -> str:
         """Step over a value and return its text."""
@@ -66,7 +68,8 @@ class _Text:
         return self._num_bytes + num_bytes, self._num_lines + before.count("\n")
 
     def _fill(self) -> bool:
-        more = self._file.read(max(_CHUNK_CHARS, len(self.text) - self.place))
+        read = self._file.read(max(_CHUNK_BYTES, len(self.text) - self.place))
+        more = self._decoder.decode(read, final=not read)
         if more:
             self._num_bytes, self._num_lines = self._measure(self.place)
             self.text, self.place = self.text[self.place :] + more, 0
