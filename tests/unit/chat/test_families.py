@@ -71,13 +71,20 @@ def test_what_is_scored_is_what_the_model_writes_after_its_prompts(
 @pytest.mark.parametrize("name", [name for name in NAMES if expected(THOUGHTS, name)])
 def test_thoughts_are_dropped_or_scored(name: str, loaded: dict[str, Chat]) -> None:
     chat = loaded[name]
-    row = conversation(user("Chi è?"), answer("È Dante.", "Penso."))
-    bare = conversation(user("Chi è?"), answer("È Dante."))
-    (dropped,), (kept,) = chat.conversation(row), chat.conversation(row, "keep")
-    assert (dropped,) == chat.conversation(bare)
-    ids = [number for number, weight in zip(kept.ids, kept.weights, strict=True) if weight]
-    assert chat.decode(ids, keep_special=True).startswith(expected(THOUGHTS, name).format(thoughts="Penso."))
-    assert "Penso" not in chat.decode(dropped.ids)
+    thinking = (user("Chi è?"), answer("È Dante.", "Penso."), user("E poi?"), answer("Nulla.", "Ripenso."))
+    bare = (user("Chi è?"), answer("È Dante."), user("E poi?"), answer("Nulla."))
+    dropped = chat.conversation(conversation(*thinking))
+    assert dropped == chat.conversation(conversation(*bare))
+    kept = chat.conversation(conversation(*thinking), "keep")
+    before = expected(THOUGHTS, name)
+    for row, thoughts in zip(kept[-2:], ["Penso.", "Ripenso."][-len(kept) :], strict=True):
+        ids = [number for number, weight in zip(row.ids, row.weights, strict=True) if weight]
+        text = before.format(thoughts="Penso." if len(kept) == 1 else thoughts)
+        assert chat.decode(ids, keep_special=True).startswith(text)
+    (row,) = chat.conversation(conversation(*thinking[:2]), "keep")
+    whole = chat.decode(row.ids, keep_special=True)
+    assert whole.count("</think>") == before.count("</think>")
+    assert "enso" not in "".join(chat.decode(row.ids) for row in dropped)
 
 
 def test_thoughts_of_a_model_without_them_are_an_error_when_kept(loaded: dict[str, Chat]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adatta.core.errors import ModelError
+from adatta.core.errors import ModelError, TemplateError
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -102,7 +102,7 @@ def _talk(dialogue: Dialogue) -> None:
         elif line:
             try:
                 _answer(dialogue, line)
-            except ModelError as error:
+            except (ModelError, TemplateError) as error:
                 print(f"adatta: {error} (/reset forgets the conversation)", file=sys.stderr)
             except KeyboardInterrupt:
                 print(" [...]")
