@@ -244,18 +244,16 @@ class LeakFinder:
             entries = [entry for entry, _ in hits]
             self._num_rows[entries] += 1
             leak = self._judge(self._targets[number], {shift for _, shift in hits}, row, text)
-            if leak is not None:
-                self._keep((source, number), replace(leak, source=source, rows=(where,)), entries)
+            self._keep((source, number), replace(leak, source=source, rows=(where,)), entries)
 
     def leaks(self) -> list[Leak]:
         """List what was found, for each item and source the worst match, the worst first."""
-        kept = [
-            leak
-            for leak, entries in self._found.values()
-            if leak.kind == "exact"
-            or leak.covered_share >= STRONG_SHARE
-            or self._num_rows[entries].min() <= MOST_ROWS
-        ]
+        kept = []
+        for leak, entries in self._found.values():
+            is_large = leak.kind == "exact" or leak.covered_share >= STRONG_SHARE
+            is_rare = self._num_rows[entries].min() <= MOST_ROWS
+            if is_large or (is_rare and (leak.kind != "passage" or leak.num_words >= STRONG_WORDS)):
+                kept.append(leak)
         return sorted(kept, key=_badness, reverse=True)
 
     def _find_entries(self, row: U64) -> Iterator[tuple[int, int, int]]:
@@ -269,7 +267,7 @@ class LeakFinder:
                 shifts = np.repeat(places, counts) - self._start[entries]
                 yield from zip(self._target[entries].tolist(), entries.tolist(), shifts.tolist(), strict=True)
 
-    def _judge(self, target: _Target, shifts: set[int], row: U64, text: str) -> Leak | None:
+    def _judge(self, target: _Target, shifts: set[int], row: U64, text: str) -> Leak:
         """Tell what a row holds of a target: `shifts` say where the target would begin in the row."""
         num, is_whole, longest, end = len(target.hashes), False, 0, 0
         is_covered = np.zeros(num, dtype=np.bool_)
@@ -283,16 +281,16 @@ class LeakFinder:
                     is_whole |= first == 0 and last >= target.num_words
                     longest, end = max((longest, end), (last - first, last + shift))
         listed, share = words(text), float(is_covered.mean())
-        is_strong = is_whole or longest >= STRONG_WORDS or share >= STRONG_SHARE
+        is_strong = longest >= STRONG_WORDS or share >= STRONG_SHARE
+        kind: LeakKind = "exact" if is_whole else "strong" if is_strong else "weak"
         if target.is_passage:
-            kind: LeakKind | None = "passage" if is_strong else None
-        elif target.num_words < WINDOW_WORDS:
-            has_answer = not target.answer or f" {target.answer} " in f" {' '.join(listed)} "
-            kind = "exact" if has_answer else "weak"
-        else:
-            kind = "exact" if is_whole else "strong" if is_strong else "weak"
-        if kind is None:
-            return None
+            kind = "passage"
+        elif (
+            target.answer
+            and target.num_words < WINDOW_WORDS
+            and f" {target.answer} " not in f" {' '.join(listed)} "
+        ):
+            kind = "weak"
         matched = " ".join(listed[end - longest : end])
         return Leak(kind=kind, item=target.item, num_words=longest, covered_share=share, text=matched)
 
@@ -331,12 +329,9 @@ def _make_targets(items: Sequence[ItemText]) -> Iterator[_Target]:
 
 def _index(targets: Sequence[_Target]) -> tuple[U64, NDArray[np.int64], NDArray[np.int64]]:
     """Return the runs to look for: their hashes, sorted, their targets, where they begin in them."""
-    runs = [
-        _hash_runs(target.hashes, target.num_words)[-1][:1]
-        if target.num_words < WINDOW_WORDS
-        else _hash_runs(target.hashes, WINDOW_WORDS)[-1]
-        for target in targets
-    ]
+    widths = [min(WINDOW_WORDS, target.num_words) for target in targets]
+    runs = [_hash_runs(target.hashes, width)[-1] for target, width in zip(targets, widths, strict=True)]
+    runs = [found if width == WINDOW_WORDS else found[:1] for found, width in zip(runs, widths, strict=True)]
     hashes = np.concatenate([np.empty(0, np.uint64), *runs])
     numbers = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
     starts = np.concatenate([np.empty(0, np.int64), *(np.arange(len(run)) for run in runs)])

@@ -74,38 +74,33 @@ class PairChecks:
                 self._suspects.append(f"{self._path}:{pair.origin.line}")
 
     def summary(self) -> dict[str, Any]:
-        """Describe the set, for the record: counts, shares with intervals, the first twenty rows found."""
-        num = len(self._ratios)
-        longer, unequal = sum(ratio > 1 for ratio in self._ratios), sum(ratio != 1 for ratio in self._ratios)
+        """Describe the set, for the record: counts, shares and a median with intervals, the first rows found.
+
+        At least one pair must have been looked at; answers of one length count as half longer.
+        """
+        ordered, num = sorted(self._ratios), len(self._ratios)
+        longer = sum((ratio > 1) + (ratio == 1) / 2 for ratio in ordered)
+        low, high = self._interval(num / 2, num)  # of the median's place among the sorted ratios
         pairs, turned = np.array(self._pairs), np.array(self._turned)
         contradicting = np.flatnonzero(np.isin(turned, pairs) & (turned != pairs)).tolist()
         return {
             "pairs": num,
-            "chosen_longer": self._share(longer, unequal),
-            "length_ratio": self._median_ratio(),
-            "duplicate_prompts": num - len(set(self._prompts)),
+            "chosen_longer": self._share(longer),
+            "length_ratio": {
+                "value": median(ordered),
+                "ci95": [ordered[int(low * num)], ordered[min(int(high * num), num - 1)]],
+            },
+            "repeated_prompts": num - len(set(self._prompts)),
             "contradicting": _told(f"{self._path}:{self._lines[number]}" for number in contradicting),
-            "mixed_languages": self._share(self._counts["mixed"], num),
-            "other_language": self._share(self._counts["other_language"], num),
+            "mixed_languages": self._share(self._counts["mixed"]),
+            "other_language": self._share(self._counts["other_language"]),
             "refusals_rejected": self._counts["refusals_rejected"],
             "suspects": _told(self._suspects),
         }
 
-    def _share(self, successes: int, trials: int) -> dict[str, Any]:
-        if not trials:
-            return {"value": None, "ci95": None}
-        return {"value": successes / trials, "ci95": list(self._interval(successes, trials))}
-
-    def _median_ratio(self) -> dict[str, Any]:
-        """Return the median of chosen to rejected length, its interval between two of the sorted ratios."""
-        if not self._ratios:
-            return {"value": None, "ci95": None}
-        ordered, num = sorted(self._ratios), len(self._ratios)
-        low, high = self._interval(num / 2, num)
-        return {
-            "value": median(ordered),
-            "ci95": [ordered[int(low * num)], ordered[min(int(high * num), num - 1)]],
-        }
+    def _share(self, successes: float) -> dict[str, Any]:
+        num = len(self._ratios)
+        return {"value": successes / num, "ci95": list(self._interval(successes, num))}
 
     def _tell(self, text: str) -> str:
         """Tell the language of a text's beginning; empty where that is unsure."""

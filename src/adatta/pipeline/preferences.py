@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,52 +20,39 @@ def start_checks() -> PairChecks:
     from adatta.lang.identify import identify
     from adatta.lang.profile import list_profiles, load_profile
 
-    return PairChecks(
-        profiles=[load_profile(tag) for tag in list_profiles()], identify=identify, interval=wilson
-    )
+    return PairChecks(profiles=[*map(load_profile, list_profiles())], identify=identify, interval=wilson)
 
 
-def describe_pairs(found: Mapping[str, Any]) -> str:
+def describe_pairs(found: Mapping[str, Any]) -> tuple[str, bool]:
     """Describe a set in one line.
 
     Args:
         found: the summary of its checks.
+
+    Returns:
+        The line, and whether a human should look at the set before a model learns from it.
     """
-    longer, ratio = found["chosen_longer"], found["length_ratio"]
-    return (
-        f"{found['pairs']} pairs; chosen longer in {_percent(longer)}, median length ratio "
-        f"{ratio['value']:.2f} [{ratio['ci95'][0]:.2f}, {ratio['ci95'][1]:.2f}]; repeated prompts "
-        f"{found['duplicate_prompts']}, contradicting pairs {found['contradicting']['count']}; answers in "
-        f"two languages {_percent(found['mixed_languages'])}, chosen in another language than the prompt "
-        f"{_percent(found['other_language'])}; refusals rejected {found['refusals_rejected']}, suspected of "
-        f"preferring help with harm {found['suspects']['count']}"
+    longer, other = found["chosen_longer"]["ci95"], found["other_language"]["ci95"]
+    turned, suspects = found["contradicting"], found["suspects"]
+    is_one_length = longer[0] > LONGER_SHARE or longer[1] < 1 - LONGER_SHARE
+    matters = is_one_length or other[0] > OTHER_LANGUAGE_SHARE or turned["count"] + suspects["count"] > 0
+    parts = (
+        f"{found['pairs']} pairs: chosen longer in {_show(found['chosen_longer'], 100)}%",
+        f"median length ratio {_show(found['length_ratio'], 1)}",
+        f"answers in two languages {_show(found['mixed_languages'], 100)}%",
+        f"chosen not in the prompt's {_show(found['other_language'], 100)}%",
+        f"repeated prompts {found['repeated_prompts']}",
+        f"pairs that another one turns round {_place(turned)}",
+        f"refusals rejected {found['refusals_rejected']}",
+        f"of these on wishes that sound harmful {_place(suspects)}",
     )
+    return ", ".join(parts), matters
 
 
-def find_warnings(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a human should look at before training on a set.
-
-    Args:
-        found: the summary of its checks.
-    """
-    longer = found["chosen_longer"]["ci95"] or [0.5, 0.5]
-    if longer[0] > LONGER_SHARE or longer[1] < 1 - LONGER_SHARE:
-        which = "longer" if longer[0] > LONGER_SHARE else "shorter"
-        yield f"chosen answers are mostly {which}: the model will learn the length"
-    if (found["other_language"]["ci95"] or [0.0])[0] > OTHER_LANGUAGE_SHARE:
-        yield "chosen answers are often in another language than their prompts"
-    for key, what in (
-        ("contradicting", "pairs that another one turns round"),
-        ("suspects", "pairs that may prefer help with a harmful wish to a refusal; look at them"),
-    ):
-        rows = found[key]["rows"]
-        if rows:
-            more = f" and {found[key]['count'] - len(rows)} more" if found[key]["count"] > len(rows) else ""
-            yield f"{found[key]['count']} {what}: {', '.join(rows)}{more}"
+def _show(figure: Mapping[str, Any], factor: int) -> str:
+    value, low, high = (factor * number for number in (figure["value"], *figure["ci95"]))
+    return f"{value:.3g} [{low:.3g}, {high:.3g}]"
 
 
-def _percent(share: Mapping[str, Any]) -> str:
-    if share["value"] is None:
-        return "none"
-    low, high = share["ci95"]
-    return f"{share['value']:.0%} [{100 * low:.0f}, {100 * high:.0f}]"
+def _place(found: Mapping[str, Any]) -> str:
+    return f"{found['count']} ({', '.join(found['rows'])})" if found["count"] else "0"

@@ -131,8 +131,8 @@ def test_lengths_give_share_of_longer_chosen_answers_and_median_ratio():
         *((f"Domanda {n}", "parola " * n, "parola " * 10) for n in range(5, 16)), ("Altra", "a b", "c d")
     )
     assert summary["pairs"] == 12
-    assert summary["chosen_longer"]["value"] == 0.5  # of the eleven, five are longer, five shorter
-    assert summary["chosen_longer"]["ci95"] == pytest.approx(wilson(5, 10))
+    assert summary["chosen_longer"]["value"] == 0.5  # five are longer, five shorter, two of one length
+    assert summary["chosen_longer"]["ci95"] == pytest.approx(wilson(6, 12))
     assert summary["length_ratio"]["value"] == pytest.approx(1.0)
     low, high = summary["length_ratio"]["ci95"]
     assert 0.5 <= low < 1.0 < high <= 1.5
@@ -140,7 +140,7 @@ def test_lengths_give_share_of_longer_chosen_answers_and_median_ratio():
 
 def test_equal_prompts_are_counted_whatever_their_signs():
     summary = check(("Perche' no?", "a", "b"), ("perché no", "c", "d"), ("Perché sì?", "a", "b"))
-    assert summary["duplicate_prompts"] == 1
+    assert summary["repeated_prompts"] == 1
     assert summary["contradicting"] == {"count": 0, "rows": []}
 
 
@@ -188,8 +188,3 @@ def test_harmless_twins_and_chosen_refusals_are_no_suspects(tag):
 )
 def test_sympathy_is_no_refusal(answer):
     assert check((HARMFUL["it"][0], "Certo, ecco come.", answer))["refusals_rejected"] == 0
-
-
-def test_no_pairs_give_no_figures():
-    summary = check()
-    assert (summary["pairs"], summary["chosen_longer"]) == (0, {"value": None, "ci95": None})
