@@ -47,7 +47,7 @@ def fetch_dataset(
         repository: OWNER/NAME.
         problems: Takes what is wrong with rows, as `hub:OWNER/NAME:17`.
         config: Configuration; may be None where there is only one.
-        split: Such as `train`, or a part of it.
+        split: Such as `train`.
         revision: Branch, tag or commit; the newest when None.
 
     Returns:

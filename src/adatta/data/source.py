@@ -101,9 +101,7 @@ def read_file(path: str | Path, problems: Sink, *, tolerant: bool = False) -> It
     try:
         packed = open(path, "rb")  # noqa: SIM115 - closed below; only the opening may fail here
     except OSError as error:
-        what = f"can't be read: {error.strerror}"
-        hint = "correct the path, or its permissions"
-        problems.append(Problem(where=str(path), what=what, hint=hint, reason="unreadable"))
+        problems.append(_unusable(path, f"can't be read: {error.strerror}"))
         return
     with packed:
         file = _unpack(path, packed)
@@ -151,29 +149,20 @@ def find_files(spec: str | Path, problems: Sink) -> Iterator[Path]:
         Files of a known kind that can be looked at.
     """
     path = Path(spec)
-    known = ", ".join(_sources())
     if path.is_dir():
-        found, what, hint = _inside(path), "no data file in this folder", f"put {known} there"
+        found, nothing = _inside(path), "no data file in this folder"
     elif os.path.lexists(path) or not _is_pattern(str(path)):
-        found, what, hint = iter([path]), "", ""
+        found, nothing = iter([path]), ""
     else:
-        found, what, hint = _matching(path), "no file matches", "correct the pattern"
-    nothing = True
+        found, nothing = _matching(path), "no file matches"
     for file in found:
-        nothing = False
-        if fault := _fault(file):
-            problems.append(
-                Problem(where=_printable(file), what=fault, hint="correct the path", reason="unreadable")
-            )
-        elif _suffix(file) not in _sources():
-            what = f"unknown kind of file {_suffix(file)!r}"
-            problems.append(
-                Problem(where=str(file), what=what, hint=f"data files are {known}", reason="unreadable")
-            )
+        nothing = ""
+        if what := _fault(file):
+            problems.append(_unusable(file, what))
         else:
             yield file
     if nothing:
-        problems.append(Problem(where=_printable(path), what=what, hint=hint, reason="unreadable"))
+        problems.append(_unusable(path, nothing))
 
 
 @cache
@@ -242,8 +231,12 @@ def _fault(path: Path) -> str:
         return "a file name that is no UTF-8"
     if stat.S_ISDIR(mode):
         return "a folder that can't be read, or a link to one"
-    return "" if stat.S_ISREG(mode) else "not a file but a pipe, socket or device"
+    if not stat.S_ISREG(mode):
+        return "not a file but a pipe, socket or device"
+    return "" if _suffix(path) in _sources() else f"unknown kind of file {_suffix(path)!r}"
 
 
-def _printable(path: Path) -> str:
-    return str(path).encode("utf-8", "replace").decode("utf-8")
+def _unusable(path: Path, what: str) -> Problem:
+    where = str(path).encode("utf-8", "replace").decode("utf-8")
+    hint = f"give a file ({', '.join(_sources())}), a folder of them, or a pattern such as data/*.jsonl.gz"
+    return Problem(where=where, what=what, hint=hint, reason="unreadable")
