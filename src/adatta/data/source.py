@@ -22,7 +22,7 @@ from adatta.core.registry import load_registry
 from adatta.core.rows import find_wrong_text
 
 Numbered = tuple[int, dict[str, Any]]
-"""A row's fields and where they stand: a line from 1, or a record's number from 1."""
+"""A row's fields and where they stand: a line from 1, or, where lines don't tell it, a record from 1."""
 
 _NOT_DATA = ("readme", "license")
 

@@ -1,6 +1,7 @@
 """Files that are one list of objects, or one object that begins with such a list as `data`, `rows`, `train`.
 
-Rows are numbered as they come. What follows the list of an object isn't looked at.
+A row's number is the line on which it begins; of several that begin on one line, those after the first are
+told by their number among all rows. What follows the list of an object isn't looked at.
 """
 
 from __future__ import annotations
@@ -23,13 +24,14 @@ _DECODER = json.JSONDecoder(parse_int=str)  # says just where a value ends
 
 
 class _Text:
-    """A JSON text, read as far as needed; what lies before `place` is forgotten at times."""
+    """A JSON text, read as far as needed: up to `place`, on `line`; what lies before is forgotten."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.text = ""
-        self.place = self._num_bytes = self._num_lines = 0
+        self.line = 1
+        self.place = self._num_bytes = 0
         self._fill()
 
     def value(self) -> str:
@@ -42,13 +44,14 @@ class _Text:
                 is_cut = error.pos > len(self.text) - _LONGEST_TOKEN or error.msg.startswith("Unterminated")
                 if not is_cut or len(self.text) > LONGEST_LINE_BYTES or not self._fill():
                     raise
-        value, self.place = self.text[self.place : end], end
+        value = self.text[self.place : end]
+        self.step(end)
         return value
 
     def take(self, wanted: str) -> str:
         """Step over whitespace and one of some characters, or return nothing if it is none of them."""
         while True:
-            self.place = _SPACE.match(self.text, self.place).end()  # type: ignore[union-attr] # always matches
+            self.step(_SPACE.match(self.text, self.place).end())  # type: ignore[union-attr] # always matches
             if self.place < len(self.text) or not self._fill():
                 break
         char = self.text[self.place : self.place + 1]
@@ -57,21 +60,20 @@ class _Text:
         self.place += 1
         return char
 
-    def locate(self, place: int) -> str:
-        """Say where in the file a place of the text lies."""
-        num_bytes, num_lines = self._measure(place)
-        return f"line {num_lines + 1}, byte {num_bytes + 1}"
+    def step(self, place: int) -> None:
+        """Go on to a later place of the text."""
+        self.line += self.text.count("\n", self.place, place)
+        self.place = place
 
-    def _measure(self, place: int) -> tuple[int, int]:
-        before = self.text[:place]
-        num_bytes = len(before.encode("utf-8", "surrogateescape"))
-        return self._num_bytes + num_bytes, self._num_lines + before.count("\n")
+    def count_bytes(self) -> int:
+        """Count the bytes of the file that lie before the place."""
+        return self._num_bytes + len(self.text[: self.place].encode("utf-8", "surrogateescape"))
 
     def _fill(self) -> bool:
         read = self._file.read(max(_CHUNK_BYTES, len(self.text) - self.place))
         more = self._decoder.decode(read, final=not read)
         if more:
-            self._num_bytes, self._num_lines = self._measure(self.place)
+            self._num_bytes = self.count_bytes()
             self.text, self.place = self.text[self.place :] + more, 0
         return bool(more)
 
@@ -82,7 +84,7 @@ def _read(opened: Opened) -> Iterator[Numbered]:
         opened.report("byte order mark", hint="save as UTF-8 without BOM", reason="byte_order_mark", line=1)
     head = _LIST.match(text.text)
     if head is not None:
-        text.place = head.end()
+        text.step(head.end())
         yield from _rows(text, opened, is_all=head[1] is None)
     elif text.text.strip():
         hint = f"expected {_EXPECTED}; a file of one object a line is called .jsonl"
@@ -91,16 +93,17 @@ def _read(opened: Opened) -> Iterator[Numbered]:
 
 def _rows(text: _Text, opened: Opened, *, is_all: bool) -> Iterator[Numbered]:
     """Yield the rows of a list that was opened, and name what ends it early."""
-    number = 0
+    number = line = 0
     separator = "" if text.take("]") else ","
     try:
         while separator == ",":
             text.take("")
-            value = text.value()
             number += 1
-            row = parse_row(value.encode("utf-8", "surrogateescape"), where=f"{opened.path}:{number}")
+            begins, line = text.line if text.line > line else number, text.line
+            value = text.value().encode("utf-8", "surrogateescape")
+            row = parse_row(value, where=f"{opened.path}:{begins}")
             if isinstance(row, dict):
-                yield number, row
+                yield begins, row
             elif row is not None:
                 opened.append(row)
             separator = text.take(",]")
@@ -110,9 +113,10 @@ def _rows(text: _Text, opened: Opened, *, is_all: bool) -> Iterator[Numbered]:
         if is_all and text.place < len(text.text):
             raise json.JSONDecodeError("Expecting nothing behind the list", text.text, text.place)
     except json.JSONDecodeError as error:
-        opened.report_damage(f"{error.msg} at {text.locate(error.pos)}", line=number + 1)
+        text.step(error.pos)
+        opened.report_damage(f"{error.msg} at byte {text.count_bytes() + 1}", line=text.line)
     except RecursionError:
-        opened.report_damage(f"too many brackets at {text.locate(text.place)}", line=number + 1)
+        opened.report_damage(f"too many brackets at byte {text.count_bytes() + 1}", line=text.line)
 
 
 SOURCE = Source(suffixes=(".json",), read=_read)
