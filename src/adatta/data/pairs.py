@@ -54,6 +54,9 @@ class PairChecks:
         self._counts: Counter[str] = Counter()
         self._suspects: list[str] = []
 
+    def __len__(self) -> int:
+        return len(self._lines)
+
     def look(self, pair: Preference) -> None:
         """Look at one pair."""
         prompt = "\n".join(message.content for message in pair.prompt if message.role == "user")

@@ -115,6 +115,27 @@ class SuiteOverlap:
         return [(leak, place) for leak in self._finder.leaks() for place in places[leak.item]]
 
 
+def describe_overlap(summary: Mapping[str, Any]) -> tuple[str, bool]:
+    """Describe in one line what was found.
+
+    Args:
+        summary: what `SuiteOverlap` found.
+
+    Returns:
+        The line, and whether training rows hold questions or answers.
+    """
+    from adatta.data.overlap import LEAK_KINDS
+
+    totals = Counter[str]()
+    for entry in summary["counts"]:
+        totals.update({key: number for key, number in entry.items() if isinstance(number, int)})
+    found = ", ".join(f"{totals[kind]} {kind}" for kind in LEAK_KINDS)
+    sources, suites = ({entry[key] for entry in summary["counts"]} for key in ("source", "suite"))
+    rows = [f"; {match['num_words']} words in {match['rows'][0]}" for match in summary["longest"][:1]]
+    line = f"{len(sources)} sources against {', '.join(sorted(suites))}: {found}{''.join(rows)}"
+    return line, any(totals[kind] for kind in BLOCKING)
+
+
 def shorten(text: str) -> str:
     """Cut a text to what one line shows."""
     return text if len(text) <= MAX_MATCH_CHARS else f"{text[:MAX_MATCH_CHARS].rpartition(' ')[0]} …"

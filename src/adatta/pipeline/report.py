@@ -26,9 +26,10 @@ class ReportInputs:
 
     `recipe` is the resolved recipe, `records` the chain's record.json contents in order, `metrics` the
     entries of report.json, `controls` the same kind of entries with a control in the place of the base, by
-    control, `answers` the free answers `{"prompt", "topic", "answers": {stage: text}}` in the
-    order of the fixed list, `curves` the lines of metrics.jsonl by stage, `exported` the bytes of each
-    exported file by the path that the reader sees, `created` an ISO 8601 time.
+    control, `overlap` what training rows hold of the suites' items, `answers` the free answers `{"prompt",
+    "topic", "answers": {stage: text}}` in the order of the fixed list, `curves` the lines of metrics.jsonl
+    by stage, `exported` the bytes of each exported file by the path that the reader sees, `created` an ISO
+    8601 time.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ReportInputs:
     records: Sequence[Mapping[str, Any]]
     metrics: Sequence[Mapping[str, Any]]
     controls: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    overlap: Mapping[str, Any] = field(default_factory=lambda: {"counts": [], "longest": []})
     answers: Sequence[Mapping[str, Any]] = ()
     curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +103,7 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
             for record in inputs.records
             for row in (record.get("inputs") or {}).get("data") or ()
         ],
+        "overlap": dict(inputs.overlap),
         "provenance": {
             "versions": dict(inputs.versions),
             "runtimes": _distinct(record.get("runtime") for record in inputs.records),

