@@ -82,5 +82,5 @@ def _number(stream: Iterable[Any], name: str, failures: tuple[type[Exception], .
 
 def _failed(error: Exception, where: str) -> DataError:
     advice = next(text for kind, text in _ADVICE if isinstance(error, kind))
-    what = f"can't be fetched: {error}".partition("\n")[0]
+    what = f"can't be fetched: {' '.join(str(error).split())}"
     return DataError(Problem(where=where, what=what, hint=advice, reason="unreadable"))

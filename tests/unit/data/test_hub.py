@@ -109,7 +109,7 @@ def test_fetch_dataset_without_the_hub_asks_for_a_connection(calls, monkeypatch)
 
 
 def test_fetch_dataset_of_an_unknown_config_names_those_there_are(calls, monkeypatch):
-    error = ValueError("BuilderConfig 'xx' not found. Available: ['it']\nmore")
+    error = ValueError("BuilderConfig 'xx' not found. Available:\n['it']")
     monkeypatch.setattr(datasets, "load_dataset", failing(error))
     with pytest.raises(DataError, match=r"Available: \['it'\]\n.*correct the name, config or split"):
         fetch(config="xx")

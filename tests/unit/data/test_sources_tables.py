@@ -96,6 +96,15 @@ def test_csv_resumes_after_a_quote_that_another_one_closes_much_later(tmp_path):
     assert len(rows) == 99
 
 
+def test_csv_names_each_of_many_damaged_lines_in_a_row(tmp_path):
+    lines = ["prompt,completion", 'uno,"due', *['tre","quattro'] * 40, *["cinque,sei"] * 30, ""]
+    rows, problems = read(write(tmp_path / "a.csv", "\n".join(lines)))
+    assert [line for line, _ in rows] == list(range(43, 73))
+    told = [int(line.removeprefix(":")) for line, _ in problems]
+    assert told[:20] == list(range(2, 22))
+    assert told[-1] == 42
+
+
 @pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
 def test_csv_damage_anywhere_takes_at_most_the_next_twenty_lines(quoting, tmp_path):
     draw = random.Random(3)

@@ -56,12 +56,12 @@ class _Lines:
         """Give back what follows the line whose quote is open behind the first lines; return that line."""
         text = "".join(self.record[:num_read])
         quote = _OPEN_QUOTE.search(text)
-        opening = text.count("\n", 0, quote.start()) + 1 if quote else 1
-        keep = opening if opening <= _MOST_LINES_LOST else 1
+        keep = text.count("\n", 0, quote.start()) + 1 if quote else 1
+        keep = keep if keep <= _MOST_LINES_LOST else 1
         self._seen = max(self._seen, self.number + len(self.record))
         self._back.extendleft(reversed(self.record[keep:]))
         del self.record[keep:]
-        return self.number + opening - 1
+        return self.number + keep - 1
 
 
 def _read(opened: Opened) -> Iterator[Numbered]:

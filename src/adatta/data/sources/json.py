@@ -114,7 +114,8 @@ def _rows(text: _Text, opened: Opened, *, is_all: bool) -> Iterator[Numbered]:
             raise json.JSONDecodeError("Expecting nothing behind the list", text.text, text.place)
     except json.JSONDecodeError as error:
         text.step(error.pos)
-        opened.report_damage(f"{error.msg} at byte {text.count_bytes() + 1}", line=text.line)
+        what = error.msg.removesuffix(" at")
+        opened.report_damage(f"{what} at byte {text.count_bytes() + 1}", line=text.line)
     except RecursionError:
         opened.report_damage(f"too many brackets at byte {text.count_bytes() + 1}", line=text.line)
 
