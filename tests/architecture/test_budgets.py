@@ -30,7 +30,6 @@ FOREIGN_SIGNATURES = {
 # Public functions that take more than two arguments by position. May only shrink.
 MANY_BY_POSITION = {
     "adatta.data.split.split_holdout",
-    "adatta.data.validate.check_lengths",
     "adatta.evals.ask.make_subject",
     "adatta.evals.measures.relative_loss",
     "adatta.evals.suite.BranchTask.branches",

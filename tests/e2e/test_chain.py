@@ -142,7 +142,8 @@ def test_quarantined_rows_are_counted_and_named(work: Path) -> None:
     folder = work / "runs" / "toy" / folders_of(work)["sft"]
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     assert record["counts"]["quarantined"] == 1
-    assert "sft.jsonl:25" in (folder / "quarantine.json").read_text(encoding="utf-8")
+    assert record["counts"]["quarantined_by_reason"] == {"broken_json": 1}
+    assert "sft.jsonl:25" in (folder / "quarantine.jsonl").read_text(encoding="utf-8")
 
 
 def test_plain_model_alone_is_a_recipe(toy_folder: Path, work: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 class AdattaError(Exception):
@@ -36,6 +37,33 @@ class Problem:
         return f"{text}\n    {self.hint}" if self.hint else text
 
 
+def problems_table(problems: Sequence[Problem], counts: Mapping[str, int]) -> str:
+    """Write problems as a table: place and mistake, reason, field, what to do; then the count of each reason.
+
+    Args:
+        problems: The first ones; one without a place is a sentence by itself.
+        counts: Number of all problems by reason.
+    """
+    why, field = (max(len(getattr(problem, key)) for problem in problems) for key in ("reason", "field"))
+    lines = []
+    for problem in problems:
+        lines.append(f"{problem.where}: {problem.what}" if problem.where else problem.what)
+        if problem.hint:
+            lines.append(f"    {problem.reason:<{why}}  {problem.field:<{field}}  {problem.hint}")
+    rows = [("number", "why"), *((str(number), reason) for reason, number in counts.items())]
+    return "\n".join([*lines, "", *(f"{number:>6}  {reason}" for number, reason in rows)])
+
+
+def problems_json(problems: Sequence[Problem], counts: Mapping[str, int]) -> dict[str, Any]:
+    """Return what `problems_table` writes as plain values.
+
+    Args:
+        problems: The first ones.
+        counts: Number of all problems by reason.
+    """
+    return {"problems": [asdict(problem) for problem in problems if problem.where], "counts": dict(counts)}
+
+
 class _Problems(UserError):
     """An error that reports every problem at once."""
 
@@ -55,7 +83,19 @@ class DataError(_Problems):
 
 
 class RowError(DataError):
-    """Rows of a data file are wrong; each problem names `file:line`."""
+    """Rows of a data file are wrong; each problem names `file:line`.
+
+    `problems` are the first ones, `counts` has the number of all of them by reason.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem] | Problem | str, *, counts: Mapping[str, int] | None = None
+    ) -> None:
+        super().__init__(problems)
+        self.counts = dict(counts or {})
+
+    def __str__(self) -> str:
+        return problems_table(self.problems, self.counts) if self.counts else super().__str__()
 
 
 class OverlapError(DataError):

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from adatta.core.runtime import cache_dir
 
 _ID_HEX = 16
 _FINGERPRINT_HEX = 12
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _SMALL_FILE_BYTES = 1 << 20  # hashed in a millisecond: not worth a cache entry
 _SETTLED_S = 2.0  # a file changed a moment ago may change again within one tick of its time stamp
 
@@ -29,8 +31,13 @@ def canonical_json(value: Any) -> str:
     Raises:
         ArtefactError: for anything without a stable form (objects, sets, NaN, keys that aren't strings).
     """
+    if _is_plain(value):
+        text = _ENCODER.encode(value)
+        with suppress(UnicodeEncodeError):
+            text.encode("utf-8")
+            return text
     _refuse_unstable(value, "value")
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def content_id(value: Any) -> str:
@@ -83,6 +90,14 @@ def hash_folder(path: str | Path, patterns: Iterable[str] = ("**/*",)) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
+
+
+def _is_plain(value: Any) -> bool:
+    """Say at a look that a value consists of objects, lists, texts and whole numbers."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(key) is str for key in value) and all(map(_is_plain, value.values()))
+    return all(map(_is_plain, value)) if kind is list else kind in (str, int, bool)
 
 
 def _refuse_unstable(value: Any, where: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
+from glob import glob
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -236,16 +237,23 @@ def _locate_data(tree: Marked) -> tuple[Marked, Found]:
         path = tree.marks.get(place) and _value_at(tree.value, place)
         if not (is_data and place[-1] == "path" and isinstance(path, str) and path):
             continue
+        if path.startswith("hub:"):
+            continue
         mark = tree.marks[place]
         folders = _folders(mark.source if mark.line else None)
-        found = [folder / path for folder in folders if (folder / path).exists()]
+        found = [folder for folder in folders if (folder / path).exists() or _has_match(folder / path)]
         if found:
-            tree = replace_at(tree, place, part=Marked(str(found[0].resolve()), {(): mark}))
+            tree = replace_at(tree, place, part=Marked(str(found[0].joinpath(path).resolve()), {(): mark}))
         else:
             hint = f"looked in {', '.join(str(folder) for folder in folders)}"
             what = f"{dotted(place)}: no file or folder '{path}'"
             problems.append((place, Problem(where=str(mark), what=what, hint=hint)))
     return tree, problems
+
+
+def _has_match(path: Path) -> bool:
+    """Say whether a path is a pattern such as data/*.jsonl that something matches."""
+    return any(char in str(path) for char in "*?[") and bool(glob(str(path), recursive=True))
 
 
 def _folders(recipe: str | None) -> list[Path]:
@@ -329,9 +337,9 @@ def _training_contradictions(
 ) -> Iterator[tuple[Place, str, str]]:
     into = (*place, "merge", "into")
     for number, source in enumerate(settings.data):
-        if source.weight != 1:
-            what = "weights other than 1 are not available yet"
-            yield (*place, "data", number, "weight"), what, "leave the weight out"
+        if source.weight != 1 and source.rows is not None:
+            what = "a weight and a number of rows contradict each other"
+            yield (*place, "data", number, "weight"), what, "give one of them"
     if isinstance(settings, DpoSettings) and settings.share_prefix and settings.adapter.dropout > 0:
         what = "dropout above 0 with share_prefix: true would give both answers one draw of dropout"
         yield (*place, "adapter", "dropout"), what, "set dropout: 0.0, or share_prefix: false"

@@ -5,11 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from adatta.core.records import Row
 
-R = TypeVar("R", bound=Row)
+class Grouped(Protocol):
+    """What can be held out: a row, or what became of it."""
+
+    @property
+    def row_id(self) -> str:
+        """Its id by content."""
+
+    @property
+    def group(self) -> str | None:
+        """What it must stay together with."""
+
+
+R = TypeVar("R", bound=Grouped)
 
 MIN_ROWS_TO_SPLIT = 20
 _LARGEST_PART = 5  # at most one row in five is held out
@@ -62,7 +73,7 @@ def split_holdout(rows: Sequence[R], share: float, min_rows: int) -> Split[R]:
     )
 
 
-def _unit(row: Row) -> str:
+def _unit(row: Grouped) -> str:
     """Name what stays together: the group, or the rows of one content."""
     return f"row {row.row_id}" if row.group is None else f"group {row.group}"
 

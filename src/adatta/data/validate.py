@@ -1,17 +1,238 @@
-"""Read training rows from files and name every mistake in them, all at once."""
+"""Every row is checked before anything runs, one by one, in two passes: its structure, then its meaning.
+
+Structure: encoding and keys, roles and their order, empty or equal answers, template marks, wrongly decoded
+characters, exact repetitions. Meaning: the answer's language, length, whether anything is left to train, near
+repetitions. Every finding is an error but one: a row that nearly repeats another is a warning, because near
+texts are often meant (a question asked in two ways, a series). An exact repetition is an error, because it
+is hardly ever meant and a weight says it better; so is an answer in another language than asked for. Errors
+stop the run, or put the row aside with `on_bad_row: quarantine`; either way each is counted and named.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from adatta.core.errors import Problem, RowError, TemplateError
+from adatta.core.errors import ArtefactError, Problem, RowError, TemplateError
+from adatta.core.problems import Problems
 from adatta.core.records import Document, Origin, Row
+from adatta.data.answer_language import Identify, find_language_mistake
+from adatta.data.contents import list_contents
+from adatta.data.duplicates import SeenRows
 from adatta.data.shape import RowKind, shape_row
-from adatta.data.source import find_files, read_file
+from adatta.data.source import Numbered, find_files, read_file
+from adatta.data.text_checks import find_text_mistake
+from adatta.data.turns import Mistake
 
-_SHOWN = 20
+# What a defect of ours raises. A full disk, missing memory or an interruption is none, and goes through.
+_DEFECTS = (ArithmeticError, ArtefactError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_VISIBLE = re.compile(r"[^\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
+
+
+class Size(NamedTuple):
+    """Tokens of a row's longest branch, and scored tokens of all of them."""
+
+    tokens: int
+    scored_tokens: int
+
+
+Measure = Callable[[Row], Size]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meaning:
+    """What the second pass judges by.
+
+    A row is measured only where its UTF-8 bytes and the template's tokens (`template_tokens`: once, and for
+    each message) could exceed `context`: a token has at least one byte. `find_near` gets what was asked and
+    what was answered, or a document's text, and returns the number of the earlier row, in the order of its
+    calls, that this one nearly repeats.
+    """
+
+    language: str
+    context: int
+    template_tokens: tuple[int, int]
+    measure: Measure
+    identify: Identify
+    find_near: Callable[..., int | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """What can't be used: a row, or a part of a file; its problems, and as much of it as could be read."""
+
+    problems: tuple[Problem, ...]
+    fields: Mapping[str, Any] | None = None
+    row: Row | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Pass:
+    """Rows that came into a pass, rows that went on, seconds that it took."""
+
+    rows: int = 0
+    kept: int = 0
+    time_s: float = 0.0
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures with the rate, as the record keeps them."""
+        rate = round(self.rows / self.time_s) if self.time_s else 0
+        return {"rows": self.rows, "kept": self.kept, "time_s": round(self.time_s, 3), "rows_per_s": rate}
+
+
+@dataclass(slots=True, kw_only=True)
+class Input:
+    """The records of one file, or of one split of a Hub data set, and what was found in them.
+
+    `name` stands before the line in messages; `names` is the recipe's field map; `commit` is that of a Hub
+    data set. `shapes` counts the rows of
+    each shape, `ignored` the rows that have a key which nothing reads.
+    """
+
+    name: str
+    records: Iterable[Numbered]
+    names: Mapping[str, str] = field(default_factory=dict)
+    commit: str = ""
+    num_rows: int = 0
+    shapes: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+class Validation:
+    """Checks rows as they stream by and keeps none: each goes on, or is refused with its reasons.
+
+    In memory stay 18 to 24 bytes a row, for exact repetitions, and what `find_near` keeps.
+    """
+
+    def __init__(
+        self,
+        kind: RowKind,
+        *,
+        refuse: Callable[[Refused], None],
+        warn: Callable[[Problem], None],
+        meaning: Meaning | None,
+    ) -> None:
+        """Start with no row seen.
+
+        Args:
+            kind: The kind of row that is expected.
+            refuse: Gets what is refused, at once.
+            warn: Gets near repetitions.
+            meaning: What the second pass judges by; without it (None) repetitions aren't looked for either.
+        """
+        self._kind = kind
+        self._refuse = refuse
+        self._warn = warn
+        self._meaning = meaning
+        self._seen = SeenRows()
+        self.structure = Pass()
+        self.both = Pass()
+
+    def rows(self, given: Input) -> Iterator[Row]:
+        """Yield the good rows of one more input, in order; reading it is part of the first pass."""
+        rows = _timed(self._check_structure(given), self.structure)
+        if self._meaning is not None:
+            rows = self._check_meaning(rows, self._meaning)
+        return _timed(rows, self.both)
+
+    def append(self, problem: Problem, /) -> None:
+        """Refuse what a source can't read: a row, or the rest of a file."""
+        self.structure.rows += 1
+        self._refuse(Refused(problems=(problem,)))
+
+    def refuse(self, row: Row, mistake: Mistake) -> None:
+        """Refuse a row after all that both passes let through."""
+        self.both.kept -= 1
+        self._refuse(Refused(problems=_place([mistake], row.origin), row=row))
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Return the figures of each pass and of both together."""
+        first, both = self.structure, self.both
+        own_s = max(both.time_s - first.time_s, 0.0)
+        second = Pass(rows=first.kept, kept=both.kept, time_s=own_s)
+        both = Pass(rows=first.rows, kept=both.kept, time_s=both.time_s)
+        return {"structure": first.figures(), "meaning": second.figures(), "both": both.figures()}
+
+    def _check_structure(self, given: Input) -> Iterator[Row]:
+        for line, fields in self._records(given):
+            self.structure.rows += 1
+            given.num_rows += 1
+            origin = Origin(path=given.name, line=line)
+            row = None
+            try:
+                shaped = shape_row(fields, self._kind, origin=origin, names=given.names)
+                given.shapes[shaped.shape] += 1
+                given.ignored.update(shaped.ignored)
+                row, mistakes = shaped.row, list(shaped.mistakes)
+                if row is not None:
+                    mistakes += self._find_flaws(row)
+            except _DEFECTS as error:
+                mistakes = [_unexpected(error)]
+            if mistakes:
+                self._refuse(Refused(problems=_place(mistakes, origin), fields=fields, row=row))
+            elif row is not None:
+                yield row
+
+    def _records(self, given: Input) -> Iterator[Numbered]:
+        try:
+            yield from given.records
+        except _DEFECTS as error:
+            mistake = _unexpected(error)
+            self.append(
+                Problem(where=given.name, what=mistake.what, hint=mistake.hint, reason=mistake.reason)
+            )
+
+    def _find_flaws(self, row: Row) -> Iterator[Mistake]:
+        found = [find_text_mistake(content.text, content.field) for content in list_contents(row)]
+        mistakes = [mistake for mistake in found if mistake is not None]
+        yield from mistakes
+        earlier = None if mistakes or self._meaning is None else self._seen.find(row)
+        if earlier:
+            hint = "take it out; to use rows more often, give their source a weight"
+            yield Mistake(f"the same content as {earlier}", hint, "duplicate", "")
+
+    def _check_meaning(self, rows: Iterator[Row], meaning: Meaning) -> Iterator[Row]:
+        for row in rows:
+            near = None
+            try:
+                near = meaning.find_near(*_asked_and_answered(row))  # first: it numbers the rows by its calls
+                mistakes = list(_find_faults(row, meaning))
+            except _DEFECTS as error:
+                mistakes = [_unexpected(error)]
+            if mistakes:
+                self._refuse(Refused(problems=_place(mistakes, row.origin), row=row))
+                continue
+            if near is not None:
+                what, hint = f"nearly the same content as {self._seen.place(near)}", "take one of them out"
+                self._warn(*_place([Mistake(what, hint, "near_duplicate", "")], row.origin))
+            yield row
+
+
+def find_size_mistake(row: Row, *, measure: Measure, context: int) -> Mistake | None:
+    """Measure a row and say what is wrong with its tokens.
+
+    Args:
+        row: The row.
+        measure: Counts its tokens; raises `TemplateError` where it can't be rendered exactly.
+        context: Largest number of tokens; a document is cut into windows and may have more.
+    """
+    try:
+        tokens, scored_tokens = measure(row)
+    except TemplateError as error:
+        return Mistake(str(error), "change the row, or take it out", "template", "")
+    except _DEFECTS as error:
+        return _unexpected(error)
+    if tokens > context and not isinstance(row, Document):
+        hint = "shorten the row, or raise the recipe's context"
+        return Mistake(f"{tokens} tokens, the context has {context}", hint, "too_long", "")
+    if not scored_tokens:
+        return Mistake("no token of it would be trained", "take it out", "nothing_to_train", "")
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,66 +249,80 @@ class RowsReport:
             RowError: There are problems; the first twenty are told in full, the rest are counted.
         """
         if self.problems:
-            raise RowError(shorten_problems(self.problems))
+            found = Problems()
+            for problem in self.problems:
+                found.append(problem)
+            raise RowError(found.shortened(), counts=found.counts)
         return self.rows
 
 
-def shorten_problems(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Keep the first twenty problems and put a count in place of the rest."""
-    if len(problems) <= _SHOWN:
-        return tuple(problems)
-    rest = len(problems) - _SHOWN
-    return (*problems[:_SHOWN], Problem(where="", what=f"... and {rest} more problem{'s' * (rest > 1)}"))
-
-
 def read_rows(paths: Sequence[str | Path], kind: RowKind) -> RowsReport:
-    """Read rows of one kind.
+    """Read rows of one kind and check their structure, repetitions apart.
 
     Args:
-        paths: Files (`.jsonl`: one row a line; `.txt`: one document) and folders of them, read sorted.
+        paths: Files, folders and globs.
         kind: The row kind that is expected.
 
     Returns:
         Good rows and problems; a row with a problem is not among the rows.
     """
-    rows: list[Row] = []
     problems: list[Problem] = []
+    rows: list[Row] = []
+
+    def refuse(refused: Refused) -> None:
+        problems.extend(refused.problems)
+
+    validation = Validation(kind, refuse=refuse, warn=problems.append, meaning=None)
     for path in paths:
-        for file in find_files(path, problems):
-            _read_file(file, kind, rows, problems)
+        for file in find_files(path, validation):
+            rows += validation.rows(Input(name=str(file), records=read_file(file, validation)))
     return RowsReport(rows=tuple(rows), problems=tuple(problems))
 
 
-def check_lengths(rows: Sequence[Row], measure: Callable[[Row], int], context: int) -> tuple[Problem, ...]:
-    """Find the rows that don't fit into the context; documents always do, as they are cut into windows.
-
-    Args:
-        rows: The rows.
-        measure: Number of tokens of a row.
-        context: Largest number of tokens.
-
-    Returns:
-        A problem for each row over the context, and for each that the chat template can't render exactly.
-    """
-    problems = []
-    for row in rows:
-        where = f"{row.origin.path}:{row.origin.line}"
-        try:
-            tokens = 0 if isinstance(row, Document) else measure(row)
-        except TemplateError as error:
-            problems.append(Problem(where=where, what=str(error)))
-            continue
-        if tokens > context:
-            what = f"{tokens} tokens, the context has {context}"
-            problems.append(
-                Problem(where=where, what=what, hint="shorten the row, or raise the recipe's context")
-            )
-    return tuple(problems)
+def _timed(rows: Iterator[Row], figures: Pass) -> Iterator[Row]:
+    while True:
+        start = time.perf_counter()
+        row = next(rows, None)
+        figures.time_s += time.perf_counter() - start
+        if row is None:
+            return
+        figures.kept += 1
+        yield row
 
 
-def _read_file(path: Path, kind: RowKind, rows: list[Row], problems: list[Problem]) -> None:
-    for line, fields in read_file(path, problems):
-        shaped = shape_row(fields, kind, origin=Origin(path=str(path), line=line))
-        problems += [Problem(where=f"{path}:{line}", **mistake._asdict()) for mistake in shaped.mistakes]
-        if shaped.row is not None:
-            rows.append(shaped.row)
+def _find_faults(row: Row, meaning: Meaning) -> Iterator[Mistake]:
+    contents = list_contents(row)
+    for content in contents:
+        if content.is_target and not _VISIBLE.search(content.text):
+            yield Mistake("no visible character", "write a text", "nothing_to_train", content.field)
+    if mistake := find_language_mistake(row, language=meaning.language, identify=meaning.identify):
+        yield mistake
+    num_bytes = sum(len(content.text.encode("utf-8")) for content in contents)
+    once, each = meaning.template_tokens
+    if not isinstance(row, Document) and num_bytes + once + each * len(contents) > meaning.context:
+        mistake = find_size_mistake(row, measure=meaning.measure, context=meaning.context)
+        yield from [mistake] if mistake else []
+
+
+def _asked_and_answered(row: Row) -> tuple[str, ...]:
+    """Join what is asked and what is answered; of a document there is just its text."""
+    contents = list_contents(row)
+    if isinstance(row, Document):
+        return (row.text,)
+    return tuple(
+        "\n".join(content.text for content in contents if content.role == role)
+        for role in ("user", "assistant")
+    )
+
+
+def _place(mistakes: Sequence[Mistake], origin: Origin) -> tuple[Problem, ...]:
+    where = f"{origin.path}:{origin.line}"
+    return tuple(
+        Problem(where=where, what=found.what, hint=found.hint, reason=found.reason, field=found.field)
+        for found in mistakes
+    )
+
+
+def _unexpected(error: Exception) -> Mistake:
+    what = f"a check failed: {type(error).__name__}: {error}"
+    return Mistake(what, "a defect of adatta: please report it with this row", "unexpected", "")

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from adatta.core.settings import ExportSettings, TrainSettings
 from adatta.pipeline.context import Context, open_context
+from adatta.pipeline.overlap import describe_overlap
 from adatta.pipeline.plan import TRAINING
+from adatta.pipeline.preferences import describe_pairs
 
 GIB = 2**30
 LIBRARIES_BYTES = 600 * 2**20  # the interpreter with torch and transformers, measured
@@ -28,7 +30,12 @@ def check_recipe(path: Path, overrides: Sequence[str] = ()) -> None:
         ModelError: the model can't be found or used.
     """
     context = open_context(path, overrides)
-    lines = [f"recipe: {len(context.plan)} stages", _model_line(context), *_row_lines(context)]
+    lines = [
+        f"recipe: {len(context.plan)} stages",
+        _model_line(context),
+        *_row_lines(context),
+        *_data_lines(context),
+    ]
     lines += [*_memory_lines(context), _disk_line(context), *_time_lines(context)]
     for number, line in enumerate(lines, start=1):
         print(f"{number:>2}. ok    {line}" if not line.startswith("!") else f"{number:>2}. WARN  {line[1:]}")
@@ -53,6 +60,17 @@ def _row_lines(context: Context) -> Iterator[str]:
             f"{counts['quarantined']} quarantined; {counts['tokens']} tokens, {counts['scored_tokens']} "
             f"scored; longest {longest} of {context.recipe.context}"
         )
+
+
+def _data_lines(context: Context) -> Iterator[str]:
+    for rows in context.rows.values():
+        for source in rows.sources:
+            if "pairs" in source:
+                line, matters = describe_pairs(source["pairs"])
+                yield f"{'!' * matters}preferences in {source['path']}: {line}"
+    if context.overlap["counts"]:
+        line, matters = describe_overlap(context.overlap)
+        yield f"{'!' * matters}overlap: {line}"
 
 
 def _memory_lines(context: Context) -> Iterator[str]:
@@ -107,7 +125,7 @@ def _planned_tokens(settings: TrainSettings, counts: Mapping[str, int]) -> float
     if budget.tokens is not None:
         return budget.tokens
     if budget.steps is not None:
-        return budget.steps * settings.batch.rows * counts["tokens"] / counts["used"]
+        return budget.steps * settings.batch.rows * counts["tokens"] / counts["drawn"]
     return (budget.epochs or 1) * counts["tokens"]
 
 

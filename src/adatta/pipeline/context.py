@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
@@ -15,8 +16,9 @@ from adatta.core.fingerprint import content_id
 from adatta.core.recipe import LoadedRecipe, Recipe, load_recipe
 from adatta.core.registry import list_names
 from adatta.lang.profile import Profile, load_profile
+from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
-from adatta.pipeline.prepare import StageRows, data_hashes, prepare_stage
+from adatta.pipeline.prepare import StageRows, prepare_stage
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -35,6 +37,7 @@ class Context:
     chat: Chat
     profile: Profile
     rows: Mapping[str, StageRows]
+    overlap: Mapping[str, Any]
     inputs: Inputs
     plan: tuple[PlannedStage, ...]
 
@@ -52,23 +55,27 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     Raises:
         RecipeError: the recipe has mistakes, or names a model that can't be found, used or exported.
         DataError: rows have mistakes; those of all stages are reported at once.
+        OverlapError: rows hold items of the suites, and the recipe says `error` for such rows.
     """
     from adatta.chat.render import Chat
 
     loaded = load_recipe(path, overrides)
     folder = run_dir(loaded.recipe.name)
     profile = load_profile(loaded.recipe.language)
-    _refuse_unknown_names(loaded)
+    refuse_unknown_names(loaded)
     suites = _suite_hashes(loaded.recipe)
-    base = _locate_base(loaded)
+    base = locate_base(loaded)
     recipe = resolve(loaded.recipe, folder)
     chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
-    _refuse_unexportable(loaded, base, chat)
-    rows = prepare_all(recipe, chat)
+    refuse_unexportable(loaded, base, chat=chat)
+    overlap = SuiteOverlap(recipe)
+    rows = prepare_all(recipe, chat, overlap=overlap)
+    if recipe.on_overlap == "error":
+        overlap.require_none()
     inputs = Inputs(
         base=base.fingerprint,
         template=content_id(chat.exported_template()),
-        data={stage.name: data_hashes(stage) for stage in recipe.stages if stage.kind in TRAINING},
+        data={name: prepared.data_hashes() for name, prepared in rows.items()},
         suites=suites,
     )
     return Context(
@@ -80,6 +87,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         chat=chat,
         profile=profile,
         rows=rows,
+        overlap=overlap.summary(),
         inputs=inputs,
         plan=plan_stages(recipe, inputs, folder),
     )
@@ -107,12 +115,13 @@ def resolve(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def prepare_all(recipe: Recipe, chat: Chat) -> dict[str, StageRows]:
+def prepare_all(recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = None) -> dict[str, StageRows]:
     """Prepare the rows of every training stage and report the mistakes of all of them at once.
 
     Args:
         recipe: the recipe.
         chat: the one renderer of the chain.
+        overlap: looks at each good row.
 
     Returns:
         The rows by stage name.
@@ -122,20 +131,29 @@ def prepare_all(recipe: Recipe, chat: Chat) -> dict[str, StageRows]:
     """
     rows: dict[str, StageRows] = {}
     problems: list[Problem] = []
+    counts: Counter[str] = Counter()
     for stage in recipe.stages:
         if stage.kind not in TRAINING:
             continue
         try:
-            rows[stage.name] = prepare_stage(stage, recipe, chat)
+            rows[stage.name] = prepare_stage(stage, recipe, chat, overlap=overlap)
         except DataError as error:
             problems += error.problems
+            counts.update(error.counts if isinstance(error, RowError) else {})
     if problems:
-        raise RowError(tuple(dict.fromkeys(problems)))
+        raise RowError(tuple(dict.fromkeys(problems)), counts=counts)
     return rows
 
 
-def _refuse_unknown_names(loaded: LoadedRecipe) -> None:
-    """Tell suites and export formats that don't exist, before anything is trained."""
+def refuse_unknown_names(loaded: LoadedRecipe) -> None:
+    """Tell suites and export formats that don't exist, before anything is trained.
+
+    Args:
+        loaded: the recipe.
+
+    Raises:
+        RecipeError: naming each of them.
+    """
     known = {"suites": list_names("adatta.evals.suites"), "formats": list_names("adatta.export.formats")}
     named = [
         (f"stages.{number}.{stage.kind}.{key}.{place}", name, names)
@@ -156,8 +174,18 @@ def _refuse_unknown_names(loaded: LoadedRecipe) -> None:
         raise RecipeError(problems)
 
 
-def _locate_base(loaded: LoadedRecipe) -> ModelFiles:
-    """Find the base model; what is wrong with it is told at the recipe's line."""
+def locate_base(loaded: LoadedRecipe) -> ModelFiles:
+    """Find the base model.
+
+    Args:
+        loaded: the recipe.
+
+    Returns:
+        The model's files.
+
+    Raises:
+        RecipeError: it can't be found or used; this is told at the recipe's line.
+    """
     from adatta.model.files import locate
 
     settings = loaded.recipe.model
@@ -173,8 +201,17 @@ def _locate_base(loaded: LoadedRecipe) -> ModelFiles:
     return base
 
 
-def _refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, chat: Chat) -> None:
-    """Tell before training what an export would refuse after it."""
+def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -> None:
+    """Tell before training what an export would refuse after it.
+
+    Args:
+        loaded: the recipe.
+        base: the model that the chain starts from.
+        chat: its renderer.
+
+    Raises:
+        RecipeError: a format is asked for that this model can't be written in.
+    """
     wanted = {
         f"stages.{number}.export.formats.{place}": name
         for number, stage in enumerate(loaded.recipe.stages)

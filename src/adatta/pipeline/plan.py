@@ -132,8 +132,11 @@ def _identity(
     """Return the fingerprints that a stage stands on, and what identifies it beside its kind and version."""
     if isinstance(stage.settings, TrainSettings):
         settings = stage.settings.model_dump(mode="json")
-        settings["data"] = [source["weight"] for source in settings["data"]]
-        settings["holdout"].pop("path", None)  # files enter by content
+        # Files and data sets enter by content.
+        settings["data"] = [
+            [source[key] for key in ("weight", "rows", "fields")] for source in settings["data"]
+        ]
+        settings["holdout"].pop("path", None)
         shared = {
             key: getattr(recipe, key)
             for key in ("seed", "context", "precision", "engine", "on_bad_row", "on_overlong", "language")

@@ -1,23 +1,30 @@
-"""The rows of a training stage: read, checked, split and turned into token rows, before anything trains."""
+"""The rows of a training stage: read, checked, drawn, split and turned into ids, before anything trains."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from adatta.core.errors import Problem, RowError
+from adatta.core.errors import ArtefactError, DataError, Problem, RowError, TemplateError
 from adatta.core.fingerprint import hash_file
+from adatta.core.problems import Problems
 from adatta.core.recipe import Recipe, Stage
-from adatta.core.records import Conversation, Document, Preference, Row, TokenRow
-from adatta.core.settings import SftSettings
+from adatta.core.records import Conversation, Document, Message, Origin, Preference, Row, TokenRow
+from adatta.core.settings import DataSettings, SftSettings
+from adatta.pipeline.overlap import SuiteOverlap
+from adatta.pipeline.preferences import start_checks
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
+    from adatta.data.pairs import PairChecks
+    from adatta.data.quarantine import Quarantine
     from adatta.data.shape import RowKind
+    from adatta.data.validate import Input, Meaning, Refused, Size
 
 ROW_KIND: dict[str, RowKind] = {"sft": "conversation", "dpo": "preference", "adapt": "document"}
+HUB = "hub:"
 
 Group = tuple[TokenRow, ...]
 
@@ -26,76 +33,107 @@ Group = tuple[TokenRow, ...]
 class StageRows:
     """What a training stage works on.
 
-    `train` and `holdout` hold one group a row: the branches that belong together. `holdout_bytes` are the
-    UTF-8 bytes of the held-out rows' scored text. `quarantine` are the problems of rows left out on purpose.
+    `train` and `holdout` hold one group a row: the branches that belong together; a row that is used several
+    times in a pass stands in `train` as often, and `used` counts it once. `holdout_bytes` are the UTF-8 bytes
+    of the held-out rows' scored text. `not_drawn` rows were left out by a source's weight or number.
+    `validation` has the figures of the checks.
     """
 
     train: tuple[Group, ...]
+    used: int
+    not_drawn: int
     holdout: tuple[Group, ...]
     holdout_bytes: int
     sources: tuple[dict[str, Any], ...]
-    quarantine: tuple[Problem, ...]
+    quarantine: Quarantine
+    validation: dict[str, Any]
     warnings: tuple[str, ...]
 
     def counts(self) -> dict[str, int]:
-        """Count rows and tokens, as the record keeps them."""
+        """Count rows and tokens, as the record keeps them; `drawn` are a pass's rows with repetitions."""
         branches = [row for group in self.train for row in group]
         return {
-            "rows": len(self.train) + len(self.holdout) + len(self.quarantine),
-            "used": len(self.train),
+            "rows": self.used + len(self.holdout) + self.quarantine.rows + self.not_drawn,
+            "used": self.used,
+            "drawn": len(self.train),
             "holdout": len(self.holdout),
-            "quarantined": len(self.quarantine),
+            "not_drawn": self.not_drawn,
+            "quarantined": self.quarantine.rows,
+            **self.quarantine.losses(),
             "tokens": sum(len(row.ids) for row in branches),
             "scored_tokens": sum(weight > 0 for row in branches for weight in row.weights),
         }
 
+    def data_hashes(self) -> tuple[str, ...]:
+        """Return what decides the rows: the files' hashes and the Hub's commits, in order."""
+        return tuple(str(source.get("commit") or source["sha256"]) for source in self.sources)
 
-def prepare_stage(stage: Stage, recipe: Recipe, chat: Chat) -> StageRows:
+
+def prepare_stage(
+    stage: Stage, recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = None
+) -> StageRows:
     """Read and check the rows of a training stage and turn them into ids and loss masks.
+
+    Rows are drawn by their source's weight, then some are held out, then those with a weight above 1 are
+    repeated: no row stands on both sides.
 
     Args:
         stage: a training stage.
         recipe: the recipe it stands in.
         chat: the one renderer of the chain.
+        overlap: looks at each good row.
 
     Returns:
         The rows on either side of the split, with counts.
 
     Raises:
-        RowError: rows are wrong and the recipe says `error` for such rows.
+        RowError: rows are wrong and the recipe says `error` for such rows, or too many are.
+        DataError: a source has fewer rows than are to be drawn.
     """
+    from adatta.data.mixture import draw_times
     from adatta.data.split import Split, split_holdout
-    from adatta.data.validate import shorten_problems
 
-    settings, held = stage.training, stage.training.holdout
-    read = _read([source.path for source in settings.data], stage, recipe, chat)
-    if held.path is None:
-        split = split_holdout(read.rows, share=held.share, min_rows=held.min_rows)
-    else:
-        kept = _read([held.path], stage, recipe, chat)
-        split = Split(train=read.rows, holdout=kept.rows, warnings=())
-        read = read.joined(kept)
-    refused = [*read.bad, *(problem for problem in read.long if recipe.on_overlong == "error")]
-    if recipe.on_bad_row == "quarantine":
-        refused = refused[len(read.bad) :]
-    if not refused and not split.train:
-        refused = [
-            Problem(where=f"stage {stage.name}", what="no row is left to train on", hint="give it more rows")
-        ]
-    if refused:
-        raise RowError(shorten_problems(refused))
-    return StageRows(
-        train=tuple(render(row, chat, recipe.context, thoughts=_thoughts(stage)) for row in split.train),
-        holdout=tuple(render(row, chat, recipe.context, thoughts=_thoughts(stage)) for row in split.holdout),
-        holdout_bytes=sum(_scored_bytes(row) for row in split.holdout),
-        sources=read.sources,
-        quarantine=(*read.bad, *read.long),
-        warnings=tuple(f"{stage.name}: {warning}" for warning in split.warnings),
+    held = stage.training.holdout
+    reader = _Reader(stage, recipe, chat, overlap=overlap)
+    parts = [(source, reader.read(source)) for source in stage.training.data]
+    kept = reader.read(DataSettings(path=held.path)) if held.path else []
+    reader.require_good()
+    times = {
+        row.row_id: number
+        for source, rows in parts
+        for row, number in zip(
+            rows, draw_times([row.row_id for row in rows], source, seed=recipe.seed), strict=True
+        )
+    }
+    drawn = [row for _, rows in parts for row in rows if times[row.row_id]]
+    split = (
+        Split(train=tuple(drawn), holdout=tuple(kept), warnings=())
+        if held.path
+        else split_holdout(drawn, held.share, held.min_rows)
     )
+    if not split.train:
+        what, hint = "no row is left to train on", "give it more rows"
+        raise RowError(Problem(where=f"stage {stage.name}", what=what, hint=hint))
+    found = StageRows(
+        train=tuple(row.branches for row in split.train for _ in range(times[row.row_id])),
+        used=len(split.train),
+        not_drawn=len(times) - len(drawn),
+        holdout=tuple(row.branches for row in split.holdout),
+        holdout_bytes=sum(row.scored_bytes for row in split.holdout),
+        sources=tuple(reader.sources),
+        quarantine=reader.quarantine,
+        validation={**reader.validation.figures(), "near_duplicates": len(reader.near)},
+        warnings=tuple(f"{stage.name}: {warning}" for warning in (*split.warnings, *reader.warnings())),
+    )
+    if found.counts()["rows"] != reader.validation.structure.rows:
+        what = f"{reader.validation.structure.rows} rows came in, {found.counts()} came out"
+        hint = "a defect of adatta: please report it"
+        raise DataError(Problem(where=f"stage {stage.name}", what=what, hint=hint, reason="unexpected"))
+    return found
 
 
 def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "keep"] = "drop") -> Group:
-    """Turn a row into its branches: two for a preference, windows for a document, else mostly one."""
+    """Turn a row into its branches: two for a preference, windows for a document, most often one else."""
     match row:
         case Conversation():
             return chat.conversation(row, thoughts)
@@ -105,71 +143,185 @@ def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "kee
             return chat.document(row, context=context)
 
 
-def _thoughts(stage: Stage) -> Literal["drop", "keep"]:
-    return stage.settings.thoughts if isinstance(stage.settings, SftSettings) else "drop"
-
-
-def data_hashes(stage: Stage) -> tuple[str, ...]:
-    """Hash the files that a training stage reads, in order; the held-out file last, where one is named."""
-    from adatta.data.source import find_files
-
-    held = stage.training.holdout.path
-    paths = [source.path for source in stage.training.data] + ([held] if held else [])
-    return tuple(hash_file(file) for path in paths for file in find_files(Path(path), []))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Read:
-    """Good rows that fit, and what is wrong with the others."""
+class _Accepted:
+    """A good row as tokens: its text isn't kept."""
 
-    rows: tuple[Row, ...]
-    bad: tuple[Problem, ...]
-    long: tuple[Problem, ...]
-    sources: tuple[dict[str, Any], ...]
+    row_id: str
+    group: str | None
+    branches: Group
+    scored_bytes: int
 
-    def joined(self, other: _Read) -> _Read:
-        return _Read(
-            rows=self.rows,
-            bad=(*self.bad, *other.bad),
-            long=(*self.long, *other.long),
-            sources=(*self.sources, *other.sources),
+
+class _Reader:
+    """Reads the sources of a stage; what is wrong goes where the recipe says."""
+
+    def __init__(self, stage: Stage, recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None) -> None:
+        from adatta.data.quarantine import Quarantine
+        from adatta.data.validate import Validation
+
+        self._stage, self._recipe, self._chat, self._overlap = stage, recipe, chat, overlap
+        settings = stage.settings
+        self._thoughts = settings.thoughts if isinstance(settings, SftSettings) else "drop"
+        self._last: tuple[Row, Group] | None = None
+        self.errors = Problems()
+        self.near = Problems()
+        self.quarantine = Quarantine()
+        self.sources: list[dict[str, Any]] = []
+        self.validation = Validation(
+            ROW_KIND[stage.kind], refuse=self._refuse, warn=self.near.append, meaning=self._meaning()
         )
 
+    def read(self, source: DataSettings) -> list[_Accepted]:
+        """Read a source to its end and return its good rows."""
+        from adatta.data.validate import find_size_mistake
 
-def _read(paths: Sequence[str], stage: Stage, recipe: Recipe, chat: Chat) -> _Read:
-    from adatta.data.source import find_files
-    from adatta.data.validate import check_lengths, read_rows
+        accepted = []
+        for given in self._inputs(source):
+            pairs = start_checks()
+            for row in self.validation.rows(given):
+                # What the second pass didn't measure is rendered here for the first time.
+                mistake = find_size_mistake(row, measure=self._measure, context=self._recipe.context)
+                if mistake is None:
+                    self._look(row, pairs)
+                    accepted.append(
+                        _Accepted(
+                            row_id=row.row_id,
+                            group=row.group,
+                            branches=self._render(row),
+                            scored_bytes=_scored_bytes(row),
+                        )
+                    )
+                else:
+                    self.validation.refuse(row, mistake)
+            identity = (
+                {"sha256": "", "commit": given.commit} if given.commit else {"sha256": _hash(given.name)}
+            )
+            counts = {
+                "rows": given.num_rows,
+                "shapes": dict(given.shapes),
+                "ignored": dict(given.ignored),
+            }
+            described = {"pairs": pairs.summary()} if len(pairs) else {}
+            self.sources.append({"path": _shown(given.name), **identity, **counts, **described})
+        return accepted
 
-    def measure(row: Row) -> int:
-        return max(len(branch.ids) for branch in render(row, chat, recipe.context, thoughts=_thoughts(stage)))
+    def _look(self, row: Row, pairs: PairChecks) -> None:
+        """Show a good row to what describes the sources."""
+        if isinstance(row, Preference):
+            pairs.look(row)
+        if self._overlap is not None:
+            self._overlap.look(row, stage=self._stage.name, source=_shown(row.origin.path))
 
-    rows: list[Row] = []
-    bad: list[Problem] = []
-    long: list[Problem] = []
-    sources = []
-    for path in (file for source in paths for file in find_files(Path(source), bad)):
-        report = read_rows([path], ROW_KIND[stage.kind])
-        too_long = check_lengths(report.rows, measure, recipe.context)
-        out = {problem.where for problem in too_long}
-        rows += [row for row in report.rows if f"{row.origin.path}:{row.origin.line}" not in out]
-        bad += report.problems
-        long += too_long
-        sources.append({"path": _shown(path), "sha256": hash_file(path), "rows": len(report.rows)})
-    return _Read(rows=tuple(rows), bad=tuple(bad), long=tuple(long), sources=tuple(sources))
+    def require_good(self) -> None:
+        """Refuse a stage with errors, or with more in quarantine than the recipe allows."""
+        if len(self.errors):
+            raise RowError(self.errors.shortened(), counts=self.errors.counts)
+        aside, total, limit = self.quarantine, self.validation.structure.rows, self._recipe.max_bad_share
+        if aside.rows > limit * total:
+            share = aside.rows / total
+            what = f"{aside.rows} of {total} rows are bad ({share:.1%}), max_bad_share is {limit:.1%}"
+            problem = Problem(
+                where=f"stage {self._stage.name}", what=what, hint="mend them, or raise the limit"
+            )
+            raise RowError((problem, *aside.problems.shortened()), counts=aside.problems.counts)
+
+    def warnings(self) -> Iterator[str]:
+        """Tell what the user should know and may want."""
+        if len(self.near):
+            some = "; ".join(f"{problem.where} has {problem.what}" for problem in self.near.first)
+            yield f"near repetitions of earlier rows, which are used, too: {len(self.near)}; {some}"
+
+    def _inputs(self, source: DataSettings) -> Iterator[Input]:
+        """Open what a source stands for: files, or a data set of the Hub at a commit."""
+        from adatta.data.source import find_files, read_file
+        from adatta.data.validate import Input
+
+        if source.path.startswith(HUB):
+            from adatta.data.hub import fetch_dataset
+
+            commit, records = fetch_dataset(
+                source.path.removeprefix(HUB),
+                self.validation,
+                config=source.config,
+                split=source.split,
+                revision=source.revision,
+            )
+            yield Input(name=source.path, records=records, names=source.fields, commit=commit)
+            return
+        tolerant = self._recipe.on_bad_row == "quarantine"
+        for file in find_files(source.path, self.errors):
+            records = read_file(file, self.validation, tolerant=tolerant)
+            yield Input(name=str(file), records=records, names=source.fields)
+
+    def _meaning(self) -> Meaning:
+        from adatta.data.overlap import NearDuplicates
+        from adatta.data.validate import Meaning
+        from adatta.lang.identify import identify
+
+        return Meaning(
+            language=self._recipe.language,
+            context=self._recipe.context,
+            template_tokens=(0, 0) if self._stage.kind == "adapt" else _template_tokens(self._chat),
+            measure=self._measure,
+            identify=identify,
+            find_near=NearDuplicates().find,
+        )
+
+    def _refuse(self, refused: Refused) -> None:
+        recipe, reason = self._recipe, refused.problems[0].reason
+        if (recipe.on_overlong if reason == "too_long" else recipe.on_bad_row) == "error":
+            for problem in refused.problems:
+                self.errors.append(problem)
+            return
+        scored_tokens = None
+        if refused.row is not None and reason not in ("template", "unexpected"):
+            try:
+                scored_tokens = self._measure(refused.row).scored_tokens
+            except TemplateError:
+                scored_tokens = None  # its bytes are counted
+        self.quarantine.add(refused, scored_tokens=scored_tokens)
+
+    def _render(self, row: Row) -> Group:
+        """Render a row once, however often it is asked for in turn."""
+        if self._last is None or self._last[0] is not row:
+            branches = render(row, self._chat, self._recipe.context, thoughts=self._thoughts)
+            self._last = row, branches
+        return self._last[1]
+
+    def _measure(self, row: Row) -> Size:
+        from adatta.data.validate import Size
+
+        branches = self._render(row)
+        scored_tokens = sum(weight > 0 for branch in branches for weight in branch.weights)
+        return Size(max(len(branch.ids) for branch in branches), scored_tokens)
 
 
-def _shown(path: Path) -> str:
+def _hash(path: str) -> str:
+    try:
+        return hash_file(path)
+    except ArtefactError as error:
+        raise DataError(str(error)) from error
+
+
+def _shown(path: str) -> str:
     """Say where a file lies, from the current folder where it is in it."""
     here = Path.cwd()
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _scored_bytes(row: Row) -> int:
-    match row:
-        case Conversation():
-            texts = [message.content for message in row.messages if message.role == "assistant"]
-        case Preference():
-            texts = [row.chosen.content, row.rejected.content]
-        case Document():
-            texts = [row.text]
-    return sum(len(text.encode("utf-8")) for text in texts)
+    from adatta.data.contents import list_contents
+
+    return sum(len(content.text.encode("utf-8")) for content in list_contents(row) if content.is_target)
+
+
+def _template_tokens(chat: Chat) -> tuple[int, int]:
+    """Return how many tokens a template adds at most: once, and for each message more."""
+    turn = (Message(role="user", content="a"), Message(role="assistant", content="a"))
+    origin = Origin(path="", line=0)
+    one, two = (
+        max(len(branch.ids) for branch in chat.conversation(row))
+        for row in (Conversation(messages=turn * number, row_id="", origin=origin) for number in (1, 2))
+    )
+    return one, max(two - one, 1)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from adatta.core.artefact import Artefact, remove_model, restore_model, write_json
+from adatta.core.artefact import Artefact, remove_model, restore_model, write_atomic
 from adatta.core.errors import IncompleteError
 from adatta.core.fingerprint import fingerprint
 from adatta.core.progress import track
@@ -44,16 +44,16 @@ def do_training(context: Context, planned: PlannedStage, folder: Path, done: Don
     )
     gc.collect()
     results["merge"] = merge_stage(context, planned, folder, source)
-    if rows.quarantine:
-        problems = [asdict(problem) for problem in rows.quarantine]
-        write_json(folder / "quarantine.json", problems)
+    if rows.quarantine.rows:
+        write_atomic(folder / "quarantine.jsonl", rows.quarantine.content())
     warnings = [*rows.warnings, *results["merge"].pop("warnings", ())]
     return {
         "inputs": {
             "model": {"name": planned.model_in, "fingerprint": planned.parents[0]},
             "data": list(rows.sources),
         },
-        "counts": rows.counts(),
+        "counts": {**rows.counts(), "quarantined_by_reason": dict(rows.quarantine.reasons)},
+        "validation": rows.validation,
         "results": results,
         "warnings": warnings,
     }
@@ -117,6 +117,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             "protocol": mark,
             "models": list(models),
             "suites": list(planned.stage.evaluation.suites),
+            "overlap": context.overlap,
         },
         "warnings": [],
     }

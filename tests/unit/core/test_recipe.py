@@ -239,7 +239,11 @@ DPO = "- dpo: {data: [{path: p.jsonl}], %s}\n"
             "r.yaml:5: stages.0.evaluate.models.1: no model 'sft' before",
         ),
         ("", SFT % "" + "- evaluate: {models: [sft]}", "models: base is not among the models"),
-        ("", "- sft: {data: [{path: c.jsonl, weight: 2.0}]}", "weights other than 1 are not available yet"),
+        (
+            "",
+            "- sft: {data: [{path: c.jsonl, weight: 2.0, rows: 5}]}",
+            "stages.0.sft.data.0.weight: a weight and a number of rows contradict each other",
+        ),
         (
             "",
             "- sft: {}\n  dpo: {}",

@@ -1,0 +1,44 @@
+"""How often each row of a source is used in a pass: by weight or by count, the same whenever it is asked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from adatta.core.errors import DataError, Problem
+from adatta.core.settings import DataSettings
+
+
+def draw_times(row_ids: Sequence[str], source: DataSettings, *, seed: int) -> list[int]:
+    """Say how often each row of a source is used in a pass.
+
+    With `weight` 2.5 each row is used twice and half of them, rounded, once more; with 0.5 half of them are
+    used; with `rows` just so many. Which ones is decided by seed and content, not by order: when rows are
+    added, nearly all of those drawn before are drawn again.
+
+    Args:
+        row_ids: Ids of the source's rows.
+        source: Its weight or number of rows.
+        seed: The recipe's.
+
+    Returns:
+        A number a row, in order.
+
+    Raises:
+        DataError: More rows are asked for than there are, or the weight leaves none.
+    """
+    if source.rows is None:
+        whole = int(source.weight)
+        extra = round((source.weight - whole) * len(row_ids))
+    else:
+        whole, extra = 0, source.rows
+    if extra > len(row_ids) or (row_ids and not whole and not extra):
+        what = f"{extra} rows are to be drawn from {len(row_ids)}"
+        hint = "change rows or weight of this source"
+        raise DataError(Problem(where=source.path, what=what, hint=hint))
+    times = [whole] * len(row_ids)
+    if extra:
+        marks = [hashlib.sha256(f"draw {seed} {row_id}".encode()).digest() for row_id in row_ids]
+        for index in sorted(range(len(marks)), key=marks.__getitem__)[:extra]:
+            times[index] += 1
+    return times

@@ -1,0 +1,245 @@
+"""The rows of a stage: each one in is used, held out, put aside or not drawn; nothing gets lost."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from adatta.core.errors import DataError, RowError, TemplateError
+from adatta.core.recipe import Recipe, Stage
+from adatta.core.records import TokenRow
+from adatta.pipeline import prepare
+from adatta.pipeline.prepare import StageRows, prepare_stage
+from tests.toys.byte_chat import PREFIX_ID, STOP_ID, ByteChat
+
+TOPICS = ("il pane", "il mare", "la neve", "il vino", "la scuola", "il treno", "la luna", "il riso")
+
+
+class Chat(ByteChat):
+    """Conversations as bytes: a token for each, and one at the start and after every answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_rendered = 0
+
+    def conversation(self, row, thoughts="drop"):
+        self.num_rendered += 1
+        if "refuse me" in row.messages[0].content:
+            raise TemplateError("the template refuses it")
+        ids, weights = [PREFIX_ID], [0.0]
+        for message in row.messages:
+            content = message.content.encode()
+            is_answer = message.role == "assistant"
+            ids += [*content, STOP_ID]
+            weights += [float(is_answer)] * len(content) + [float(is_answer)]
+        return (TokenRow(ids=tuple(ids), weights=tuple(weights), row_id=row.row_id),)
+
+
+def said(question: str, answer: str, **more: object) -> dict[str, object]:
+    messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, **more}
+
+
+def good(number: int, word: str = "numero") -> dict[str, object]:
+    topic = f"{TOPICS[number % len(TOPICS)]} {word} {number}"
+    return said(
+        f"Parlami di {topic}.", f"Volentieri: {topic} è importante, e {'molto ' * (number % 7)}lo sai."
+    )
+
+
+def write(path: Path, *rows: object) -> str:
+    lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def make(data: list[dict[str, object]], top: dict[str, object] | None = None, **sft: object) -> StageRows:
+    recipe = Recipe.model_validate(
+        {
+            "name": "r",
+            "model": {"name": "m"},
+            "context": 600,
+            **(top or {}),
+            "stages": [{"sft": {"data": data, **sft}}],
+        }
+    )
+    (stage,) = recipe.stages
+    return prepare_stage(stage, recipe, Chat())  # type: ignore[arg-type]
+
+
+def ids_of(groups: tuple[tuple[TokenRow, ...], ...]) -> list[str]:
+    return [group[0].row_id for group in groups]
+
+
+def test_good_rows_are_used_or_held_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)))
+    rows = make([{"path": path}])
+    counts = rows.counts()
+    assert (counts["rows"], counts["used"], counts["holdout"]) == (40, 32, 8)
+    assert not set(ids_of(rows.train)) & set(ids_of(rows.holdout))
+    assert rows.warnings == ()
+    (source,) = rows.sources
+    assert (source["rows"], source["shapes"]) == (40, {"messages": 40})
+    assert rows.data_hashes() == (source["sha256"],)
+    answers = sum(
+        len(json.loads(line)["messages"][1]["content"].encode())
+        for line in Path(path).read_text(encoding="utf-8").splitlines()
+    )
+    scored = counts["scored_tokens"] - counts["used"]  # without the ends of turn
+    assert scored + rows.holdout_bytes == answers
+    assert rows.validation["structure"]["rows"] == rows.validation["meaning"]["kept"] == 40
+
+
+BAD = ["{broken", said("Ciao", ""), said("Ciao, perchÃ©?", "Boh"), said("refuse me", "no"), good(3)]
+
+
+def test_quarantined_rows_are_counted_written_and_their_loss_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)), *BAD)
+    rows = make([{"path": path}], {"on_bad_row": "quarantine", "max_bad_share": 0.2})
+    counts = rows.counts()
+    assert counts["rows"] == 45 == sum(counts[k] for k in ("used", "holdout", "quarantined", "not_drawn"))
+    reasons = ("broken_json", "empty", "mojibake", "template", "duplicate")
+    assert dict(rows.quarantine.reasons) == dict.fromkeys(reasons, 1)
+    lines = [json.loads(line) for line in rows.quarantine.content().decode().splitlines()]
+    assert [line["where"] for line in lines] == [f"{path}:{number}" for number in range(41, 46)]
+    lost = len("Boh") + 1 + len(str(good(3)["messages"][1]["content"]).encode()) + 1
+    assert counts["lost_scored_tokens"] == lost
+    assert counts["lost_bytes"] > 0
+
+
+def test_bad_rows_are_an_error_with_a_table_and_counts(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)), *BAD, *["{"] * 30)
+    with pytest.raises(RowError) as caught:
+        make([{"path": path}])
+    assert len(caught.value.problems) == 21
+    assert caught.value.counts["broken_json"] == 31
+    said_lines = str(caught.value).splitlines()
+    assert said_lines[0].startswith(f"{path}:41: broken JSON")
+    assert said_lines[1].split()[0] == "broken_json"
+    empty = next(number for number, line in enumerate(said_lines) if line.startswith(f"{path}:42: "))
+    assert said_lines[empty + 1].split()[:2] == ["empty", "messages.2.content"]
+    assert "... and 15 more problems" in said_lines
+    assert ["31", "broken_json"] in [line.split() for line in said_lines]
+
+
+def test_more_bad_rows_than_the_limit_fail_and_say_so(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(18)), "{", "{")
+    assert make([{"path": path}], {"on_bad_row": "quarantine", "max_bad_share": 0.1}).quarantine.rows == 2
+    with pytest.raises(RowError, match=r"2 of 20 rows are bad \(10\.0%\), max_bad_share is 9\.0%"):
+        make([{"path": path}], {"on_bad_row": "quarantine", "max_bad_share": 0.09})
+
+
+@pytest.mark.parametrize(("on_bad_row", "on_overlong"), [("error", "quarantine"), ("quarantine", "error")])
+def test_overlong_rows_go_where_their_own_setting_says(
+    tmp_path: Path, on_bad_row: str, on_overlong: str
+) -> None:
+    long = said("Racconta.", "Una parola dopo l'altra, ancora una volta. " * 20)
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)), long)
+    top = {"on_bad_row": on_bad_row, "on_overlong": on_overlong}
+    if on_overlong == "error":
+        with pytest.raises(RowError, match=r"a\.jsonl:41: .*\d+ tokens, the context has 600"):
+            make([{"path": path}], top)
+    else:
+        rows = make([{"path": path}], top)
+        assert dict(rows.quarantine.reasons) == {"too_long": 1}
+        assert rows.quarantine.losses()["lost_scored_tokens"] == len(long["messages"][1]["content"]) + 1
+
+
+def test_weights_and_numbers_mix_sources_and_no_row_stands_on_both_sides(tmp_path: Path) -> None:
+    data = [
+        {"path": write(tmp_path / "a.jsonl", *map(good, range(40))), "weight": 0.5},
+        {"path": write(tmp_path / "b.jsonl", *(good(n, "pari") for n in range(30))), "weight": 2.0},
+        {"path": write(tmp_path / "c.jsonl", *(good(n, "dispari") for n in range(30))), "rows": 10},
+    ]
+    rows = make(data)
+    counts = rows.counts()
+    assert counts["rows"] == 100
+    assert counts["not_drawn"] == 40
+    assert counts["used"] + counts["holdout"] == 60
+    times = Counter(ids_of(rows.train))
+    assert set(times.values()) == {1, 2}
+    assert len(times) == counts["used"]
+    assert counts["drawn"] == times.total() == len(rows.train)
+    assert not set(times) & set(ids_of(rows.holdout))
+    assert len(set(ids_of(rows.holdout))) == counts["holdout"]
+    again = make(data)
+    assert (again.train, again.holdout) == (rows.train, rows.holdout)
+    assert make(data, {"seed": 7}).train != rows.train
+
+
+def test_more_rows_asked_for_than_there_are_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)))
+    with pytest.raises(DataError, match="41 rows are to be drawn from 40"):
+        make([{"path": path, "rows": 41}])
+
+
+def test_held_out_file_shares_no_row_with_training(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)))
+    held = write(tmp_path / "b.jsonl", good(99), good(5))
+    with pytest.raises(RowError, match=rf"{held}:2: .*the same content as {path}:6"):
+        make([{"path": path}], holdout={"path": held})
+    rows = make([{"path": path}], {"on_bad_row": "quarantine"}, holdout={"path": held})
+    assert (rows.counts()["used"], rows.counts()["holdout"], rows.counts()["quarantined"]) == (40, 1, 1)
+    assert len(rows.data_hashes()) == 2
+
+
+def test_near_repetitions_are_used_and_told(tmp_path: Path) -> None:
+    text = " ".join(f"parola{n}" for n in range(60))
+    path = write(tmp_path / "a.jsonl", said(text, text), said(text + " ancora", text + "!"))
+    rows = make([{"path": path}], {"context": 2000}, holdout={"share": 0.0})
+    assert rows.counts()["used"] == 2
+    told = f"{path}:2 has nearly the same content as {path}:1"
+    assert rows.warnings == (f"sft: near repetitions of earlier rows, which are used, too: 1; {told}",)
+
+
+def test_missing_file_is_an_error_even_with_quarantine(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)))
+    with pytest.raises(RowError, match="no such file"):
+        make([{"path": path}, {"path": str(tmp_path / "no.jsonl")}], {"on_bad_row": "quarantine"})
+
+
+def test_rows_of_the_hub_enter_by_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    from adatta.data import hub
+
+    asked = {}
+
+    def fetch(repository, problems, **where):
+        asked.update(repository=repository, **where)
+        return hub.HubRows("abc123", iter([(number + 1, good(number)) for number in range(40)]))
+
+    monkeypatch.setattr(hub, "fetch_dataset", fetch)
+    rows = make([{"path": "hub:someone/rows", "config": "it", "split": "test"}])
+    assert asked == {"repository": "someone/rows", "config": "it", "split": "test", "revision": None}
+    assert rows.data_hashes() == ("abc123",)
+    assert rows.sources[0]["path"] == "hub:someone/rows"
+    assert rows.counts()["rows"] == 40
+
+
+def test_rows_that_get_lost_are_a_defect_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare._Reader, "_refuse", lambda self, refused: None)
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)), "{")
+    with pytest.raises(DataError, match=r"41 rows came in, .* came out") as caught:
+        make([{"path": path}])
+    assert caught.value.problems[0].reason == "unexpected"
+
+
+def test_stage_without_rows_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", "{")
+    with pytest.raises(RowError, match="no row is left to train on"):
+        make([{"path": path}], {"on_bad_row": "quarantine", "max_bad_share": 1.0})
+
+
+def test_each_row_is_rendered_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)))
+    recipe = Recipe.model_validate(
+        {"name": "r", "model": {"name": "m"}, "context": 130, "stages": [{"sft": {"data": [{"path": path}]}}]}
+    )
+    chat = Chat()
+    stage: Stage = recipe.stages[0]
+    prepare_stage(stage, recipe, chat)  # type: ignore[arg-type]
+    assert chat.num_rendered == 40 + 2  # two to see what the template adds
