@@ -29,6 +29,7 @@ def read(path: Path) -> tuple[list, list]:
         (b'{"text": "a\\u0000b"}', "nul"),
         (b'{"text": ["a", {"b": "\\uD83D"}]}', "surrogate"),
         (b'{"\\udfff": "a"}', "surrogate"),
+        (b'{"text": {"a\\u0000": 1}}', "nul"),
         (b'{"text": ', "broken_json"),
         (b'{"text": "a"} {"text": "b"}', "broken_json"),
         (b'{"text": Infinity}', "broken_json"),
