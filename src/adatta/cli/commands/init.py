@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-FileOption = Annotated[Path | None, typer.Option(help="Your own rows (JSONL) instead of the example.")]
+FileOption = Annotated[
+    Path | None, typer.Option(help="Your own rows (file, folder or glob) instead of the examples.")
+]
 
 
 def init(
@@ -18,11 +20,13 @@ def init(
     sft: FileOption = None,
     preferences: FileOption = None,
     text: FileOption = None,
+    language: Annotated[str, typer.Option(help="The language to adapt to.")] = "it",
 ) -> None:
     """Make a folder with a commented recipe and example data, or with a recipe for your own files."""
     from adatta.pipeline.init import InitFiles, init_folder
 
-    init_folder(folder, base=base, files=InitFiles(sft=sft, preferences=preferences, text=text))
+    files = InitFiles(sft=sft, preferences=preferences, text=text)
+    init_folder(folder, base=base, files=files, language=language)
 
 
 COMMAND = init

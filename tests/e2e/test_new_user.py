@@ -1,0 +1,78 @@
+"""A new user's path: a ShareGPT file of their own, init, check, a run of 5 steps, one answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from adatta.core.artefact import read_current
+from adatta.core.recipe import load_recipe
+from adatta.evals import suite
+from tests.toys.command import call
+from tests.toys.recipes import write_small_suite
+
+pytestmark = pytest.mark.torch
+
+THINGS = ("il pane", "il vino", "la neve", "il treno", "la scuola", "il riso")
+PLACES = ("in montagna", "al mercato", "di notte", "in cucina", "d'estate")
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current folder, and the offline suite with its first items only."""
+    write_small_suite(tmp_path / "bundled", num_items=3)
+    monkeypatch.setattr(suite, "bundled_dir", lambda: tmp_path / "bundled")
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("ADATTA_HOME", str(home))
+    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
+    return home
+
+
+def write_sharegpt(path: Path) -> None:
+    """Write 30 conversations as ShareGPT's exports have them."""
+    rows = [
+        {
+            "id": f"{thing}-{place}",
+            "source": "mine",
+            "conversations": [
+                {"from": "system", "value": "Rispondi in poche parole."},
+                {"from": "human", "value": f"Che cosa pensi quando trovi {thing} {place}?"},
+                {"from": "gpt", "value": f"Penso che {thing}, {place}, sia una cosa davvero molto bella."},
+            ],
+            "score": number / 30,
+        }
+        for number, (thing, place) in enumerate((thing, place) for thing in THINGS for place in PLACES)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def test_own_file_becomes_a_model_that_answers(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sharegpt(work / "rows.jsonl")
+    assert call("init", "mine", "--sft", "rows.jsonl", "--base", str(toy_folder)) == 0
+    assert "sft: 30 rows (sharegpt)" in capsys.readouterr().out
+    text = (work / "mine" / "recipe.yaml").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 40
+    assert 'path: "../rows.jsonl"' in text
+    recipe = load_recipe(work / "mine" / "recipe.yaml").recipe
+    assert [stage.kind for stage in recipe.stages] == ["sft", "evaluate", "export", "report"]
+    assert (recipe.context, recipe.language) == (512, "it")
+
+    assert call("check", "mine/recipe.yaml") == 0
+    assert "rows of sft" in capsys.readouterr().out
+
+    short = ("--set", "stages.sft.budget={steps: 5}", "--set", "stages.evaluate.max_new_tokens=4")
+    assert call("run", "mine/recipe.yaml", *short) == 0
+    folders = {stage["name"]: stage["folder"] for stage in read_current(work / "runs" / "mine")["stages"]}
+    lines = (work / "runs" / "mine" / folders["sft"] / "metrics.jsonl").read_text(encoding="utf-8")
+    assert max(json.loads(line).get("step", 0) for line in lines.splitlines()) == 5
+    capsys.readouterr()
+
+    assert call("chat", "runs/mine", "--once", "Ciao!", "--max-new-tokens", "8") == 0
+    assert capsys.readouterr().out.strip()
