@@ -115,7 +115,7 @@ def test_csv_damage_anywhere_takes_at_most_the_next_twenty_lines(quoting, tmp_pa
     for row in rows:
         begins.append(text.count("\n") + 1)
         text += table([row], quoting=quoting, lineterminator="\n").partition("\n")[2]
-    for _ in range(150):
+    for _ in range(60):
         place = draw.randrange(text.index("\n") + 1, len(text))
         new = draw.choice(['"', ",", "\n", "", '",'])
         path = write(tmp_path / "a.csv", text[:place] + new + text[place + draw.randrange(2) :])
@@ -129,8 +129,8 @@ def test_csv_damage_anywhere_takes_at_most_the_next_twenty_lines(quoting, tmp_pa
 @pytest.mark.parametrize("line", ['x","\n', 'x,"\n', '"q\nx,y\n', '"""\n', '"a,\n'])
 def test_csv_of_nothing_but_damage_takes_time_in_step_with_its_length(line, tmp_path):
     begin = time.perf_counter()
-    read(write(tmp_path / "a.csv", "a,b\n" + line * 20_000))
-    assert time.perf_counter() - begin < 5  # quadratic: 10 minutes
+    read(write(tmp_path / "a.csv", "a,b\n" + line * 5_000))
+    assert time.perf_counter() - begin < 5  # quadratic: a minute
 
 
 @pytest.mark.parametrize(

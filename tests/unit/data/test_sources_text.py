@@ -59,7 +59,7 @@ def test_good_escapes_are_read(tmp_path):
 def test_rows_in_are_used_and_problems_and_untouched_rows_are_used(tmp_path):
     draw = random.Random(4)
     path = tmp_path / "a.jsonl"
-    for _ in range(200):
+    for _ in range(80):
         lines = [json.dumps({"text": f"riga {number}"}).encode() for number in range(30)]
         touched = set(draw.sample(range(30), draw.randrange(1, 6)))
         for number in touched:
