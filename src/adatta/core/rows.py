@@ -130,7 +130,7 @@ def _explain(error: Exception, line: bytes, *, where: str) -> Problem:
     elif b"\0" in line:
         what, hint, reason = f"a NUL at byte {line.index(0) + 1}", "save the file as UTF-8", "nul"
     elif isinstance(error, json.JSONDecodeError):
-        what, hint = f"broken JSON: {error.msg} at column {error.colno}", _ONE_OBJECT
+        what, hint = f"broken JSON: {error.msg.removesuffix(' at')} at column {error.colno}", _ONE_OBJECT
     else:
         what = f"unusable JSON: {error}"
     return Problem(where=where, what=what, hint=hint, reason=reason)
