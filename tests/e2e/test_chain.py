@@ -74,6 +74,21 @@ def test_chain_leaves_every_artefact_and_a_report(finished: Path) -> None:
     assert (run / folders_of(finished)["export"] / "toy-q8_0.gguf").exists()
 
 
+def test_overlap_and_preferences_stand_in_record_and_report(finished: Path) -> None:
+    run = finished / "runs" / "toy"
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    (record,) = [json.loads(path.read_text()) for path in run.glob("*-evaluate-*/record.json")]
+    assert record["results"]["overlap"] == report["overlap"]
+    assert len(report["overlap"]["counts"]) == 3
+    assert report["overlap"]["longest"] == []
+    (pairs,) = [row["pairs"] for row in report["data"] if "pairs" in row]
+    assert pairs["pairs"] == 24
+    for name in ("report.md", "report.html"):
+        page = (run / name).read_text(encoding="utf-8")
+        assert "Items of the suites in training rows" in page
+        assert "24 pairs: chosen longer in" in page
+
+
 def test_only_the_last_merged_model_stays(finished: Path) -> None:
     run, folders = finished / "runs" / "toy", folders_of(finished)
     assert [(run / folders[name] / "model").is_dir() for name in ("sft", "dpo", "adapt")] == [

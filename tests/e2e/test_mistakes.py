@@ -51,6 +51,13 @@ def add_line(name: str, line: str | bytes) -> Callable[[Path], None]:
     return change
 
 
+def copy_item(line: int) -> Callable[[Path], None]:
+    """Append a document of the suite, in capitals and without its full stops, to the prose to train on."""
+    items = (bundled_dir() / "data" / "evaluation" / "text_it.jsonl").read_text(encoding="utf-8")
+    text = json.loads(items.splitlines()[line])["text"].upper().replace(".", "")
+    return add_line(PROSE, json.dumps({"text": text}))
+
+
 TURN = '{"messages":[{"role":"user","content":"Ciao"},{"role":"assistant","content":"%s"}]}'
 ROWS = "conversations.jsonl"
 PAIRS = "preferences.jsonl"
@@ -86,8 +93,8 @@ MISTAKES = {
     ),
     "invalid UTF-8": (add_line(PAIRS, b'{"prompt": "\xff"}'), r"preferences\.jsonl:41: .*UTF-8"),
     "unknown role": (
-        add_line(PAIRS, '{"prompt":[{"role":"human","content":"a"}],"chosen":"b","rejected":"c"}'),
-        r"preferences\.jsonl:41: .*human",
+        add_line(PAIRS, '{"prompt":[{"role":"narratore","content":"a"}],"chosen":"b","rejected":"c"}'),
+        r"preferences\.jsonl:41: .*narratore",
     ),
     "same answers": (
         add_line(PAIRS, '{"prompt":[{"role":"user","content":"a"}],"chosen":"b","rejected":"b"}'),
@@ -98,6 +105,7 @@ MISTAKES = {
         r"prose\.jsonl:\d+: .*langauge",
     ),
     "not an object": (add_line(PROSE, '["Ciao"]'), r"prose\.jsonl:\d+: "),
+    "what is measured": (copy_item(3), r"prose\.jsonl:49: exact match with offline/text_it, item "),
 }
 
 
@@ -130,6 +138,18 @@ def test_model_that_cannot_be_exported_is_told_before_training(
     assert re.search(r"recipe\.yaml:\d+: .*formats.*gguf-f16: llama\.cpp has no known pre-tokeniser", said), (
         said
     )
+
+
+def test_overlap_is_a_warning_where_the_recipe_says_so(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy_item(3)(work)
+    assert call("check", "recipe.yaml", "--set", "on_overlap=report") == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"WARN  overlap: 3 sources against offline: 1 exact, 0 strong.* words in data/text/", said
+    )
+    assert re.search(r"ok    preferences in data/preferences\.jsonl: 40 pairs: .* sound harmful 0", said)
 
 
 def test_all_mistakes_are_told_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

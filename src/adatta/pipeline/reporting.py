@@ -34,6 +34,7 @@ def gather(context: Context, done: Mapping[str, Artefact]) -> ReportInputs:
         records=[artefact.record for artefact in done.values()],
         metrics=metrics_of(scores),
         controls=controls_of(scores),
+        overlap=context.overlap,
         answers=free_answers(scores),
         curves={
             name: read_metrics(artefact.folder / "metrics.jsonl")
