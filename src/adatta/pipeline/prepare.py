@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -189,7 +190,7 @@ class _Reader:
                             row_id=row.row_id,
                             group=row.group,
                             branches=self._render(row),
-                            scored_bytes=_scored_bytes(row),
+                            scored_bytes=self._scored_bytes(row),
                         )
                     )
                 else:
@@ -227,7 +228,10 @@ class _Reader:
             raise RowError((problem, *aside.problems.shortened()), counts=aside.problems.counts)
 
     def warnings(self) -> Iterator[str]:
-        """Tell what the user should know and may want."""
+        """Tell what is left out or stands out, and the user should know."""
+        if self.quarantine.rows:
+            reasons = ", ".join(f"{reason} {number}" for reason, number in self.quarantine.reasons.items())
+            yield f"{self.quarantine.rows} rows are put aside in the stage's quarantine.jsonl: {reasons}"
         if len(self.near):
             some = "; ".join(f"{problem.where} has {problem.what}" for problem in self.near.first)
             yield f"near repetitions of earlier rows, which are used, too: {len(self.near)}; {some}"
@@ -274,12 +278,10 @@ class _Reader:
             for problem in refused.problems:
                 self.errors.append(problem)
             return
-        scored_tokens = None
+        scored_tokens = None  # then its bytes are counted
         if refused.row is not None and reason not in ("template", "unexpected"):
-            try:
+            with suppress(TemplateError):
                 scored_tokens = self._measure(refused.row).scored_tokens
-            except TemplateError:
-                scored_tokens = None  # its bytes are counted
         self.quarantine.add(refused, scored_tokens=scored_tokens)
 
     def _render(self, row: Row) -> Group:
@@ -288,6 +290,15 @@ class _Reader:
             branches = render(row, self._chat, self._recipe.context, thoughts=self._thoughts)
             self._last = row, branches
         return self._last[1]
+
+    def _scored_bytes(self, row: Row) -> int:
+        from adatta.data.contents import list_contents
+
+        is_kept = self._thoughts == "keep"
+        scored = [
+            part for part in list_contents(row) if part.is_target or (is_kept and part.role == "thoughts")
+        ]
+        return sum(len(part.text.encode("utf-8")) for part in scored)
 
     def _measure(self, row: Row) -> Size:
         from adatta.data.validate import Size
@@ -308,12 +319,6 @@ def _shown(path: str) -> str:
     """Say where a file lies, from the current folder where it is in it."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
-
-
-def _scored_bytes(row: Row) -> int:
-    from adatta.data.contents import list_contents
-
-    return sum(len(content.text.encode("utf-8")) for content in list_contents(row) if content.is_target)
 
 
 def _template_tokens(chat: Chat) -> tuple[int, int]:

@@ -108,6 +108,10 @@ def test_quarantined_rows_are_counted_written_and_their_loss_told(tmp_path: Path
     lost = len("Boh") + 1 + len(str(good(3)["messages"][1]["content"]).encode()) + 1
     assert counts["lost_scored_tokens"] == lost
     assert counts["lost_bytes"] > 0
+    (warning,) = rows.warnings
+    assert warning.startswith(
+        "sft: 5 rows are put aside in the stage's quarantine.jsonl: broken_json 1, empty 1"
+    )
 
 
 def test_bad_rows_are_an_error_with_a_table_and_counts(tmp_path: Path) -> None:
