@@ -1,123 +1,261 @@
-"""Check a recipe and every row of its data, estimate memory and disk, train nothing."""
+"""Check a recipe, its model and every row step by step; estimate what a run needs; train nothing."""
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from adatta.core.settings import ExportSettings, TrainSettings
-from adatta.pipeline.context import Context, open_context
-from adatta.pipeline.overlap import describe_overlap
+from adatta.core.artefact import run_dir
+from adatta.core.errors import Problem, RecipeError, RowError, UserError, problems_json
+from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
+from adatta.core.settings import TrainSettings
+from adatta.lang.profile import load_profile
+from adatta.pipeline.context import locate_base, refuse_unexportable, refuse_unknown_names, resolve
+from adatta.pipeline.overlap import SuiteOverlap, describe_overlap
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.preferences import describe_pairs
+from adatta.pipeline.prepare import StageRows, prepare_stage, read_structure
 
+if TYPE_CHECKING:
+    from adatta.chat.render import Chat
+    from adatta.model.files import ModelFiles
+    from adatta.model.memory import ModelShape
+
+T = TypeVar("T")
 GIB = 2**30
 LIBRARIES_BYTES = 600 * 2**20  # the interpreter with torch and transformers, measured
 EFFICIENCY = 0.35  # of the machine's matrix products, reached by a training step: docs/log.md
 
+# What chat/profiles say of a family, in words; {} is the value.
+PROFILE = {
+    "strip": "the template takes whitespace off contents: {}",
+    "content": "contents are given as {}",
+    "system": "the system message stands in the first message of the {}",
+    "answers": "each answer is learnt {} from the others, as it is asked for in use",
+    "end_of_turn": "answers end with {}",
+    "close_thoughts": "thoughts are closed with {!r}",
+}
 
-def check_recipe(path: Path, overrides: Sequence[str] = ()) -> None:
-    """Check everything that can be checked before training and print a numbered line for each step.
+
+class Checks:
+    """The steps so far, printed as they come, and the problems that were found."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        """Start without steps.
+
+        Args:
+            is_quiet: print nothing.
+        """
+        self.steps: list[dict[str, Any]] = []
+        self.problems: list[Problem] = []
+        self.counts: Counter[str] = Counter()
+        self._is_quiet = is_quiet
+
+    def add(
+        self, name: str, text: str, *, verdict: Literal["ok", "WARN", "FAIL"] = "ok", **figures: Any
+    ) -> None:
+        """Add a step: what was looked at, what was found in a line and more lines, figures for JSON."""
+        self.steps.append({"name": name, "verdict": verdict, "text": text, "figures": figures})
+        if not self._is_quiet:
+            indented = text.replace("\n", f"\n{'':10}")
+            print(f"{len(self.steps):>2}. {verdict:<5} {name}: {indented}", flush=True)
+
+    def attempt(self, name: str, work: Callable[[], T]) -> T | None:
+        """Return what `work` gives; where it tells a mistake of the user, add a failed step."""
+        try:
+            return work()
+        except UserError as error:
+            problems = getattr(error, "problems", (Problem(where=name, what=str(error)),))
+            counts: Mapping[str, int] = getattr(error, "counts", {})
+            self.problems += problems
+            self.counts.update(counts)
+            num = sum(counts.values()) or len(problems)
+            self.add(name, f"{num} problem{'s' * (num > 1)}, told below", verdict="FAIL")
+            return None
+
+    def compare(self, name: str, parts_bytes: Mapping[str, float], *, free_bytes: float) -> None:
+        """Add a step about what is needed, in parts, and what is free."""
+        need_bytes = sum(parts_bytes.values())
+        parts = ", ".join(f"{part} {size / GIB:.2f}" for part, size in parts_bytes.items())
+        text = f"{need_bytes / GIB:.1f} GiB of {free_bytes / GIB:.1f} free ({parts})"
+        verdict = _warn_if(need_bytes >= free_bytes)
+        self.add(name, text, verdict=verdict, parts_bytes=parts_bytes, free_bytes=free_bytes)
+
+
+def check_recipe(path: Path, overrides: Sequence[str] = (), *, as_json: bool = False) -> bool:
+    """Check everything that can be checked before training, a numbered step each; none hides another.
 
     Args:
         path: the recipe.
         overrides: `path=value` settings.
+        as_json: print one JSON object at the end, with the mistakes, instead of lines and an error.
+
+    Returns:
+        Whether there is no mistake; False with `as_json` only.
 
     Raises:
-        RecipeError: the recipe has mistakes.
-        DataError: rows have mistakes; all are reported at once.
-        ModelError: the model can't be found or used.
+        RowError: rows have mistakes; all mistakes are told at once.
+        RecipeError: something else has mistakes.
     """
-    context = open_context(path, overrides)
+    checks = Checks(is_quiet=as_json)
+    loaded = checks.attempt("recipe", lambda: _load(path, overrides))
+    if loaded is not None:
+        checks.add("recipe", ", ".join(stage.name for stage in loaded.recipe.stages) or "no stage")
+        _check_run(checks, loaded)
+    problems, counts = checks.problems, checks.counts
+    if as_json:
+        found = {"ok": not problems, "steps": checks.steps, **problems_json(problems, counts)}
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    elif problems:
+        raise RowError(problems, counts=counts) if counts else RecipeError(problems)
+    return not problems
+
+
+def _load(path: Path, overrides: Sequence[str]) -> LoadedRecipe:
+    loaded = load_recipe(path, overrides)
+    refuse_unknown_names(loaded)
+    load_profile(loaded.recipe.language)
+    return loaded
+
+
+def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
+    """Check what a recipe names, each thing as far as it doesn't need what failed."""
+    base = checks.attempt("model", lambda: locate_base(loaded))
+    recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name)) if base else loaded.recipe
+    shape = _check_model(checks, recipe, base) if base else None
+    chat = _check_template(checks, loaded, base) if base else None
+    overlap = checks.attempt("suites", lambda: SuiteOverlap(recipe))
+    training = [stage for stage in recipe.stages if stage.kind in TRAINING]
+    check = partial(_check_rows, checks, recipe=recipe, chat=chat, overlap=overlap)
+    prepared = {stage.name: check(stage) for stage in training}
+    if overlap is not None:
+        _check_overlap(checks, recipe, overlap)
+    if shape is not None:
+        rows = {name: found for name, found in prepared.items() if found is not None}
+        _check_needs(checks, recipe, shape=shape, rows=rows)
+        _check_disk(checks, recipe, shape)
+
+
+def _check_model(checks: Checks, recipe: Recipe, base: ModelFiles) -> ModelShape:
+    from adatta.model.files import read_config
+    from adatta.model.memory import ModelShape
+
+    shape = ModelShape.of(read_config(base.folder))
+    text = f"{recipe.model.name}: {shape.parameters / 1e6:,.1f} million parameters, {recipe.precision}"
+    checks.add("model", text, parameters=shape.parameters, fingerprint=base.fingerprint)
+    return shape
+
+
+def _check_template(checks: Checks, loaded: LoadedRecipe, base: ModelFiles) -> Chat | None:
+    from adatta.chat.family import Family
+    from adatta.chat.render import Chat
+
+    prompt = load_profile(loaded.recipe.language).system_prompt
+    chat = checks.attempt("template", lambda: Chat.load(base.folder, system_prompt=prompt))
+    if chat is None:
+        return None
+    family, plain = chat.family or Family(), Family()
+    values = {
+        name: getattr(family, name) for name in PROFILE if getattr(family, name) != getattr(plain, name)
+    }
+    stops = (f"{number} {chat.added_tokens.get(number, '')}".strip() for number in chat.stop_ids)
+    name = family.name or ("no profile needed" if chat.family else "no template: texts only")
+    lines = [f"family: {name}; an answer ends with {', '.join(stops)}"]
+    lines += [PROFILE[name].format(value) for name, value in values.items()]
+    checks.add("template", "\n".join(lines), family=family.name, stop_ids=chat.stop_ids)
+    checks.attempt("export", lambda: refuse_unexportable(loaded, base, chat=chat))
+    return chat
+
+
+def _check_rows(
+    checks: Checks, stage: Stage, *, recipe: Recipe, chat: Chat | None, overlap: SuiteOverlap | None
+) -> StageRows | None:
+    name = f"rows of {stage.name}"
+    if chat is None:
+        num = checks.attempt(name, lambda: len(list(read_structure(stage))))
+        if num is not None:
+            checks.add(name, f"{num} of right structure; more needs the model's tokens", verdict="WARN")
+        return None
+    rows = checks.attempt(name, lambda: prepare_stage(stage, recipe, chat, overlap=overlap))
+    if rows is None:
+        return None
+    counts, groups = rows.counts(), (*rows.train, *rows.holdout)
+    longest = max(len(branch.ids) for group in groups for branch in group)
+    straddled = len(chat.straddled.intersection(group[0].row_id for group in groups))
     lines = [
-        f"recipe: {len(context.plan)} stages",
-        _model_line(context),
-        *_row_lines(context),
-        *_data_lines(context),
+        f"{counts['used']} to train on, {counts['holdout']} held out, {counts['quarantined']} quarantined, "
+        f"{counts['not_drawn']} not drawn; {counts['tokens']:,} tokens, {counts['scored_tokens']:,} scored "
+        f"({counts['scored_tokens'] / counts['tokens']:.0%}); longest {longest:,} of {recipe.context:,}",
+        *map(_describe_source, rows.sources),
     ]
-    lines += [*_memory_lines(context), _disk_line(context), *_time_lines(context)]
-    for number, line in enumerate(lines, start=1):
-        print(f"{number:>2}. ok    {line}" if not line.startswith("!") else f"{number:>2}. WARN  {line[1:]}")
-    for rows in context.rows.values():
-        for warning in rows.warnings:
-            print(f"    warning: {warning}")
+    speeds = (
+        f"{part} {rows.validation[part]['rows_per_s']:,.0f}" for part in ("structure", "meaning", "both")
+    )
+    lines.append(f"rows/s: {', '.join(speeds)}")
+    if straddled:
+        lines.append(f"{straddled} rows have a token on the border between header and answer")
+    figures = {**counts, "longest_tokens": longest, "straddled": straddled, "validation": rows.validation}
+    checks.add(name, "\n".join((*lines, *rows.warnings)), verdict=_warn_if(rows.warnings), **figures)
+    for source in rows.sources:
+        if "pairs" in source:
+            line, matters = describe_pairs(source["pairs"])
+            name = f"preferences in {source['path']}"
+            checks.add(name, line, verdict=_warn_if(matters), **source["pairs"])
+    return rows
 
 
-def _model_line(context: Context) -> str:
+def _check_overlap(checks: Checks, recipe: Recipe, overlap: SuiteOverlap) -> None:
+    summary = overlap.summary()
+    line, matters = describe_overlap(summary)
+    if matters and recipe.on_overlap == "error":
+        checks.attempt("overlap", overlap.require_none)
+    elif summary["counts"]:
+        checks.add("overlap", line, verdict=_warn_if(matters), **summary)
+
+
+def _warn_if(matters: object) -> Literal["ok", "WARN"]:
+    return "WARN" if matters else "ok"
+
+
+def _describe_source(source: Mapping[str, Any]) -> str:
+    shapes = ", ".join(f"{num} {shape or 'of no known layout'}" for shape, num in source["shapes"].items())
+    ignored = ", ".join(f"{key} ({num})" for key, num in source["ignored"].items())
     return (
-        f"model: {context.recipe.model.name}, {context.recipe.precision}, stop ids "
-        f"{', '.join(map(str, context.chat.stop_ids))}"
+        f"{source['path']}: {shapes or 'no rows'}{f'; keys that nothing reads: {ignored}' if ignored else ''}"
     )
 
 
-def _row_lines(context: Context) -> Iterator[str]:
-    for name, rows in context.rows.items():
-        counts = rows.counts()
-        longest = max(len(branch.ids) for group in (*rows.train, *rows.holdout) for branch in group)
-        yield (
-            f"rows of {name}: {counts['used']} to train on, {counts['holdout']} held out, "
-            f"{counts['quarantined']} quarantined; {counts['tokens']} tokens, {counts['scored_tokens']} "
-            f"scored; longest {longest} of {context.recipe.context}"
-        )
+def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Mapping[str, StageRows]) -> None:
+    """Estimate memory and time of the stages whose rows are right."""
+    from adatta.model.memory import available_bytes, train_memory
+    from adatta.model.precision import PRODUCT_FLOP, measure_products
 
-
-def _data_lines(context: Context) -> Iterator[str]:
-    for rows in context.rows.values():
-        for source in rows.sources:
-            if "pairs" in source:
-                line, matters = describe_pairs(source["pairs"])
-                yield f"{'!' * matters}preferences in {source['path']}: {line}"
-    if context.overlap["counts"]:
-        line, matters = describe_overlap(context.overlap)
-        yield f"{'!' * matters}overlap: {line}"
-
-
-def _memory_lines(context: Context) -> Iterator[str]:
-    from adatta.model.files import read_config
-    from adatta.model.memory import ModelShape, available_bytes, train_memory
-
-    shape, free = ModelShape.of(read_config(context.base.folder)), available_bytes()
-    for planned in context.plan:
-        settings = planned.stage.settings
-        if not isinstance(settings, TrainSettings):
-            continue
-        longest = max(len(row.ids) for group in context.rows[planned.name].train for row in group)
+    rate = PRODUCT_FLOP / measure_products()[recipe.precision] * EFFICIENCY if rows else 0.0
+    for stage in (stage for stage in recipe.stages if stage.name in rows):
+        settings, counts = stage.training, rows[stage.name].counts()
+        longest = max(len(branch.ids) for group in rows[stage.name].train for branch in group)
         need = train_memory(
             shape,
             method=settings.method,
-            precision=context.recipe.precision,
+            precision=recipe.precision,
             rank=settings.adapter.rank,
             forest_tokens=max(settings.batch.forest_tokens, longest),
             targets=settings.adapter.targets,
         )
-        total = need.total + LIBRARIES_BYTES
-        mark = "" if total < free else "!"
-        yield (
-            f"{mark}memory of {planned.name}: {total / GIB:.1f} GiB of {free / GIB:.1f} free (weights "
-            f"{need.weights / GIB:.1f}, trained {need.trained / GIB:.1f}, activations "
-            f"{need.activations / GIB:.1f}, logits {need.logits / GIB:.1f})"
-        )
-
-
-def _time_lines(context: Context) -> Iterator[str]:
-    """Estimate training times: the products of both passes at a share of the measured rate."""
-    from adatta.model.files import read_config
-    from adatta.model.memory import ModelShape
-    from adatta.model.precision import PRODUCT_FLOP, measure_products
-
-    trained = [planned.stage for planned in context.plan if planned.kind in TRAINING]
-    if not trained:
-        return
-    shape = ModelShape.of(read_config(context.base.folder))
-    rate = PRODUCT_FLOP / measure_products()[context.recipe.precision] * EFFICIENCY
-    for stage in trained:
-        settings, counts = stage.training, context.rows[stage.name].counts()
+        parts = {name: getattr(need, name) for name in ("weights", "trained", "activations", "logits")}
+        parts["libraries"] = LIBRARIES_BYTES
+        checks.compare(f"memory of {stage.name}", parts, free_bytes=available_bytes())
         tokens = _planned_tokens(settings, counts)
         scored = tokens * counts["scored_tokens"] / counts["tokens"]
         passes = 6 if settings.method == "full" else 4  # backward needs no products for frozen weights
         work = passes * (tokens * shape.linear_parameters + scored * shape.vocabulary * shape.hidden)
-        yield f"time of {stage.name}: about {max(work / rate, 1) / 60:.1f} min for {tokens:.0f} tokens"
+        text = f"about {max(work / rate, 1) / 60:.1f} min for {tokens:,.0f} tokens"
+        checks.add(f"time of {stage.name}", text, tokens=tokens, time_s=work / rate)
 
 
 def _planned_tokens(settings: TrainSettings, counts: Mapping[str, int]) -> float:
@@ -129,19 +267,15 @@ def _planned_tokens(settings: TrainSettings, counts: Mapping[str, int]) -> float
     return (budget.epochs or 1) * counts["tokens"]
 
 
-def _disk_line(context: Context) -> str:
-    from adatta.model.files import read_config
-    from adatta.model.memory import ModelShape, gguf_bytes, model_bytes
+def _check_disk(checks: Checks, recipe: Recipe, shape: ModelShape) -> None:
+    """Estimate what a run writes at most."""
+    from adatta.model.memory import gguf_bytes, model_bytes
 
-    shape = ModelShape.of(read_config(context.base.folder))
-    merged = sum(planned.kind in TRAINING for planned in context.plan)
-    need = merged * model_bytes(shape, "fp32")
-    for planned in context.plan:
-        if isinstance(planned.stage.settings, ExportSettings):
-            formats = planned.stage.settings.formats
-            need += sum(
-                gguf_bytes(shape, name.removeprefix("gguf-")) for name in formats if name.startswith("gguf-")
-            )
-    parent = next(folder for folder in (context.run_dir, *context.run_dir.parents) if folder.exists())
-    free = shutil.disk_usage(parent).free
-    return f"{'' if need < free else '!'}disk: {need / GIB:.1f} GiB at most of {free / GIB:.1f} free"
+    whole = model_bytes(shape, "fp32")
+    merged = sum(stage.kind in TRAINING and stage.training.merge.into != "none" for stage in recipe.stages)
+    parts: dict[str, float] = {f"{merged} merged models": merged * whole}
+    for name in (name for stage in recipe.stages for name in getattr(stage.settings, "formats", ())):
+        parts[name] = gguf_bytes(shape, name[5:]) if name.startswith("gguf-") else whole
+    folder = run_dir(recipe.name)
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    checks.compare("disk", parts, free_bytes=shutil.disk_usage(parent).free)

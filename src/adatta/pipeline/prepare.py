@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adatta.core.errors import ArtefactError, DataError, Problem, RowError, TemplateError
 from adatta.core.fingerprint import hash_file
-from adatta.core.problems import Problems
+from adatta.core.problems import Problems, Sink
 from adatta.core.recipe import Recipe, Stage
 from adatta.core.records import Conversation, Document, Message, Origin, Preference, Row, TokenRow
 from adatta.core.settings import DataSettings, SftSettings
@@ -144,6 +144,60 @@ def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "kee
             return chat.document(row, context=context)
 
 
+def read_structure(stage: Stage) -> Iterator[Row]:
+    """Read the rows of a stage, those of its held-out file too, as far as that needs no model.
+
+    Args:
+        stage: a training stage.
+
+    Raises:
+        RowError: after the last row, if there are mistakes.
+    """
+    from adatta.data.validate import Validation
+
+    problems = Problems()
+
+    def refuse(refused: Refused) -> None:
+        for problem in refused.problems:
+            problems.append(problem)
+
+    validation = Validation(ROW_KIND[stage.kind], refuse=refuse, warn=problems.append, meaning=None)
+    held = stage.training.holdout.path
+    for source in (*stage.training.data, *([DataSettings(path=held)] if held else [])):
+        for given in open_inputs(source, problems, damaged=validation, tolerant=True):
+            yield from validation.rows(given)
+    if len(problems):
+        raise RowError(problems.shortened(), counts=problems.counts)
+
+
+def open_inputs(source: DataSettings, missing: Sink, *, damaged: Sink, tolerant: bool) -> Iterator[Input]:
+    """Open what a source stands for: files, or a data set of the Hub at a commit.
+
+    Args:
+        source: of a training stage.
+        missing: takes what can't be found.
+        damaged: takes what can't be read.
+        tolerant: whether the rows before a damage are used.
+    """
+    from adatta.data.source import find_files, read_file
+    from adatta.data.validate import Input
+
+    if source.path.startswith(HUB):
+        from adatta.data.hub import fetch_dataset
+
+        commit, records = fetch_dataset(
+            source.path.removeprefix(HUB),
+            damaged,
+            config=source.config,
+            split=source.split,
+            revision=source.revision,
+        )
+        yield Input(name=source.path, records=records, names=source.fields, commit=commit)
+        return
+    for file in find_files(source.path, missing):
+        yield Input(name=str(file), records=read_file(file, damaged, tolerant=tolerant), names=source.fields)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Accepted:
     """A good row as tokens: its text isn't kept."""
@@ -178,7 +232,8 @@ class _Reader:
         from adatta.data.validate import find_size_mistake
 
         accepted = []
-        for given in self._inputs(source):
+        tolerant = self._recipe.on_bad_row == "quarantine"
+        for given in open_inputs(source, self.errors, damaged=self.validation, tolerant=tolerant):
             pairs = start_checks()
             for row in self.validation.rows(given):
                 # What the second pass didn't measure is rendered here for the first time.
@@ -204,7 +259,7 @@ class _Reader:
                 "ignored": dict(given.ignored),
             }
             described = {"pairs": pairs.summary()} if len(pairs) else {}
-            self.sources.append({"path": _shown(given.name), **identity, **counts, **described})
+            self.sources.append({"path": show_path(given.name), **identity, **counts, **described})
         return accepted
 
     def _look(self, row: Row, pairs: PairChecks) -> None:
@@ -212,7 +267,7 @@ class _Reader:
         if isinstance(row, Preference):
             pairs.look(row)
         if self._overlap is not None:
-            self._overlap.look(row, stage=self._stage.name, source=_shown(row.origin.path))
+            self._overlap.look(row, stage=self._stage.name, source=show_path(row.origin.path))
 
     def require_good(self) -> None:
         """Refuse a stage with errors, or with more in quarantine than the recipe allows."""
@@ -235,28 +290,6 @@ class _Reader:
         if len(self.near):
             some = "; ".join(f"{problem.where} has {problem.what}" for problem in self.near.first)
             yield f"near repetitions of earlier rows, which are used, too: {len(self.near)}; {some}"
-
-    def _inputs(self, source: DataSettings) -> Iterator[Input]:
-        """Open what a source stands for: files, or a data set of the Hub at a commit."""
-        from adatta.data.source import find_files, read_file
-        from adatta.data.validate import Input
-
-        if source.path.startswith(HUB):
-            from adatta.data.hub import fetch_dataset
-
-            commit, records = fetch_dataset(
-                source.path.removeprefix(HUB),
-                self.validation,
-                config=source.config,
-                split=source.split,
-                revision=source.revision,
-            )
-            yield Input(name=source.path, records=records, names=source.fields, commit=commit)
-            return
-        tolerant = self._recipe.on_bad_row == "quarantine"
-        for file in find_files(source.path, self.errors):
-            records = read_file(file, self.validation, tolerant=tolerant)
-            yield Input(name=str(file), records=records, names=source.fields)
 
     def _meaning(self) -> Meaning:
         from adatta.data.overlap import NearDuplicates
@@ -315,7 +348,7 @@ def _hash(path: str) -> str:
         raise DataError(str(error)) from error
 
 
-def _shown(path: str) -> str:
+def show_path(path: str) -> str:
     """Say where a file lies, from the current folder where it is in it."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

@@ -21,14 +21,7 @@ def show_plan(target: Path, overrides: Sequence[str] = ()) -> None:
     Raises:
         RecipeError: there is no such file or folder.
     """
-    if not target.exists():
-        raise RecipeError(
-            Problem(
-                where=str(target),
-                what="no such recipe or run",
-                hint="Name a recipe (YAML) or a folder in runs/.",
-            )
-        )
+    _require(target)
     lines = run_lines(target) if target.is_dir() else plan_lines(target, overrides)
     print("\n".join(lines))
 
@@ -80,6 +73,47 @@ def run_lines(folder: Path) -> list[str]:
         when = f"done {record['created']} in {record['time_s']:.0f} s"
         lines.append(f"{number:>2} {stage['name']:<11} {stage['fingerprint']}  {when}")
     return lines
+
+
+def show_rows(
+    target: Path, overrides: Sequence[str] = (), *, num: int, row: str | None, html: Path | None
+) -> None:
+    """Print rows as the model gets them, or write them to a page.
+
+    Args:
+        target: a recipe, or a run's folder, whose recipe is read.
+        overrides: `path=value` settings.
+        num: rows of each training stage; not used with `row`.
+        row: one row, as `FILE:LINE` or by its id.
+        html: the page's file; without it rows are printed.
+
+    Raises:
+        RecipeError: there is no such file, folder or row.
+        DataError: rows have mistakes.
+    """
+    from rich.console import Console
+
+    from adatta.pipeline.rows_page import print_rows, write_rows
+    from adatta.pipeline.rows_view import view_rows
+
+    _require(target)
+    context = open_context(target / "recipe.yaml" if target.is_dir() else target, overrides)
+    stages = view_rows(context, num=num, name=row)
+    choice = (
+        f"{num} rows of a stage: the first in its order of training, which seed {context.recipe.seed} draws"
+    )
+    choice = choice if row is None else row
+    if html is None:
+        print_rows(stages, Console(), choice=choice, folds=row is None)
+    else:
+        write_rows(stages, html, title=context.recipe.name, choice=choice)
+        print(f"wrote {html}")
+
+
+def _require(target: Path) -> None:
+    if not target.exists():
+        hint = "Name a recipe (YAML) or a folder in runs/."
+        raise RecipeError(Problem(where=str(target), what="no such recipe or run", hint=hint))
 
 
 def _state(planned: PlannedStage, run_dir: Path) -> str:

@@ -13,11 +13,15 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value of the recipe.")
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what is found, mistakes too, as one JSON object.")
+    ] = False,
 ) -> None:
-    """Validate the recipe and every row of its data; estimate memory and disk; train nothing."""
+    """Validate the recipe and every row of its data; estimate memory, time and disk; train nothing."""
     from adatta.pipeline.check import check_recipe
 
-    check_recipe(recipe, overrides or ())
+    if not check_recipe(recipe, overrides or (), as_json=as_json):
+        raise typer.Exit(2)
 
 
 COMMAND = check
