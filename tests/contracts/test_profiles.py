@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from adatta.core.registry import list_names
 from adatta.data.overlap import words
 from adatta.lang.identify import identify
 from adatta.lang.normalize import normalize
@@ -77,6 +78,10 @@ def test_patterns_of_refusals_and_harm_are_in_plain_words(profile):
     for text in own_texts(profile):
         plain = " ".join(words(text))
         assert not any(re.search(rf"\b(?:{pattern})\b", plain) for pattern in patterns)
+
+
+def test_suites_are_there(profile):
+    assert set(profile.suites) <= set(list_names("adatta.evals.suites"))
 
 
 def test_every_key_of_a_profile_is_read_by_code():

@@ -237,7 +237,9 @@ OPTIONS: Mapping[str, Option] = {
     "MergeSettings.into": sft("merge.into=full", files),
     "DpoSettings.beta": Option("dpo", "stages.dpo.beta=0.5", weights),
     "DpoSettings.share_prefix": Option("dpo", "stages.dpo.share_prefix=false", logged("tokens")),
-    "EvaluateSettings.suites": Option("evaluate", "stages.evaluate.suites=[other]", answers, refused="other"),
+    "EvaluateSettings.suites": Option(
+        "evaluate", "stages.evaluate.suites=[other]", answers, refused="there is no 'other'"
+    ),
     "EvaluateSettings.models": Option("chain", "stages.evaluate.models=[base]", measured, ALL),
     "EvaluateSettings.max_new_tokens": Option("evaluate", "stages.evaluate.max_new_tokens=2", answers),
     "ExportSettings.formats": Option("export", "stages.export.formats=[safetensors]", files),

@@ -340,6 +340,10 @@ def _training_contradictions(
         if source.weight != 1 and source.rows is not None:
             what = "a weight and a number of rows contradict each other"
             yield (*place, "data", number, "weight"), what, "give one of them"
+        for name, default in (("config", None), ("split", "train"), ("revision", None)):
+            if getattr(source, name) != default and not source.path.startswith("hub:"):
+                what = "only a data set of the Hub has one"
+                yield (*place, "data", number, name), what, "leave it out, or write path: hub:OWNER/NAME"
     if isinstance(settings, DpoSettings) and settings.share_prefix and settings.adapter.dropout > 0:
         what = "dropout above 0 with share_prefix: true would give both answers one draw of dropout"
         yield (*place, "adapter", "dropout"), what, "set dropout: 0.0, or share_prefix: false"

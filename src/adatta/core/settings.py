@@ -233,7 +233,7 @@ class EvaluateSettings(Settings):
     """Measure models of the chain on suites."""
 
     suites: Many[str] = Field(default=("offline",), min_length=1)
-    """Names of suites."""
+    """Names of suites; by default those of the language's profile."""
     models: Many[str] | None = None
     """`base` and names of training stages; empty means base and every training stage before this one."""
     max_new_tokens: int = Field(default=96, ge=1)

@@ -47,6 +47,8 @@ class Profile(Traits):
     """What the language is called in English, for reports."""
     identified_as: str = Field(min_length=2)
     """What fastText calls the language: mostly the tag, but `no` for nb."""
+    suites: Many[str]
+    """What evaluate measures where the recipe names no suites."""
     system_prompt: str = Field(min_length=1)
     """Stands before conversations that have none of their own."""
     one_shot: tuple[Message, Message]

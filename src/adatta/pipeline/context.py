@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from adatta.core.errors import DataError, ExportError, ModelError, Problem, Reci
 from adatta.core.fingerprint import content_id
 from adatta.core.recipe import LoadedRecipe, Recipe, load_recipe
 from adatta.core.registry import list_names
+from adatta.core.settings import EvaluateSettings, StageEntry
 from adatta.lang.profile import Profile, load_profile
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
@@ -60,8 +61,9 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     from adatta.chat.render import Chat
 
     loaded = load_recipe(path, overrides)
-    folder = run_dir(loaded.recipe.name)
     profile = load_profile(loaded.recipe.language)
+    loaded = name_suites(loaded, profile)
+    folder = run_dir(loaded.recipe.name)
     refuse_unknown_names(loaded)
     suites = _suite_hashes(loaded.recipe)
     base = locate_base(loaded)
@@ -91,6 +93,33 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         inputs=inputs,
         plan=plan_stages(recipe, inputs, folder),
     )
+
+
+def name_suites(loaded: LoadedRecipe, profile: Profile) -> LoadedRecipe:
+    """Give evaluate stages that name no suites those of the language.
+
+    Args:
+        loaded: the recipe.
+        profile: of its language.
+
+    Returns:
+        The recipe with every suite named.
+
+    Raises:
+        RecipeError: such a stage is there, and the language has none.
+    """
+    entries = list(loaded.recipe.entries)
+    for number, stage in enumerate(loaded.recipe.stages):
+        settings = stage.settings
+        if not isinstance(settings, EvaluateSettings) or "suites" in settings.model_fields_set:
+            continue
+        path = f"stages.{number}.evaluate.suites"
+        if not profile.suites:
+            what, hint = f"{path}: {profile.english_name} has no suites of its own", "name one or more"
+            raise RecipeError(Problem(where=loaded.sources.get(path, path), what=what, hint=hint))
+        entries[number] = StageEntry(evaluate=settings.model_copy(update={"suites": profile.suites}))
+    recipe = loaded.recipe.model_copy(update={"entries": tuple(entries)})
+    return replace(loaded, recipe=recipe, resolved=recipe.model_dump(mode="json"))
 
 
 def resolve(recipe: Recipe, folder: Path) -> Recipe:

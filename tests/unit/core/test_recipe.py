@@ -246,6 +246,11 @@ DPO = "- dpo: {data: [{path: p.jsonl}], %s}\n"
         ),
         (
             "",
+            "- sft: {data: [{path: c.jsonl, split: test}]}",
+            "stages.0.sft.data.0.split: only a data set of the Hub has one",
+        ),
+        (
+            "",
             "- sft: {}\n  dpo: {}",
             "stages.0: an entry of stages holds exactly one stage kind, given: sft, dpo",
         ),
@@ -268,6 +273,7 @@ def test_contradictions_are_told_beside_wrong_values_elsewhere(write):
     ("top", "stages"),
     [
         ("on_overlong: split", "- adapt: {data: [{path: t.txt}]}"),
+        ("", "- sft: {data: [{path: 'hub:a/b', config: it, split: test, revision: v1}]}"),
         ("", DPO % "share_prefix: false, adapter: {dropout: 0.1}"),
         ("", SFT % "" + DPO % "merge: {into: none}" + "- evaluate: {models: [base, sft, dpo]}"),
     ],

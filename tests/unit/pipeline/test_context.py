@@ -1,0 +1,40 @@
+"""What a run decides before anything is read: suites where the recipe names none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from adatta.core.errors import RecipeError
+from adatta.core.recipe import LoadedRecipe, load_recipe
+from adatta.lang.profile import load_profile
+from adatta.pipeline.context import name_suites
+
+
+def load(folder: Path, stage: str) -> LoadedRecipe:
+    path = folder / "recipe.yaml"
+    path.write_text(f"name: r\nmodel: {{name: a/b}}\nstages:\n  - evaluate: {stage}\n", encoding="utf-8")
+    return load_recipe(path)
+
+
+@pytest.mark.parametrize("stage", ["{}", "{max_new_tokens: 5}"])
+def test_evaluate_without_suites_gets_those_of_the_language(tmp_path: Path, stage: str) -> None:
+    profile = load_profile("it").model_copy(update={"suites": ("one", "two")})
+    before = load(tmp_path, stage)
+    named = name_suites(before, profile)
+    assert named.recipe.stages[0].evaluation.suites == ("one", "two")
+    assert named.resolved["stages"][0]["evaluate"]["suites"] == ["one", "two"]
+    unchanged = named.recipe.stages[0].evaluation.model_copy(update={"suites": ("offline",)})
+    assert unchanged == before.recipe.stages[0].evaluation
+
+
+def test_named_suites_stay(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "{suites: [offline]}")
+    assert name_suites(loaded, load_profile("it").model_copy(update={"suites": ()})) == loaded
+
+
+def test_language_without_suites_needs_them_named(tmp_path: Path) -> None:
+    profile = load_profile("it").model_copy(update={"suites": (), "english_name": "Spanish"})
+    with pytest.raises(RecipeError, match=r"stages\.0\.evaluate\.suites: Spanish has no suites of its own"):
+        name_suites(load(tmp_path, "{}"), profile)
