@@ -12,7 +12,7 @@ from adatta.core.recipe import load_recipe
 from adatta.evals import suite
 from tests.toys.command import call
 from tests.toys.models import toy_model
-from tests.toys.recipes import write_small_suite
+from tests.toys.recipes import write_small_suite, write_toy_recipe
 
 pytestmark = pytest.mark.torch
 
@@ -107,3 +107,18 @@ def test_export_to_an_unknown_format_says_which_there_are(
 ) -> None:
     assert call("export", str(toy_folder), "--out", "out", "--format", "onnx") == 2
     assert "gguf-q8_0" in capsys.readouterr().err
+
+
+def test_show_writes_rows_to_the_terminal_and_to_a_page(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = write_toy_recipe(work, toy_folder)
+    assert call("show", str(recipe), "--rows", "2") == 0
+    said = capsys.readouterr().out
+    assert said.count("⟦Volentieri: ") == 2
+    assert said.count("chosen; ") == said.count("rejected; ") == 2
+    assert call("show", str(recipe), "--row", "sft.jsonl:3", "--html", "rows.html") == 0
+    page = (work / "rows.html").read_text(encoding="utf-8")
+    assert "sft.jsonl:3" in page
+    assert "dpo.jsonl" not in page
+    assert not (work / "runs").exists()
