@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 
 from adatta.core.records import Row
 from adatta.data.contents import Content, list_contents
@@ -65,7 +66,8 @@ def find_language_mistake(row: Row, *, language: str, identify: Identify) -> Mis
 def _tell(text: str, identify: Identify) -> str:
     """Tell the language of a text's beginning; empty where that is unsure."""
     prose = (_NO_PROSE.sub(" ", text) if "`" in text or "://" in text else text)[:JUDGED_CHARS]
-    if sum(not word[0].isupper() for word in _WORD.findall(prose)) < MIN_WORDS:
+    uncapitalised = (word for word in _WORD.finditer(prose) if not word[0][0].isupper())
+    if len(list(islice(uncapitalised, MIN_WORDS))) < MIN_WORDS:
         return ""
     tag, probability = identify(prose)
     return tag if probability >= MIN_PROBABILITY else ""

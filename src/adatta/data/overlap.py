@@ -108,7 +108,7 @@ class NearDuplicates:
         """
         parts = [_hash_words(part) for part in (text, answer) if part is not None]
         shingles = [_hash_runs(part, SHINGLE_WORDS)[-1] for part in parts]
-        minima = [_take_minima(part) for part in shingles]
+        minima = [_take_minima(part, NUM_MINIMA // len(parts)) for part in shingles]
         bands = np.minimum.reduce(minima)[: NUM_BANDS * BAND_MINIMA].reshape(NUM_BANDS, BAND_MINIMA)
         keys = bands.astype(np.uint64) @ _BAND_FACTORS
         if answer is not None and len(parts[1]) < SHORT_ANSWER_WORDS:
@@ -134,20 +134,19 @@ class NearDuplicates:
         return worst <= MAX_DIFFERENT_SHARE * NUM_MINIMA / 2
 
 
-def _take_minima(shingles: U64) -> U32:
-    """Return the least value of the shingles under each of 128 permutations, `[128]`."""
+def _take_minima(shingles: U64, num: int) -> U32:
+    """Return the least value of the shingles under each of the first `num` permutations, `[num]`."""
     values = ((shingles ^ shingles >> _HALF) * _FACTOR >> _HALF).astype(np.uint32)
-    least = np.full(NUM_MINIMA, 2**32 - 1, dtype=np.uint32)
+    least = np.full(num, 2**32 - 1, dtype=np.uint32)
     for start in range(0, len(values), _CHUNK):
-        permuted = values[start : start + _CHUNK] * _MULTIPLIERS
+        permuted = values[start : start + _CHUNK] * _MULTIPLIERS[:num]
         np.minimum(least, permuted.min(axis=1), out=least)
     return least
 
 
 def _take_bits(minima: Sequence[U32]) -> list[int]:
-    """Pack one bit of each minimum: all 128 of one part, or the first 64 of each of two."""
-    kept = np.concatenate([part[: NUM_MINIMA // len(minima)] for part in minima])
-    bits = (kept * _BIT_FACTOR >> _TOP_BIT).astype(np.uint8)
+    """Pack one bit of each minimum: of one part 128, of two 64 each."""
+    bits = (np.concatenate(minima) * _BIT_FACTOR >> _TOP_BIT).astype(np.uint8)
     packed: list[int] = np.packbits(bits).view(np.uint64).tolist()
     return packed
 

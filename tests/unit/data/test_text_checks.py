@@ -157,10 +157,11 @@ def test_public_italian_text_is_left_alone() -> None:
         pytest.skip(f"{SHARED} is not there")
     texts = []
     for file in sorted(SHARED.glob("*.jsonl")):
-        texts += [t for line in file.open(encoding="utf-8") for t in texts_in(json.loads(line))]
+        lines = file.read_text(encoding="utf-8").split("\n")
+        texts += [t for line in lines if line for t in texts_in(json.loads(line))]
     for file, delimiter in (("hatecheck_it_sample.csv", ","), ("honest_it_template.tsv", "\t")):
-        with (SHARED / file).open(encoding="utf-8", newline="") as lines:
-            texts += [cell for row in csv.reader(lines, delimiter=delimiter) for cell in row]
+        with (SHARED / file).open(encoding="utf-8", newline="") as table:
+            texts += [cell for row in csv.reader(table, delimiter=delimiter) for cell in row]
     assert len(texts) > 10_000
     assert [text for text in texts if reason(text)] == []
 
