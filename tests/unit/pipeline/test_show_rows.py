@@ -27,7 +27,7 @@ LONG = " ".join(f"Frase numero {number}, perché no." for number in range(60))
 
 @pytest.fixture(scope="module")
 def recipe(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toy recipe with two rows of markup and a text of several windows; one row an optimizer step."""
+    """The toy recipe with a row of markup and a text of several windows."""
     path = write_toy_recipe(tmp_path_factory.mktemp("show"), toy_folder, num_rows=24, steps=6)
     add(path.parent / "sft.jsonl", {"messages": [said("user", HOSTILE), said("assistant", HOSTILE)]})
     add(path.parent / "text.jsonl", {"text": LONG})
@@ -39,7 +39,8 @@ def context(recipe: Path) -> Context:
     """The checked recipe."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADATTA_HOME", str(recipe.parent))
-        return open_context(recipe, ["stages.adapt.budget={epochs: 1}", "stages.sft.budget={epochs: 2}"])
+        overrides = ["stages.adapt.budget={epochs: 1}", "stages.dpo.batch.forest_tokens=460"]
+        return open_context(recipe, overrides)
 
 
 def said(role: str, content: str) -> dict[str, str]:
@@ -92,6 +93,7 @@ def test_forest_has_the_tokens_that_training_computes(context: Context) -> None:
         for number, batch in enumerate(batches, start=1)
     }
     assert told == want
+    assert len(want) > 1
 
 
 def test_answers_of_a_preference_share_their_prompt(context: Context) -> None:
