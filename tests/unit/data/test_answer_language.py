@@ -53,6 +53,7 @@ def find(row: Row) -> str:
         (talk(ASK_IT, EN, "it"), "messages.2.content"),
         (talk(ASK_IT, EN, "it-IT"), "messages.2.content"),
         (talk(ASK_EN, IT, "en"), "messages.2.content"),
+        (talk(ASK_EN, EN, "it"), "messages.2.content"),
         (talk("Rispondi in italiano: " + ASK_IT, EN), "messages.2.content"),
         (text(EN), "text"),
         (prefer(EN, IT), "chosen.content"),
