@@ -52,6 +52,7 @@ def read_lines(file: BinaryIO, *, path: str | Path, problems: Sink) -> Iterator[
         path: What it is called in messages.
         problems: The caller's list, which grows.
     """
+    path = str(path)
     for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE_BYTES), b""), start=1):
         row = parse_row(line, where=f"{path}:{number}")
         if isinstance(row, dict):

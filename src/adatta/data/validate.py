@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ from adatta.data.turns import Mistake
 
 # What a defect of ours raises. A full disk, missing memory or an interruption is none, and goes through.
 _DEFECTS = (ArithmeticError, ArtefactError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_BATCH_ROWS = 64  # checked for one thing after the other, so that what each looks up stays in the cache
 _VISIBLE = re.compile(r"[^\s\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
 
 
@@ -106,6 +108,8 @@ class Input:
 class Validation:
     """Checks rows as they stream by and keeps none: each goes on, or is refused with its reasons.
 
+    What one pass refuses comes in order; the second is some rows behind the first.
+
     In memory stay 18 to 24 bytes a row, for exact repetitions, and what `find_near` keeps.
     """
 
@@ -167,7 +171,8 @@ class Validation:
             try:
                 shaped = shape_row(fields, self._kind, origin=origin, names=given.names)
                 given.shapes[shaped.shape] += 1
-                given.ignored.update(shaped.ignored)
+                if shaped.ignored:
+                    given.ignored.update(shaped.ignored)
                 row, mistakes = shaped.row, list(shaped.mistakes)
                 if row is not None:
                     mistakes += self._find_flaws(row)
@@ -197,20 +202,24 @@ class Validation:
             yield Mistake(f"the same content as {earlier}", hint, "duplicate", "")
 
     def _check_meaning(self, rows: Iterator[Row], meaning: Meaning) -> Iterator[Row]:
-        for row in rows:
-            near = None
-            try:
-                near = meaning.find_near(*_asked_and_answered(row))  # first: it numbers the rows by its calls
-                mistakes = list(_find_faults(row, meaning))
-            except _DEFECTS as error:
-                mistakes = [_unexpected(error)]
-            if mistakes:
-                self._refuse(Refused(problems=_place(mistakes, row.origin), row=row))
-                continue
-            if near is not None:
-                what, hint = f"nearly the same content as {self._seen.place(near)}", "take one of them out"
-                self._warn(*_place([Mistake(what, hint, "near_duplicate", "")], row.origin))
-            yield row
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            near = [_attempt(self._find_near, row, meaning) for row in batch]
+            faults = [_attempt(_find_faults, row, meaning) for row in batch]
+            for row, repeated, mistakes in zip(batch, near, faults, strict=True):
+                mistakes += [mistake for mistake in repeated if mistake.reason != "near_duplicate"]
+                mistakes = mistakes or _attempt(_find_excess, row, meaning)
+                if mistakes:
+                    self._refuse(Refused(problems=_place(mistakes, row.origin), row=row))
+                    continue
+                for problem in _place(repeated, row.origin):
+                    self._warn(problem)
+                yield row
+
+    def _find_near(self, row: Row, meaning: Meaning) -> Iterator[Mistake]:
+        near = meaning.find_near(*_asked_and_answered(row))
+        if near is not None:
+            what, hint = f"nearly the same content as {self._seen.place(near)}", "take one of them out"
+            yield Mistake(what, hint, "near_duplicate", "")
 
 
 def find_size_mistake(row: Row, *, measure: Measure, context: int) -> Mistake | None:
@@ -290,13 +299,23 @@ def _timed(rows: Iterator[Row], figures: Pass) -> Iterator[Row]:
         yield row
 
 
+def _attempt(check: Callable[[Row, Meaning], Iterable[Mistake]], row: Row, meaning: Meaning) -> list[Mistake]:
+    try:
+        return list(check(row, meaning))
+    except _DEFECTS as error:
+        return [_unexpected(error)]
+
+
 def _find_faults(row: Row, meaning: Meaning) -> Iterator[Mistake]:
-    contents = list_contents(row)
-    for content in contents:
+    for content in list_contents(row):
         if content.is_target and not _VISIBLE.search(content.text):
             yield Mistake("no visible character", "write a text", "nothing_to_train", content.field)
     if mistake := find_language_mistake(row, language=meaning.language, identify=meaning.identify):
         yield mistake
+
+
+def _find_excess(row: Row, meaning: Meaning) -> Iterator[Mistake]:
+    contents = list_contents(row)
     num_bytes = sum(len(content.text.encode("utf-8")) for content in contents)
     once, each = meaning.template_tokens
     if not isinstance(row, Document) and num_bytes + once + each * len(contents) > meaning.context:
