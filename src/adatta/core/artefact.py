@@ -51,7 +51,7 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -117,7 +117,7 @@ def complete(folder: Path, record: Mapping[str, Any]) -> Artefact:
         path.unlink()
     paths = _recorded_files(folder)
     for path in [*paths, *{path.parent for path in paths}]:
-        _sync(path)
+        sync(path)
     files = {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
     full = {"schema": SCHEMA, **record, "files": files}
     write_json(folder / _RECORD, full)
@@ -243,7 +243,8 @@ def _recorded_files(folder: Path) -> list[Path]:
     )
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -31,7 +30,7 @@ from adatta.core.settings import (
     StageSettings,
     TrainSettings,
 )
-from adatta.core.yaml_source import Marked, Place, dotted, leaves, overlay, read_yaml, replace_at
+from adatta.core.yaml_source import Marked, Place, dotted, leaves, overlay, read_yaml, replace_at, value_at
 
 T = TypeVar("T")
 
@@ -100,13 +99,11 @@ class Recipe(Settings):
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The chain, each stage with its name."""
-        seen: Counter[str] = Counter()
-        stages = []
-        for entry in self.entries:
-            seen[entry.kind] += 1
-            name = entry.kind if seen[entry.kind] == 1 else f"{entry.kind}-{seen[entry.kind]}"
-            stages.append(Stage(kind=entry.kind, name=name, settings=entry.settings))
-        return tuple(stages)
+        names = _number([entry.kind for entry in self.entries])
+        return tuple(
+            Stage(kind=entry.kind, name=name, settings=entry.settings)
+            for entry, name in zip(self.entries, names, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,14 +216,15 @@ def _override(tree: Marked, text: str) -> Marked:
 
 def _stage_names(value: Any) -> list[str]:
     """Return the names of stages that aren't validated yet; an unusable entry has an empty name."""
-    seen: Counter[str] = Counter()
-    names = []
     stages = value.get("stages")
-    for entry in stages if isinstance(stages, list) else []:
-        kind = next(iter(entry)) if isinstance(entry, dict) and len(entry) == 1 else ""
-        seen[kind] += 1
-        names.append(kind if seen[kind] == 1 else f"{kind}-{seen[kind]}" if kind else "")
-    return names
+    entries = stages if isinstance(stages, list) else []
+    return _number([next(iter(e)) if isinstance(e, dict) and len(e) == 1 else "" for e in entries])
+
+
+def _number(kinds: Sequence[str]) -> list[str]:
+    """Name stages by their kinds: sft, sft-2; no kind, no name."""
+    counts = [kinds[:index].count(kind) for index, kind in enumerate(kinds, start=1)]
+    return [kind if n == 1 or not kind else f"{kind}-{n}" for kind, n in zip(kinds, counts, strict=True)]
 
 
 def _locate_data(tree: Marked) -> tuple[Marked, Found]:
@@ -234,7 +232,7 @@ def _locate_data(tree: Marked) -> tuple[Marked, Found]:
     problems: Found = []
     for place in list(leaves(tree.value)):
         is_data = place[3:4] in (("data",), ("holdout",)) and place[0] == "stages"
-        path = tree.marks.get(place) and _value_at(tree.value, place)
+        path = tree.marks.get(place) and value_at(tree.value, place)
         if not (is_data and place[-1] == "path" and isinstance(path, str) and path):
             continue
         if path.startswith("hub:"):
@@ -291,7 +289,7 @@ def _read_without(value: Any, places: Sequence[Place]) -> Recipe | None:
     value = deepcopy(value)
     for place in sorted(places, key=str, reverse=True):
         with suppress(KeyError, IndexError):  # a missing key can't be left out
-            del _value_at(value, place[:-1])[place[-1]]
+            del value_at(value, place[:-1])[place[-1]]
     try:
         return Recipe.model_validate(value)
     except ValidationError:
@@ -355,12 +353,6 @@ def _training_contradictions(
         yield into, f"dequantised needs method: qlora, not {settings.method}", "use full"
     if settings.keep == "best" and settings.holdout.path is None and settings.holdout.share == 0:
         yield (*place, "keep"), "best needs rows held out to choose by", "set holdout.share above 0"
-
-
-def _value_at(value: Any, place: Place) -> Any:
-    for key in place:
-        value = value[key]
-    return value
 
 
 def _commented(value: Any, place: Place, sources: Mapping[str, str]) -> Any:

@@ -5,51 +5,24 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import resources
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
 
 from adatta.core.errors import Problem
 from adatta.core.settings import Settings
-from adatta.core.yaml_source import Marked, Place, dotted
+from adatta.core.yaml_source import Marked, Place, dotted, value_at
 
-_OTHER_NAMES = {  # what other trainers call it
-    "learning_rate": "lr",
-    "r": "rank",
-    "lora_r": "rank",
-    "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
-    "target_modules": "targets",
-    "use_rslora": "rslora",
-    "warmup_ratio": "warmup_share",
-    "max_grad_norm": "clip",
-    "batch_size": "rows",
-    "per_device_train_batch_size": "rows",
-    "num_train_epochs": "epochs",
-    "max_steps": "steps",
-    "max_length": "context",
-    "max_seq_length": "context",
-    "lr_scheduler_type": "schedule",
-    "optim": "optimizer",
-    "val_set_size": "share",
-    "dataset": "data",
-    "bf16": "precision",
-}
-_EXPECTED = {
-    "float_type": "a number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "tuple_type": "a list",
-    "model_type": "a mapping (`key: value`)",
-    "model_attributes_type": "a mapping (`key: value`)",
-    "finite_number": "a finite number",
-    "too_short": "a list with at least one entry",
-    "string_too_short": "text that isn't empty",
-    "string_pattern_mismatch": "letters, digits, '.', '_' and '-', beginning with a letter or a digit",
-}
+
+@cache
+def _words() -> dict[str, dict[str, str]]:
+    text = resources.files("adatta.core").joinpath("recipe_problems.yaml").read_text(encoding="utf-8")
+    words: dict[str, dict[str, str]] = YAML(typ="safe", pure=True).load(text)
+    return words
 
 
 def explain(error: ValidationError, tree: Marked, *, root: type[Settings]) -> list[tuple[Place, Problem]]:
@@ -81,11 +54,11 @@ def _problem(place: Place, items: list[dict[str, Any]], tree: Marked, root: type
     first = items[0]
     where = str(tree.mark(place))
     inside = dotted(place[:-1]) or "the recipe"
-    field = _field_at(place, root)
+    field, _ = _look_up(place, root)
     word = next((key for key in reversed(place) if isinstance(key, str)), "")
     meaning = f"{word}: {field.description}" if field and field.description else ""
     if first["type"] == "extra_forbidden":
-        known = _model_at(place[:-1], root)
+        _, known = _look_up(place[:-1], root)
         suggestion = _suggest(str(place[-1]), known, root) if known else ""
         hint = f"known here: {', '.join(_names(known))}" if known else ""
         return Problem(where=where, what=f"unknown key '{place[-1]}' in {inside}{suggestion}", hint=hint)
@@ -94,7 +67,7 @@ def _problem(place: Place, items: list[dict[str, Any]], tree: Marked, root: type
     if first["type"] == "value_error":
         what = f"{dotted(place)}: {first['msg'].removeprefix('Value error, ')}"
         return Problem(where=where, what=what, hint=meaning)
-    given = _get(tree.value, place)
+    given = value_at(tree.value, place)
     expected = " or ".join(dict.fromkeys(_expected(item) for item in items))
     choices = re.findall(r"'([^']+)'", first["msg"]) if first["type"] == "literal_error" else []
     suggestion = nearest(given, choices) if isinstance(given, str) else ""
@@ -104,7 +77,7 @@ def _problem(place: Place, items: list[dict[str, Any]], tree: Marked, root: type
 
 
 def _expected(item: dict[str, Any]) -> str:
-    return _EXPECTED.get(item["type"], str(item["msg"]).removeprefix("Input should be "))
+    return _words()["expected"].get(item["type"], str(item["msg"]).removeprefix("Input should be "))
 
 
 def _show(value: Any) -> str:
@@ -121,7 +94,7 @@ def _show(value: Any) -> str:
 
 def _suggest(word: str, here: type[Settings], root: type[Settings]) -> str:
     names = _names(here)
-    word = _OTHER_NAMES.get(word, word)
+    word = _words()["other_names"].get(word, word)
     if word in names:
         return f"; did you mean '{word}'?"
     for name, field in here.model_fields.items():
@@ -136,24 +109,15 @@ def _names(model: type[Settings]) -> list[str]:
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
-def _model_at(place: Place, root: type[Settings]) -> type[Settings] | None:
-    model: type[Settings] | None = root
-    for index, name in enumerate(place):
-        if isinstance(name, str):
-            field = _field_at(place[: index + 1], root)
-            model = next(_models_in(field), None) if field else None
-    return model
-
-
-def _field_at(place: Place, root: type[Settings]) -> FieldInfo | None:
-    names = [name for name in place if isinstance(name, str)]
-    model: type[Settings] | None = root
+def _look_up(place: Place, root: type[Settings]) -> tuple[FieldInfo | None, type[Settings] | None]:
+    """Return the field at a place, and the settings that it holds; None where there is no such thing."""
     field: FieldInfo | None = None
-    for name in names:
+    model: type[Settings] | None = root
+    for name in (name for name in place if isinstance(name, str)):
         fields = {f.alias or n: f for n, f in model.model_fields.items()} if model else {}
         field = fields.get(name)
         model = next(_models_in(field), None) if field else None
-    return field
+    return field, model
 
 
 def _models_in(field: FieldInfo) -> Iterator[type[Settings]]:
@@ -180,9 +144,3 @@ def _existing(place: Place, value: Any) -> Place:
 
 def _is_inside(place: Place, outer: Place) -> bool:
     return len(place) > len(outer) and place[: len(outer)] == outer
-
-
-def _get(value: Any, place: Place) -> Any:
-    for key in place:
-        value = value[key]
-    return value

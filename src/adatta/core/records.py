@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
@@ -116,12 +116,3 @@ class Score:
     prompt_hash: str | None = None
     output: str | None = None
     seed: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """A decision about a row that carries its reason and, where there is one, the value against the limit."""
-
-    keep: bool
-    reason: str | None = None
-    values: Mapping[str, float] = field(default_factory=dict)

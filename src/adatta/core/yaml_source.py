@@ -119,6 +119,18 @@ def leaves(value: Any, place: Place = ()) -> Iterator[Place]:
         yield from leaves(item, (*place, key))
 
 
+def value_at(value: Any, place: Place) -> Any:
+    """Return what stands at a place of plain values.
+
+    Raises:
+        KeyError: if there is no such key.
+        IndexError: if there is no such index.
+    """
+    for key in place:
+        value = value[key]
+    return value
+
+
 def dotted(place: Place) -> str:
     """Return a place as the recipe's users write it: `stages.0.sft.optimizer.lr`."""
     return ".".join(map(str, place))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,15 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from adatta.core.artefact import sync
 from adatta.core.errors import CheckpointError
 from adatta.model.adapter import write_tensors
 
-_WEIGHTS, _OPTIMIZER, _BEST, _STATE = (
-    "weights.safetensors",
-    "optimizer.safetensors",
-    "best.safetensors",
-    "state.json",
-)
+_WEIGHTS, _OPTIMIZER, _BEST = (f"{name}.safetensors" for name in ("weights", "optimizer", "best"))
+_STATE = "state.json"
 _RANDOM_CPU, _RANDOM_GPU = "random.cpu", "random.gpu"
 
 
@@ -74,10 +70,10 @@ def save_checkpoint(
     state = json.dumps({"job": job, "progress": asdict(progress)}, indent=2)
     (aside / _STATE).write_text(state + "\n", encoding="utf-8")
     for file in aside.iterdir():
-        _flush(file)
-    _flush(aside)
+        sync(file)
+    sync(aside)
     aside.rename(final)
-    _flush(folder)
+    sync(folder)
     for other in folder.iterdir():
         if other != final:
             shutil.rmtree(other)
@@ -159,11 +155,3 @@ def _restore_random_state(states: Mapping[str, Tensor]) -> None:
     torch.set_rng_state(states[_RANDOM_CPU])
     if _RANDOM_GPU in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states[_RANDOM_GPU])
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
