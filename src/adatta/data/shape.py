@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
@@ -11,9 +11,11 @@ from typing import Any, Literal, NamedTuple
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Conversation, Document, Origin, Preference, Row
 from adatta.core.registry import load_registry
-from adatta.data.turns import Mistake, Reader, build_messages
+from adatta.data.pair import read_instruction, read_pair
+from adatta.data.turns import Mistake, Reader, Written, build_messages
 
 RowKind = Literal["conversation", "preference", "document"]
+Way = Literal["text", "messages", "instruction", "user", "assistant", "answer"]
 METADATA = ("fault", "group", "id", "language", "register", "source", "title", "topic", "unsafe")
 _KEPT = ("language", "group")
 _MESSAGE_KEYS = ("role", "content")
@@ -27,14 +29,19 @@ _TYPO, _GUESS = 0.84, 0.7  # likeness of keys: surely a slip (langage, prompts),
 class Shape:
     """A layout of rows that a file name in `data/shapes` stands for.
 
-    `keys` must all be there, `optional` ones are read too. `convert` returns the content in our form,
-    which the row's id is made of. A row of the shape stands in the docstring of its file.
+    `keys` must all be there, `optional` ones are read too. A row of the shape stands in the docstring of its
+    file. A key is read in one of these ways:
+
+    - `text`: a text.
+    - `messages`: a list of messages.
+    - `user`, `assistant`: theirs, where it is a text; it may be a message or a list of messages, too.
+    - `instruction`: a text, as Alpaca writes it: with `history` before it and `input` below it.
+    - `answer`: as `assistant`; one of the two answers that are compared.
     """
 
     kind: RowKind
-    keys: tuple[str, ...]
+    keys: Mapping[str, Way]
     optional: tuple[str, ...] = ("system", "tools")
-    convert: Callable[[Mapping[str, Any], Reader], dict[str, Any]]
 
 
 class Shaped(NamedTuple):
@@ -87,7 +94,7 @@ def shape_row(
         if is_lost:
             what = f"{key} ({str(fields[key])[:40]}) can't be trained on"
             reader.refuse(what, "take the row out", reason="unsupported", place=key)
-    content = load_shapes()[plan.shape].convert(fields, reader)
+    content = _read(load_shapes()[plan.shape], fields, reader)
     row = None if reader.mistakes else _build(content, fields, origin)
     return Shaped(plan.shape, row, tuple(reader.mistakes), tuple(sorted(reader.ignored)))
 
@@ -104,6 +111,27 @@ def _plan(keys: tuple[str, ...], kind: RowKind) -> Shaped:
     slips = {key: near for key in rest if (near := _nearest(key, absent, _TYPO))}
     mistakes = tuple(_slip(key, near) for key, near in slips.items())
     return Shaped(name, None, mistakes, tuple(key for key in rest if key not in slips))
+
+
+def _read(shape: Shape, fields: Mapping[str, Any], reader: Reader) -> dict[str, Any]:
+    """Read a row's content in our form, which its id is made of; to be used if nothing is wrong."""
+    if shape.kind == "document":
+        return {key: reader.text(fields[key], key) for key in shape.keys}
+    messages: list[Written] = []
+    for key, way in shape.keys.items():
+        if way == "messages":
+            messages += reader.messages(fields[key], key)
+        elif way == "instruction":
+            messages += read_instruction(fields, reader)
+        elif way in ("user", "assistant"):
+            messages += reader.turns(fields[key], key, role=way)
+    if shape.kind == "preference":
+        has_prompt = set(shape.keys.values()) != {"answer"}
+        return read_pair(messages if has_prompt else None, fields, reader=reader)
+    messages = reader.with_system(messages, fields)
+    if not reader.mistakes:
+        reader.check_order(messages, "messages", last="assistant")
+    return {"messages": messages}
 
 
 def _shapes_of(kind: RowKind) -> dict[str, Shape]:

@@ -169,18 +169,6 @@ class Reader:
             hint = f"expected: system once or not at all, then user and assistant in turn, {last} last"
             self.refuse(what, hint, reason="wrong_order", place=place)
 
-    def conversation(self, messages: list[Written], fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the content of a conversation row: a `system` text of the row's, then its messages.
-
-        Args:
-            messages: in our form.
-            fields: the row.
-        """
-        messages = self.with_system(messages, fields)
-        if not self.mistakes:
-            self.check_order(messages, "messages", last="assistant")
-        return {"messages": messages}
-
     def with_system(self, messages: list[Written], fields: Mapping[str, Any]) -> list[Written]:
         """Put a row's `system` text, if there is one, before its messages.
 

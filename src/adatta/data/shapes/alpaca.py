@@ -7,15 +7,10 @@
 
 from __future__ import annotations
 
-from adatta.data.pair import read_instruction
 from adatta.data.shape import Shape
 
 SHAPE = Shape(
     kind="conversation",
-    keys=("instruction", "output"),
+    keys={"instruction": "instruction", "output": "assistant"},
     optional=("input", "system", "history"),
-    convert=lambda fields, reader: reader.conversation(
-        [*read_instruction(fields, reader), *reader.turns(fields["output"], "output", role="assistant")],
-        fields,
-    ),
 )

@@ -8,10 +8,4 @@ from __future__ import annotations
 
 from adatta.data.shape import Shape
 
-SHAPE = Shape(
-    kind="conversation",
-    keys=("messages",),
-    convert=lambda fields, reader: reader.conversation(
-        reader.messages(fields["messages"], "messages"), fields
-    ),
-)
+SHAPE = Shape(kind="conversation", keys={"messages": "messages"})

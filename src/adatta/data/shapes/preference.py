@@ -8,13 +8,6 @@ them already.
 
 from __future__ import annotations
 
-from adatta.data.pair import read_pair
 from adatta.data.shape import Shape
 
-SHAPE = Shape(
-    kind="preference",
-    keys=("prompt", "chosen", "rejected"),
-    convert=lambda fields, reader: read_pair(
-        reader.turns(fields["prompt"], "prompt", role="user"), fields, reader=reader
-    ),
-)
+SHAPE = Shape(kind="preference", keys={"prompt": "user", "chosen": "answer", "rejected": "answer"})

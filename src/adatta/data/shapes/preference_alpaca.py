@@ -6,12 +6,10 @@
 
 from __future__ import annotations
 
-from adatta.data.pair import read_instruction, read_pair
 from adatta.data.shape import Shape
 
 SHAPE = Shape(
     kind="preference",
-    keys=("instruction", "chosen", "rejected"),
+    keys={"instruction": "instruction", "chosen": "answer", "rejected": "answer"},
     optional=("input", "system", "history"),
-    convert=lambda fields, reader: read_pair(read_instruction(fields, reader), fields, reader=reader),
 )

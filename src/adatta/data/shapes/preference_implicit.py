@@ -7,11 +7,6 @@
 
 from __future__ import annotations
 
-from adatta.data.pair import read_pair
 from adatta.data.shape import Shape
 
-SHAPE = Shape(
-    kind="preference",
-    keys=("chosen", "rejected"),
-    convert=lambda fields, reader: read_pair(None, fields, reader=reader),
-)
+SHAPE = Shape(kind="preference", keys={"chosen": "answer", "rejected": "answer"})

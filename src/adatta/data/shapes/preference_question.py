@@ -6,13 +6,6 @@
 
 from __future__ import annotations
 
-from adatta.data.pair import read_pair
 from adatta.data.shape import Shape
 
-SHAPE = Shape(
-    kind="preference",
-    keys=("question", "chosen", "rejected"),
-    convert=lambda fields, reader: read_pair(
-        reader.turns(fields["question"], "question", role="user"), fields, reader=reader
-    ),
-)
+SHAPE = Shape(kind="preference", keys={"question": "user", "chosen": "answer", "rejected": "answer"})

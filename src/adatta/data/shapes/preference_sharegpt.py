@@ -6,13 +6,6 @@
 
 from __future__ import annotations
 
-from adatta.data.pair import read_pair
 from adatta.data.shape import Shape
 
-SHAPE = Shape(
-    kind="preference",
-    keys=("conversations", "chosen", "rejected"),
-    convert=lambda fields, reader: read_pair(
-        reader.messages(fields["conversations"], "conversations"), fields, reader=reader
-    ),
-)
+SHAPE = Shape(kind="preference", keys={"conversations": "messages", "chosen": "answer", "rejected": "answer"})

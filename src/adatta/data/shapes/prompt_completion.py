@@ -7,14 +7,4 @@ from __future__ import annotations
 
 from adatta.data.shape import Shape
 
-SHAPE = Shape(
-    kind="conversation",
-    keys=("prompt", "completion"),
-    convert=lambda fields, reader: reader.conversation(
-        [
-            *reader.turns(fields["prompt"], "prompt", role="user"),
-            *reader.turns(fields["completion"], "completion", role="assistant"),
-        ],
-        fields,
-    ),
-)
+SHAPE = Shape(kind="conversation", keys={"prompt": "user", "completion": "assistant"})

@@ -7,10 +7,4 @@ from __future__ import annotations
 
 from adatta.data.shape import Shape
 
-SHAPE = Shape(
-    kind="conversation",
-    keys=("conversations",),
-    convert=lambda fields, reader: reader.conversation(
-        reader.messages(fields["conversations"], "conversations"), fields
-    ),
-)
+SHAPE = Shape(kind="conversation", keys={"conversations": "messages"})
