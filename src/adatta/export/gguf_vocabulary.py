@@ -94,12 +94,8 @@ def _add_special_ids(
     writer.add_eos_token_id(end_of_turn)
     writer.add_eot_token_id(end_of_turn)
     writer.add_array(STOP_IDS, sorted(stop_ids))
-    if "bos" in ids:
-        writer.add_bos_token_id(ids["bos"])
-    if "pad" in ids:
-        writer.add_pad_token_id(ids["pad"])
-    if "unk" in ids:
-        writer.add_unk_token_id(ids["unk"])
+    for key, number in ids.items():
+        getattr(writer, f"add_{key}_token_id")(number)
     writer.add_add_bos_token("bos" in ids and chat.template is not None and _begins_once(chat, ids["bos"]))
     writer.add_add_eos_token(False)
 

@@ -83,6 +83,16 @@ def write_gguf(
     return target
 
 
+def export_gguf(
+    model_folder: Path, out_dir: Path, *, kind: Kind, chat_template: str, stop_ids: tuple[int, ...], name: str
+) -> list[Path]:
+    """Write `<name>-<kind>.gguf` into `out_dir`, as a module of `formats/` does; see `write_gguf`."""
+    target = out_dir / f"{name}-{kind.name.lower()}.gguf"
+    return [
+        write_gguf(model_folder, target, kind=kind, chat_template=chat_template, stop_ids=stop_ids, name=name)
+    ]
+
+
 def check_folder(source: Path, *, stop_ids: tuple[int, ...]) -> None:
     """Refuse, before anything is trained, a model folder that `write_gguf` would refuse in the end.
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
+from ruamel.yaml import YAML
 
 from adatta.chat.render import Chat
 from adatta.core.errors import ParityError
@@ -21,40 +23,11 @@ from adatta.model.load import load_model
 TOLERANCE_NATS = 0.05
 NEW_TOKENS = 64
 
-PROMPTS = (
-    "Qual è la capitale d'Italia?",
-    "Spiegami in breve che cos'è la fotosintesi.",
-    "Scrivi una ricetta semplice per la pasta al pomodoro.",
-    "Come si saluta in modo formale in una lettera?",
-    "Elenca tre città della Toscana.",
-    "Perché il cielo è blu?",
-    "Traduci in inglese: «Domani andrò al mare con mia sorella.»",
-    "Chi ha scritto la Divina Commedia?",
-    "Dammi un consiglio per dormire meglio.",
-    "Quanti minuti ci sono in 3 ore e mezza?",
-    "Scrivi due frasi sull'autunno in montagna.",
-    "Che differenza c'è tra un lago e un mare?",
-    "Come funziona un motore elettrico?",
-    "Riassumi in una frase la trama di Pinocchio.",
-    "Quali documenti servono per rinnovare il passaporto?",
-    "Scrivi un messaggio di auguri per un compleanno.",
-    "Che cosa significa il proverbio «chi va piano va sano e va lontano»?",
-    "Write one sentence about Rome in English.",
-    "Ordina questi numeri dal più piccolo al più grande: 42, 7, 19, 108.",
-    "Spiega a un bambino che cos'è la pioggia.",
+_TEXTS = YAML(typ="safe", pure=True).load(
+    resources.files("adatta.export").joinpath("parity.yaml").read_text(encoding="utf-8")
 )
-
-HARD_STRINGS = (
-    "Nel 1861, il 17 marzo, 1.234.567,89 lire; 007 e 3,14159.",
-    "due  spazi,   tre spazi\te un tab  ",
-    "Perché l'università è già così lontana? Città, più, può, né, «È vero»",
-    "L'acqua dell'Adige c'è, un po' d'olio e quell'amico: dov'è?",
-    "riga uno\r\nriga due\r\n\r\nriga quattro\n\n\nfine\n",
-    "Ciao 👋🏽 mondo 🌍, famiglia 👩‍👩‍👧 e bandiera 🇮🇹!",
-    "  comincia con spazi",
-    "MAIUSCOLE, iPhone15Pro, snake_case_2, a+b=c; https://esempio.it/?q=1&r=2",
-    "日本語 и русский, ελληνικά – trattini — e… puntini",
-)
+PROMPTS: tuple[str, ...] = tuple(_TEXTS["prompts"])
+HARD_STRINGS: tuple[str, ...] = tuple(_TEXTS["hard_strings"])
 
 
 @dataclass(slots=True)

@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from adatta.core.errors import RecipeError
 from adatta.core.settings import AdapterSettings
-from adatta.model.load import load_model
+from adatta.model.files import ADAPTER_WEIGHTS
+from adatta.model.load import DTYPES, load_model
 from adatta.model.memory import available_bytes
+from adatta.model.name import ADAPTER_CONFIG
 from adatta.model.quantise import quantise_base
 
 Method = Literal["qlora", "lora", "full"]
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}  # fp64: tests only
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 FULL_WEIGHTS = "model.safetensors"
 _KEEP_SHARE = 0.5  # of the free memory may go to dequantised weights
 

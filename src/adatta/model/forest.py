@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import torch
@@ -38,14 +38,7 @@ class Forest:
 
     def to(self, device: torch.device | str) -> Forest:
         """Return the forest with its tensors on `device`."""
-        return Forest(
-            ids_T=self.ids_T.to(device),
-            position_T=self.position_T.to(device),
-            parent_T=self.parent_T.to(device),
-            scored_S=self.scored_S.to(device),
-            row_S=self.row_S.to(device),
-            weight_S=self.weight_S.to(device),
-        )
+        return Forest(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def build_forest(rows: Sequence[TokenRow], *, share_prefix: bool = True) -> Forest:
@@ -97,12 +90,8 @@ def build_forest(rows: Sequence[TokenRow], *, share_prefix: bool = True) -> Fore
 
 def shared_tokens(first: Sequence[int], second: Sequence[int]) -> int:
     """Return the length of the longest common prefix of two id sequences."""
-    count = 0
-    for left, right in zip(first, second, strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, (left, right) in pairs if left != right), min(len(first), len(second)))
 
 
 def count_tokens(rows: Sequence[TokenRow], *, share_prefix: bool = True) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from safetensors.numpy import save_file
 from adatta.core.errors import ModelError
 from adatta.core.fingerprint import fingerprint, hash_file
 from adatta.core.runtime import cache_dir
-from adatta.model.gguf_tokenizer import write_tokenizer
+from adatta.model.gguf_tokenizer import write_config, write_tokenizer
 
 VERSION = 1  # changes when the folder made from the same file changes
 SHARD_BYTES = 4 << 30
@@ -91,10 +90,9 @@ def _convert(path: Path, folder: Path) -> None:
     config = _config(fields, {tensor.name for tensor in reader.tensors}, path)
     write_tokenizer(fields, folder, path)
     _write_weights(reader, config, folder)
-    _write_json(folder / "config.json", config)
-    _write_json(
-        folder / "generation_config.json", {k: v for k, v in config.items() if k.endswith("_token_id")}
-    )
+    write_config(folder / "config.json", config)
+    ids = {key: value for key, value in config.items() if key.endswith("_token_id")}
+    write_config(folder / "generation_config.json", ids)
 
 
 def _config(fields: Mapping[str, Any], tensors: set[str], path: Path) -> dict[str, Any]:
@@ -149,16 +147,15 @@ def _shortest(value: float) -> float:
 
 def _refuse_unusual(fields: Mapping[str, Any], tensors: set[str], *, path: Path, head_dim: int) -> None:
     architecture = fields["general.architecture"]
-    odd = []
-    if fields.get(f"{architecture}.rope.dimension_count", head_dim) != head_dim:
-        odd.append("rotary positions on a part of each head")
-    if fields.get(f"{architecture}.rope.scaling.type", "none") != "none" or "rope_freqs.weight" in tensors:
-        odd.append("scaled rotary positions")
-    if fields.get(f"{architecture}.attention.sliding_window"):
-        odd.append("a sliding window")
-    if fields.get(f"{architecture}.expert_count"):
-        odd.append("experts")
-    if odd:
+    scaling = fields.get(f"{architecture}.rope.scaling.type", "none")
+    rotated = fields.get(f"{architecture}.rope.dimension_count", head_dim)
+    features = {
+        "rotary positions on a part of each head": rotated != head_dim,
+        "scaled rotary positions": scaling != "none" or "rope_freqs.weight" in tensors,
+        "a sliding window": fields.get(f"{architecture}.attention.sliding_window"),
+        "experts": fields.get(f"{architecture}.expert_count"),
+    }
+    if odd := [feature for feature, is_there in features.items() if is_there]:
         raise ModelError(
             f"{path} has {' and '.join(odd)}, which isn't read from GGUF; give the model's Hub id or folder"
         )
@@ -188,7 +185,7 @@ def _write_weights(reader: GGUFReader, config: Mapping[str, Any], folder: Path) 
         (folder / "model-00001.safetensors").rename(folder / "model.safetensors")
         return
     index = {key: f"model-{n:05d}.safetensors" for n, keys in enumerate(shards, 1) for key in keys}
-    _write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
+    write_config(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
 
 
 def _key(name: str, config: Mapping[str, Any]) -> str:
@@ -220,7 +217,3 @@ def _pair_halves(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]
     rows, columns = weight.shape
     pairs = weight.reshape(heads, rows // heads // 2, 2, columns)
     return np.ascontiguousarray(pairs.swapaxes(1, 2)).reshape(rows, columns)
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

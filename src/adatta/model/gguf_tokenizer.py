@@ -52,6 +52,11 @@ FAMILIES = {
 }
 
 
+def write_config(path: Path, value: Mapping[str, Any]) -> None:
+    """Write one of the JSON files that lie beside a model's weights."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def write_tokenizer(fields: Mapping[str, Any], folder: Path, source: Path) -> None:
     """Write tokenizer.json, tokenizer_config.json and chat_template.jinja.
 
@@ -90,9 +95,7 @@ def write_tokenizer(fields: Mapping[str, Any], folder: Path, source: Path) -> No
         "model_max_length": fields[f"{fields['general.architecture']}.context_length"],
         "clean_up_tokenization_spaces": False,
     }
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    write_config(folder / "tokenizer_config.json", config)
     if "tokenizer.chat_template" in fields:
         (folder / "chat_template.jinja").write_bytes(fields["tokenizer.chat_template"].encode())
 

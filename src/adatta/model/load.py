@@ -19,7 +19,7 @@ from adatta.model.gguf import making_folder
 
 __all__ = ["DTYPES", "ModelFiles", "fetch", "load_model"]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}  # fp64: tests only
 
 
 def fetch(name: str, revision: str | None = None) -> ModelFiles:

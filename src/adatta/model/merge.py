@@ -17,18 +17,9 @@ from torch import Tensor
 from adatta.core.artefact import write_atomic, write_json
 from adatta.core.errors import ModelError
 from adatta.core.records import TokenRow
-from adatta.model.adapter import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    DTYPES,
-    FULL_WEIGHTS,
-    Method,
-    load_base,
-    load_trained,
-    wrap_adapter,
-)
-from adatta.model.files import read_config
-from adatta.model.load import load_model
+from adatta.model.adapter import FULL_WEIGHTS, Method, load_base, load_trained, wrap_adapter
+from adatta.model.files import ADAPTER_WEIGHTS, read_config
+from adatta.model.load import DTYPES, load_model
 from adatta.model.memory import available_bytes
 from adatta.model.merge_check import (
     HEAD,
@@ -42,6 +33,7 @@ from adatta.model.merge_check import (
     record_inputs,
     tensor_files,
 )
+from adatta.model.name import ADAPTER_CONFIG
 from adatta.model.quantise import nf4_round_trip
 
 # O outputs and I inputs of a linear layer, R rank of its update

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
+from timeit import repeat
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -62,14 +62,13 @@ def _time_step(dtype: torch.dtype) -> float:
     model = LlamaForCausalLM(shape).to(device=device, dtype=dtype).requires_grad_(False)
     torch.set_rng_state(state)
     ids_1T = torch.arange(_STEP_TOKENS, device=device)[None]
-    best = float("inf")
-    for _ in range(_STEP_REPEATS + 1):  # the first one warms up
-        start = time.perf_counter()
+
+    def step() -> None:
         embedded_1TE = model.get_input_embeddings()(ids_1T).requires_grad_()
         model(inputs_embeds=embedded_1TE, labels=ids_1T).loss.backward()
         embedded_1TE.grad[0, 0, 0].item()  # waits for the device
-        best = min(best, time.perf_counter() - start)
-    return best
+
+    return min(repeat(step, number=1, repeat=_STEP_REPEATS + 1))  # the first one warms up
 
 
 @cache
@@ -83,10 +82,5 @@ def _time_product(dtype: torch.dtype, device: str) -> float:
     rows, inner, columns = _SIDES
     left_MK = torch.ones(rows, inner, dtype=dtype, device=device)
     right_KN = torch.ones(inner, columns, dtype=dtype, device=device)
-    best = float("inf")
-    for _ in range(_REPEATS + 1):  # the first one warms up
-        start = time.perf_counter()
-        product_MN = left_MK @ right_KN
-        product_MN[0, 0].item()  # waits for the device
-        best = min(best, time.perf_counter() - start)
-    return best
+    # The first one warms up; taking a number out waits for the device.
+    return min(repeat(lambda: (left_MK @ right_KN)[0, 0].item(), number=1, repeat=_REPEATS + 1))

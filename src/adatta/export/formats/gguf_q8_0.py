@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 from gguf import GGMLQuantizationType
 
-from adatta.export.gguf_writer import write_gguf
+from adatta.export.gguf_writer import export_gguf
 
-
-def write(
-    model_folder: Path, out_dir: Path, *, chat_template: str, stop_ids: tuple[int, ...], name: str
-) -> list[Path]:
-    """Write `<name>-q8_0.gguf` into `out_dir`; see `adatta.export.gguf_writer.write_gguf`."""
-    target = out_dir / f"{name}-q8_0.gguf"
-    kind = GGMLQuantizationType.Q8_0
-    return [
-        write_gguf(model_folder, target, kind=kind, chat_template=chat_template, stop_ids=stop_ids, name=name)
-    ]
-
-
-FORMAT = write
+FORMAT = write = partial(export_gguf, kind=GGMLQuantizationType.Q8_0)

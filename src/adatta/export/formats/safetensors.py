@@ -10,6 +10,7 @@ from typing import Any
 
 from adatta.chat.render import Chat
 from adatta.export.turns import find_end_of_turn
+from adatta.model.gguf_tokenizer import write_config
 
 _WRITTEN_ANEW = ("chat_template.jinja", "generation_config.json", "tokenizer_config.json")
 
@@ -42,8 +43,8 @@ def write(
     tokenizer = {**_read(model_folder / "tokenizer_config.json"), "eos_token": end_of_turn}
     tokenizer.pop("chat_template", None)  # transformers prefers the file, other readers may not
     generation = {**_read(model_folder / "generation_config.json"), "eos_token_id": sorted(stop_ids)}
-    _write_json(target / "tokenizer_config.json", tokenizer)
-    _write_json(target / "generation_config.json", generation)
+    write_config(target / "tokenizer_config.json", tokenizer)
+    write_config(target / "generation_config.json", generation)
     (target / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
     return sorted(target.iterdir())
 
@@ -59,10 +60,6 @@ def _link(source: Path, target: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 FORMAT = write
