@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from adatta.pipeline.numbers import read_interval, read_number
+from adatta.pipeline.numbers import interval_of, read_number, value_of
 
 # Bits per byte of English may rise by a twentieth at most.
 ENGLISH_LIMIT = 1.05
@@ -36,35 +36,24 @@ def check_report(report: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _check_entry(entry: Mapping[str, Any], evaluated: Sequence[str]) -> list[str]:
-    """Check one metric: items, base, adapted and every stage."""
-    where = f"{entry.get('task')} {entry.get('metric')}"
-    num_items = read_number(entry.get("n"))
-    problems = (
-        [] if num_items is not None and num_items > 0 else [f"{where}: no items (n = {entry.get('n')!r})"]
-    )
-    problems += _check_figure(entry.get("base"), f"{where}: base")
-    stages = entry.get("stages") or {}
-    for name in evaluated:
-        if name not in stages:
-            problems.append(f"{where}: stage {name} is missing")
+def _check_entry(entry: Mapping[str, Any], evaluated: Sequence[str]) -> Iterator[str]:
+    """Check one metric: items, base, adapted and every stage, each with its difference to base."""
+    where, stages = f"{entry.get('task')} {entry.get('metric')}", entry.get("stages") or {}
+    figures = {"base": entry.get("base")}
     for name, figure in stages.items():
-        problems += _check_figure(figure, f"{where}: {name}")
-        problems += _check_figure((figure or {}).get("difference"), f"{where}: {name}, difference to base")
+        figures |= {name: figure, f"{name}, difference to base": (figure or {}).get("difference")}
     if evaluated:
-        problems += _check_figure(entry.get("adapted"), f"{where}: adapted")
-        problems += _check_figure(entry.get("difference"), f"{where}: adapted, difference to base")
-    return problems
-
-
-def _check_figure(figure: Mapping[str, Any] | None, where: str) -> list[str]:
-    """Check that a figure has a finite value and an interval around it."""
-    if not figure:
-        return [f"{where}: missing"]
-    problems = [] if read_number(figure.get("value")) is not None else [f"{where}: no value"]
-    if read_interval(figure.get("ci95")) is None:
-        problems.append(f"{where}: no 95% interval")
-    return problems
+        figures |= {"adapted": entry.get("adapted"), "adapted, difference to base": entry.get("difference")}
+    if (read_number(entry.get("n")) or 0) <= 0:
+        yield f"{where}: no items (n = {entry.get('n')!r})"
+    yield from (f"{where}: stage {name} is missing" for name in evaluated if name not in stages)
+    for name, figure in figures.items():
+        if not figure:
+            yield f"{where}: {name}: missing"
+        elif value_of(figure) is None:
+            yield f"{where}: {name}: no value"
+        if figure and interval_of(figure) is None:
+            yield f"{where}: {name}: no 95% interval"
 
 
 def demo_gate(report: Mapping[str, Any]) -> list[str]:
@@ -78,28 +67,24 @@ def demo_gate(report: Mapping[str, Any]) -> list[str]:
         below 0, English bits per byte that rose by more than 5%.
     """
     problems = check_report(report)
-    italian, english = (_find_bits_per_byte(report, language) for language in ("it", "en"))
-    if not italian:
-        problems.append("Italian bits per byte: not measured")
-    for entry in italian:
-        bounds = read_interval((entry.get("difference") or {}).get("ci95"))
-        if bounds is None or bounds[1] >= 0.0:
-            problems.append(f"Italian bits per byte did not fall: 95% interval of the difference {bounds}")
-    if not english:
-        problems.append("English bits per byte: not measured")
-    for entry in english:
-        base, adapted = (read_number((entry.get(side) or {}).get("value")) for side in ("base", "adapted"))
-        if base is None or adapted is None or adapted > ENGLISH_LIMIT * base:
-            problems.append(f"English bits per byte rose by more than 5%: base {base}, adapted {adapted}")
+    for language, tag in {"Italian": "it", "English": "en"}.items():
+        entries = [
+            entry
+            for entry in report.get("metrics") or ()
+            if entry.get("metric") == "bits_per_byte" and entry.get("language") == tag
+        ]
+        if not entries:
+            problems.append(f"{language} bits per byte: not measured")
+        for entry in entries:
+            bounds = interval_of(entry.get("difference"))
+            base, adapted = value_of(entry.get("base")), value_of(entry.get("adapted"))
+            if tag == "it" and (bounds is None or bounds[1] >= 0.0):
+                problems.append(
+                    f"Italian bits per byte did not fall: 95% interval of the difference {bounds}"
+                )
+            if tag == "en" and (base is None or adapted is None or adapted > ENGLISH_LIMIT * base):
+                problems.append(f"English bits per byte rose by more than 5%: base {base}, adapted {adapted}")
     return problems
-
-
-def _find_bits_per_byte(report: Mapping[str, Any], language: str) -> list[Mapping[str, Any]]:
-    return [
-        entry
-        for entry in report.get("metrics") or ()
-        if entry.get("metric") == "bits_per_byte" and entry.get("language") == language
-    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

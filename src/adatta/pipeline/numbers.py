@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 MINUS = "\N{MINUS SIGN}"
 # Keeps a number and what belongs to it on one line.
@@ -23,6 +25,17 @@ class Scale:
     unit: str = ""
     difference_unit: str = ""
     decimals: int | None = None
+
+    def decimals_for(self, *values: float | None) -> int:
+        """Count the decimals that `values` are shown with side by side; None is passed over."""
+        if self.decimals is not None:
+            return self.decimals
+        return decimals_for(*(value * self.factor for value in values if value is not None))
+
+    def show(self, value: float | None, *, decimals: int, signed: bool = False) -> str:
+        """Write a value in this scale, without its unit."""
+        scaled = None if value is None else value * self.factor
+        return show_number(scaled, decimals=decimals, signed=signed)
 
 
 def scale_of(unit: str) -> Scale:
@@ -76,7 +89,7 @@ def show_interval(interval: object, *, scale: Scale, decimals: int, signed: bool
     bounds = read_interval(interval)
     if bounds is None:
         return "no interval"
-    low, high = (show_number(bound * scale.factor, decimals=decimals, signed=signed) for bound in bounds)
+    low, high = (scale.show(bound, decimals=decimals, signed=signed) for bound in bounds)
     return f"[{low},{NO_BREAK}{high}]"
 
 
@@ -86,6 +99,16 @@ def read_interval(value: object) -> tuple[float, float] | None:
         return None
     low, high = (read_number(bound) for bound in value)
     return (low, high) if low is not None and high is not None and low <= high else None
+
+
+def value_of(figure: Mapping[str, Any] | None) -> float | None:
+    """Read the value of a figure of report.json; None where there is none."""
+    return read_number((figure or {}).get("value"))
+
+
+def interval_of(figure: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    """Read the 95% interval of a figure of report.json; None where there is none."""
+    return read_interval((figure or {}).get("ci95"))
 
 
 def read_number(value: object) -> float | None:

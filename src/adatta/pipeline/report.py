@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from adatta.core.artefact import write_atomic, write_json
 from adatta.pipeline.gate import check_report
+from adatta.pipeline.plan import TRAINING
+from adatta.pipeline.report_facts import FILTERS
 from adatta.pipeline.report_view import build_view
 from adatta.pipeline.verdict import WORDS, judge
 
@@ -17,7 +20,9 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 SCHEMA = 1
-TRAINING_KINDS = ("sft", "dpo", "adapt")
+STAGE_KEYS = ("name", "kind", "fingerprint", "settings", "counts", "results", "seeds", "warnings")
+ARTEFACT_KEYS = ("name", "kind", "fingerprint", "version", "created", "parents", "files")
+COST_KEYS = ("name", "time_s", "tokens_per_s", "scored_tokens_per_s", "peak_memory_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +60,10 @@ def name_stages(recipe: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, 
     Returns:
         (name, kind, settings) in order.
     """
-    seen: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     stages = []
-    for entry in recipe.get("stages") or ():
-        kind, settings = next(iter(entry.items()))
-        seen[kind] = seen.get(kind, 0) + 1
+    for kind, settings in (pair for entry in recipe.get("stages") or () for pair in entry.items()):
+        seen[kind] += 1
         stages.append((kind if seen[kind] == 1 else f"{kind}-{seen[kind]}", kind, settings or {}))
     return stages
 
@@ -73,8 +77,13 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
     Returns:
         A value for JSON, valid under report.schema.json; `problems` lists what is missing.
     """
-    stages = name_stages(inputs.recipe)
-    trained = [name for name, kind, _ in stages if kind in TRAINING_KINDS]
+    stages, records = name_stages(inputs.recipe), inputs.records
+    every = ["base", *(name for name, kind, _ in stages if kind in TRAINING)]
+    asked = [settings.get("models") or every for _, kind, settings in stages if kind == "evaluate"]
+    evaluated = list(dict.fromkeys(name for names in asked for name in names))
+    judgement = judge(inputs.metrics, is_compared=any(name != "base" for name in evaluated))
+    costs = [_pick({**(record.get("results") or {}), **record}, COST_KEYS) for record in records]
+    runtimes = [record["runtime"] for record in records if record.get("runtime")]
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "name": inputs.name,
@@ -83,85 +92,41 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "model": dict(inputs.recipe.get("model") or {}),
         "expected": {
             "stages": [name for name, kind, _ in stages if kind != "report"],
-            "evaluated": _expect_evaluated(stages, trained),
+            "evaluated": evaluated,
         },
-        "verdict": {},
+        "verdict": {"headline": judgement.headline}
+        | {word: [finding.sentence for finding in judgement.of(word)] for word in WORDS},
         "metrics": [dict(entry) for entry in inputs.metrics],
         "controls": {name: [dict(entry) for entry in entries] for name, entries in inputs.controls.items()},
-        "stages": [_describe_stage(record) for record in inputs.records],
-        "artefacts": [
-            {
-                key: record.get(key)
-                for key in ("name", "kind", "fingerprint", "version", "created", "parents", "files")
-            }
-            for record in inputs.records
+        "stages": [
+            {**_pick(record, STAGE_KEYS), "model": (record.get("inputs") or {}).get("model")}
+            for record in records
         ],
+        "artefacts": [_pick(record, ARTEFACT_KEYS) for record in records],
         "exported": dict(inputs.exported),
-        "cost": _sum_cost(inputs.records),
+        "cost": {
+            "time_s": sum(cost["time_s"] or 0.0 for cost in costs),
+            "peak_memory_bytes": max((cost["peak_memory_bytes"] or 0 for cost in costs), default=0),
+            "stages": costs,
+        },
         "data": [
             {"stage": record.get("name"), **row}
-            for record in inputs.records
+            for record in records
             for row in (record.get("inputs") or {}).get("data") or ()
         ],
         "overlap": dict(inputs.overlap),
         "provenance": {
             "versions": dict(inputs.versions),
-            "runtimes": _distinct(record.get("runtime") for record in inputs.records),
+            "runtimes": [one for place, one in enumerate(runtimes) if one not in runtimes[:place]],
             "seeds": {"recipe": inputs.recipe.get("seed")},
             "command": inputs.command,
         },
     }
-    judgement = judge(
-        inputs.metrics, is_compared=any(name != "base" for name in report["expected"]["evaluated"])
-    )
-    report["verdict"] = {"headline": judgement.headline} | {
-        word: [finding.sentence for finding in judgement.of(word)] for word in WORDS
-    }
-    report["problems"] = check_report(report)
-    return report
+    return report | {"problems": check_report(report)}
 
 
-def _expect_evaluated(
-    stages: Sequence[tuple[str, str, Mapping[str, Any]]], trained: Sequence[str]
-) -> list[str]:
-    """List the models that the recipe evaluates: base and every training stage unless it names some."""
-    names: dict[str, None] = {}
-    for _, kind, settings in stages:
-        if kind == "evaluate":
-            names |= dict.fromkeys(settings.get("models") or ["base", *trained])
-    return list(names)
-
-
-def _describe_stage(record: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("name", "kind", "fingerprint", "settings", "counts", "results", "seeds", "warnings")
-    return {key: record.get(key) for key in keys} | {"model": (record.get("inputs") or {}).get("model")}
-
-
-def _sum_cost(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Add up times and take the largest memory; a stage's own figures stand beside."""
-    stages = [
-        {
-            "name": record.get("name"),
-            "time_s": record.get("time_s"),
-            "tokens_per_s": (record.get("results") or {}).get("tokens_per_s"),
-            "scored_tokens_per_s": (record.get("results") or {}).get("scored_tokens_per_s"),
-            "peak_memory_bytes": record.get("peak_memory_bytes"),
-        }
-        for record in records
-    ]
-    return {
-        "time_s": sum(stage["time_s"] or 0.0 for stage in stages),
-        "peak_memory_bytes": max((stage["peak_memory_bytes"] or 0 for stage in stages), default=0),
-        "stages": stages,
-    }
-
-
-def _distinct(values: Any) -> list[Any]:
-    kept: list[Any] = []
-    for value in values:
-        if value and value not in kept:
-            kept.append(value)
-    return kept
+def _pick(record: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: record.get(key) for key in keys}
 
 
 def write_report(inputs: ReportInputs, out_dir: Path) -> dict[str, Any]:
@@ -176,15 +141,14 @@ def write_report(inputs: ReportInputs, out_dir: Path) -> dict[str, Any]:
     """
     report = build_report(inputs)
     view = build_view(report, answers=inputs.answers, curves=inputs.curves)
+    limits = load_template("limits.jinja", escapes=False).render(view).splitlines()
+    view["limits"] = [*limits, *view["warnings"]]
     (out_dir / "figures").mkdir(parents=True, exist_ok=True)
     chart_css = read_text("chart.css")
     for figure in view["figures"]:
-        svg = (
-            figure["svg"]
-            .replace("<svg ", '<svg width="704" ', 1)
-            .replace(">", f"><style>{chart_css}</style>", 1)
-        )
-        write_atomic(out_dir / "figures" / figure["file"], svg)
+        wide = figure["svg"].replace("<svg ", '<svg width="704" ', 1)
+        styled = wide.replace(">", f"><style>{chart_css}</style>", 1)
+        write_atomic(out_dir / "figures" / figure["file"], styled)
     write_atomic(out_dir / "report.html", render_html(view))
     write_atomic(out_dir / "report.md", render_markdown(view))
     write_json(out_dir / "report.json", report)
@@ -216,7 +180,7 @@ def load_template(name: str, *, escapes: bool) -> Template:
     environment = Environment(
         autoescape=escapes, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["md"] = escape_markdown
+    environment.filters |= {**FILTERS, "md": escape_markdown}
     return environment.from_string(read_text(name))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from adatta.pipeline.numbers import read_number, show_bytes, show_number, show_seconds
@@ -32,17 +32,18 @@ def build_facts(report: Mapping[str, Any]) -> dict[str, Any]:
     stages = report["stages"]
     return {
         "stages": [_describe_stage(stage) for stage in stages],
-        "data": [_describe_data(row) for row in report["data"]],
-        "cost": [_describe_cost(stage) for stage in report["cost"]["stages"]],
         "created": _show_time(report["created"]),
-        "total_time": show_seconds(report["cost"]["time_s"]),
-        "total_memory": show_bytes(report["cost"]["peak_memory_bytes"]),
-        "exported": [(path, show_bytes(size)) for path, size in report["exported"].items()],
         "figures_of_merging": [
             {"stage": stage["name"], "rows": rows} for stage in stages if (rows := _figures_of(stage))
         ],
         "provenance": _list_provenance(report),
-        "limits": _list_limits(report),
+        "warnings": [
+            f"{stage['name']}: {warning}" for stage in stages for warning in stage.get("warnings") or ()
+        ],
+        "num_primary": sum(bool(entry.get("primary")) for entry in report["metrics"]),
+        "num_unscored": sum(
+            count for entry in report["metrics"] for count in (entry.get("unscored") or {}).values()
+        ),
     }
 
 
@@ -50,32 +51,21 @@ def _describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
     """Describe what a stage did, in the words of a table."""
     counts, results, settings = (stage.get(key) or {} for key in ("counts", "results", "settings"))
     holdout = [read_number(point.get("loss")) for point in results.get("holdout") or ()]
+    reasons = counts.get("quarantined_by_reason") or {}
     is_training = "steps" in results
     return {
         "name": stage["name"],
         "kind": KINDS.get(str(stage.get("kind")), stage.get("kind")),
         "method": results.get("method") or settings.get("method") or "",
         "summary": ", ".join(_summarise(settings)),
-        "steps": show_count(results.get("steps")),
-        "used": show_count(counts.get("used")),
-        "holdout": show_count(counts.get("holdout")),
-        "quarantined": _show_quarantined(counts),
-        "tokens": show_count(results.get("tokens", counts.get("tokens"))),
-        "scored": show_count(results.get("scored_tokens", counts.get("scored_tokens"))),
+        "counts": counts,
+        "numbers": counts | results,
+        "reasons": ", ".join(f"{name} {count}" for name, count in reasons.items()),
         "loss": _show_change(results.get("first_loss"), results.get("last_loss")) if is_training else "",
         "holdout_loss": _show_change(holdout[0], holdout[-1]) if holdout else "",
         "settings": json.dumps(settings, ensure_ascii=False, indent=1, default=str),
-        "warnings": [str(warning) for warning in stage.get("warnings") or ()],
         "is_training": is_training,
     }
-
-
-def _show_quarantined(counts: Mapping[str, Any]) -> str:
-    """Write how many rows were put aside, and why."""
-    number, reasons = show_count(counts.get("quarantined")), counts.get("quarantined_by_reason")
-    return (
-        f"{number} ({', '.join(f'{name} {count}' for name, count in reasons.items())})" if reasons else number
-    )
 
 
 def _summarise(settings: Mapping[str, Any]) -> Iterator[str]:
@@ -128,27 +118,8 @@ def show_figure(value: Any) -> str:
     return show_number(number, decimals=0) if number == int(number) else show_number(number)
 
 
-def _describe_data(row: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "stage": str(row.get("stage", "")),
-        "path": str(row.get("path", "")),
-        "rows": show_count(row.get("rows")),
-        "sha256": str(row.get("sha256") or row.get("commit") or ""),
-        "pairs": describe_pairs(row["pairs"])[0] if "pairs" in row else "",
-    }
-
-
-def _describe_cost(stage: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "name": str(stage["name"]),
-        "time": show_seconds(stage["time_s"]),
-        "tokens_per_s": _show_rate(stage["tokens_per_s"]),
-        "scored_tokens_per_s": _show_rate(stage["scored_tokens_per_s"]),
-        "memory": show_bytes(stage["peak_memory_bytes"]),
-    }
-
-
-def _show_rate(value: Any) -> str:
+def show_rate(value: Any) -> str:
+    """Write how many of something there are in a second; nothing where it isn't known."""
     number = read_number(value)
     return "" if number is None else show_number(number)
 
@@ -199,27 +170,11 @@ def _join(values: Mapping[str, Any], *, sign: str = ": ") -> str:
     )
 
 
-def _list_limits(report: Mapping[str, Any]) -> list[str]:
-    """Say what the figures can't show."""
-    primary = sum(bool(entry.get("primary")) for entry in report["metrics"])
-    limits = [
-        "One training run with one seed: the intervals cover the choice of items, not what another seed, "
-        "another order of the data or another machine would give.",
-        "The sets are small and made for this project: compare the models here with each other, not the "
-        "values with published benchmarks.",
-        "“Can't be told” is not “unchanged”: the interval shows which changes remain possible.",
-    ]
-    if primary > 1:
-        limits.append(
-            f"{primary} primary figures are read side by side. Of 20 intervals of models that don't differ, "
-            "one leaves out 0 by chance. Holm p is adjusted for the number of figures of a language."
-        )
-    unscored = sum(count for entry in report["metrics"] for count in (entry.get("unscored") or {}).values())
-    if unscored:
-        limits.append(
-            f"{unscored} items got no score; the table names the reasons. They are left out, not wrong."
-        )
-    limits += [
-        f"{stage['name']}: {warning}" for stage in report["stages"] for warning in stage.get("warnings") or ()
-    ]
-    return limits
+FILTERS: dict[str, Callable[[Any], str]] = {
+    "count": show_count,
+    "rate": show_rate,
+    "seconds": show_seconds,
+    "bytes": show_bytes,
+    "pairs": lambda found: describe_pairs(found)[0],
+}
+"""What the templates write numbers with."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adatta.pipeline.charts import Shape, Whisker, draw_forest, draw_losses
 from adatta.pipeline.numbers import (
-    Scale,
-    decimals_for,
-    read_interval,
+    interval_of,
     read_number,
     scale_of,
     show_interval,
-    show_number,
     show_p,
+    value_of,
 )
 from adatta.pipeline.report_facts import build_facts
 from adatta.pipeline.verdict import (
@@ -59,48 +57,35 @@ def build_view(
         "report": report,
         "evaluated": evaluated,
         "headline": judgement.headline,
-        "cards": _sort_findings(judgement.of, is_primary=True),
+        "cards": {word: [finding for finding in judgement.of(word) if finding.primary] for word in WORDS},
         "secondary": [finding for finding in judgement.findings if not finding.primary],
-        "on_the_way": _find_on_the_way(metrics, evaluated),
+        "on_the_way": list(_find_on_the_way(metrics, evaluated)),
         "words": WORDS,
         "language": name_language(str(report["language"] or "")),
         "has_controls": any(
             name.startswith(CONTROL_PREFIX) for entry in metrics for name in entry.get("stages") or ()
         ),
         "comparison": [
-            _compare(entry, evaluated) | {"against": _face_controls(entry, report["controls"])}
+            _compare(entry, evaluated) | {"against": list(_face_controls(entry, report["controls"]))}
             for entry in metrics
         ],
         "panels": panels,
         "losses": losses,
         "figures": panels + losses,
-        "answers": _read_answers(answers, evaluated),
+        "answers": [_read_answer(number, entry, evaluated) for number, entry in enumerate(answers, start=1)],
         "num_shown": NUM_SHOWN_ANSWERS,
         **build_facts(report),
     }
 
 
-def _sort_findings(of: Any, *, is_primary: bool) -> dict[str, list[Any]]:
-    """Group the findings by direction."""
-    return {word: [finding for finding in of(word) if finding.primary is is_primary] for word in WORDS}
-
-
-def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> list[str]:
+def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> Iterator[str]:
     """Name what an earlier stage made worse than base beyond doubt, and what became of it."""
-    sentences = []
+    results = {"better": "better than base", "undecided": "undecided", "missing": "unknown"}
     for entry in metrics:
-        end = describe(entry).direction
-        if not entry.get("primary") or end == "worse":
-            continue
-        worse = [name for name in evaluated[:-1] if _direction(entry, name) == "worse"]
-        if worse:
-            result = (
-                "better than base" if end == "better" else "undecided" if end == "undecided" else "unknown"
-            )
-            sentences.append(
-                f"{name_metric(entry)} was worse than base after {', '.join(worse)}; at the end: {result}."
-            )
-    return sentences
+        result = results.get(describe(entry).direction)
+        worse = ", ".join(name for name in evaluated[:-1] if _direction(entry, name) == "worse")
+        if entry.get("primary") and result and worse:
+            yield f"{name_metric(entry)} was worse than base after {worse}; at the end: {result}."
 
 
 def _direction(entry: Mapping[str, Any], stage: str) -> Any:
@@ -122,116 +107,80 @@ def _figures(
 
 def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, Any]:
     """Make one metric's block of the table: a row for base, each stage, each control."""
-    scale = scale_of(str(entry.get("unit", "")))
-    figures = _figures(entry, evaluated)
-    values = [read_number(figure.get("value")) for _, _, figure in figures]
-    value_decimals = _decimals(scale, [value for value in values if value is not None])
-    ends = [
-        end
-        for _, _, figure in figures
-        for end in read_interval((figure.get("difference") or {}).get("ci95")) or ()
-    ]
-    difference_decimals = _decimals(scale, ends)
+    scale, figures = scale_of(str(entry.get("unit", ""))), _figures(entry, evaluated)
+    decimals = scale.decimals_for(*(value_of(figure) for _, _, figure in figures))
+    ends = [end for _, _, figure in figures for end in interval_of(figure.get("difference")) or ()]
+    signed: dict[str, Any] = {"decimals": scale.decimals_for(*ends), "signed": True}
     rows = []
-    for (name, shape, figure), value in zip(figures, values, strict=True):
-        difference = figure.get("difference") or {}
-        change = read_number(difference.get("value"))
-        tone = "" if shape == "base" else _direction(entry, name)
-        rows.append(
-            {
-                "name": name,
-                "shape": shape,
-                "is_last": bool(evaluated) and name == evaluated[-1],
-                "value": "missing"
-                if value is None
-                else show_number(value * scale.factor, decimals=value_decimals),
-                "interval": show_interval(figure.get("ci95"), scale=scale, decimals=value_decimals),
-                "difference": ""
-                if shape == "base"
-                else show_number(
-                    None if change is None else change * scale.factor,
-                    decimals=difference_decimals,
-                    signed=True,
-                ),
-                "difference_interval": ""
-                if shape == "base"
-                else show_interval(
-                    difference.get("ci95"), scale=scale, decimals=difference_decimals, signed=True
-                ),
-                "p": show_p(read_number(difference.get("p"))),
-                "holm": show_p(read_number(difference.get("p_holm")), name="Holm p"),
-                "tone": tone,
-                "word": WORDS.get(tone, ""),
-            }
-        )
+    for name, shape, figure in figures:
+        value, difference, is_base = value_of(figure), figure.get("difference") or {}, shape == "base"
+        interval = show_interval(difference.get("ci95"), scale=scale, **signed)
+        tone = "" if is_base else _direction(entry, name)
+        row = {
+            "name": name,
+            "shape": shape,
+            "is_last": name in evaluated[-1:],
+            "value": "missing" if value is None else scale.show(value, decimals=decimals),
+            "interval": show_interval(figure.get("ci95"), scale=scale, decimals=decimals),
+            "difference": "" if is_base else scale.show(value_of(difference), **signed),
+            "difference_interval": "" if is_base else interval,
+            "p": show_p(read_number(difference.get("p"))),
+            "holm": show_p(read_number(difference.get("p_holm")), name="Holm p"),
+            "tone": tone,
+            "word": WORDS.get(tone, ""),
+        }
+        rows.append(row)
     return {
         "label": name_metric(entry),
         "help": METRICS.get(str(entry.get("metric")), ("", ""))[1],
-        "facts": _facts_line(entry, scale),
+        "facts": " · ".join(_list_facts(entry, scale.sign or scale.unit.strip() or "no unit")),
         "primary": bool(entry.get("primary")),
         "rows": rows,
     }
 
 
-def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> list[dict[str, str]]:
+def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     """Say how the adapted model stands against each control on this metric."""
-    found = []
     for control, entries in controls.items():
         for other in entries:
-            if (other.get("task"), other.get("metric")) == (entry.get("task"), entry.get("metric")):
+            if all(other.get(key) == entry.get(key) for key in ("task", "metric")):
                 finding = describe(other)
                 text = f"{finding.change}; {finding.detail}"
-                found.append({"control": control, "tone": finding.direction, "text": text})
-    return found
+                yield {"control": control, "tone": finding.direction, "text": text}
 
 
-def _facts_line(entry: Mapping[str, Any], scale: Scale) -> str:
+def _list_facts(entry: Mapping[str, Any], unit: str) -> Iterator[str]:
     """Say unit, direction, items, clusters and unscored items of a metric."""
-    parts = [
-        scale.sign or scale.unit.strip() or "no unit",
-        "higher is better" if entry.get("higher_is_better") else "lower is better",
-        f"n = {entry.get('n', 'missing')}",
-    ]
+    yield unit
+    yield _say_better(entry)
+    yield f"n = {entry.get('n', 'missing')}"
     if entry.get("clusters") and entry["clusters"] != entry.get("n"):
-        parts.append(f"{entry['clusters']} clusters")
-    parts += [f"{count} unscored: {reason}" for reason, count in (entry.get("unscored") or {}).items()]
-    return " · ".join(parts)
+        yield f"{entry['clusters']} clusters"
+    yield from (f"{count} unscored: {reason}" for reason, count in (entry.get("unscored") or {}).items())
 
 
-def _decimals(scale: Scale, values: Sequence[float]) -> int:
-    if scale.decimals is not None:
-        return scale.decimals
-    return decimals_for(*(value * scale.factor for value in values))
+def _say_better(entry: Mapping[str, Any]) -> str:
+    return "higher is better" if entry.get("higher_is_better") else "lower is better"
 
 
 def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, Any] | None:
     """Draw one metric's forest plot; None where no model has a value."""
     rows = []
     for name, shape, figure in _figures(entry, evaluated):
-        value = read_number(figure.get("value"))
-        if value is None:
-            continue
-        tone = "plain" if shape == "base" else _direction(entry, name)
-        rows.append(
-            Whisker(
-                label=name,
-                value=value,
-                interval=read_interval(figure.get("ci95")),
-                shape=shape,
-                tone=tone,
-                word=WORDS.get(tone, ""),
+        value, tone = value_of(figure), "plain" if shape == "base" else _direction(entry, name)
+        if value is not None:
+            word, interval = WORDS.get(tone, ""), interval_of(figure)
+            rows.append(
+                Whisker(label=name, value=value, interval=interval, shape=shape, tone=tone, word=word)
             )
-        )
     if not rows:
         return None
-    label = name_metric(entry)
+    label, unit = name_metric(entry), str(entry.get("unit", ""))
     return {
         "label": label,
-        "note": "higher is better" if entry.get("higher_is_better") else "lower is better",
+        "note": _say_better(entry),
         "file": f"forest-{_slug(entry.get('task'))}-{_slug(entry.get('metric'))}.svg",
-        "svg": draw_forest(
-            rows, title=f"{label}: base and stages with 95% intervals", unit=str(entry.get("unit", ""))
-        ),
+        "svg": draw_forest(rows, title=f"{label}: base and stages with 95% intervals", unit=unit),
     }
 
 
@@ -239,32 +188,24 @@ def _draw_stage(stage: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) ->
     """Draw one stage's loss curve; None where it has none."""
     unit = "nats per pair" if stage.get("kind") == "dpo" else "nats per token"
     svg = draw_losses(lines, title=f"{stage['name']}: training and held-out loss", unit=unit)
-    if not svg:
-        return None
     has_holdout = any(read_number(line.get("holdout_loss")) is not None for line in lines)
     note = "" if has_holdout else "nothing held out"
-    return {"label": stage["name"], "note": note, "file": f"loss-{_slug(stage['name'])}.svg", "svg": svg}
+    file = f"loss-{_slug(stage['name'])}.svg"
+    return {"label": stage["name"], "note": note, "file": file, "svg": svg} if svg else None
 
 
-def _read_answers(answers: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> list[dict[str, Any]]:
-    """Order each prompt's answers: base, stages, then the controls."""
-    rows = []
-    for number, entry in enumerate(answers, start=1):
-        texts = entry.get("answers") or {}
-        order = [name for name in ("base", *evaluated) if name in texts]
-        order += [name for name in texts if name not in order]
-        rows.append(
-            {
-                "number": number,
-                "prompt": entry.get("prompt", ""),
-                "topic": entry.get("topic") or "",
-                "answers": [
-                    (name, texts[name] or "") for name in order if not name.startswith(CONTROL_PREFIX)
-                ],
-                "controls": [(name, texts[name] or "") for name in order if name.startswith(CONTROL_PREFIX)],
-            }
-        )
-    return rows
+def _read_answer(number: int, entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, Any]:
+    """Order a prompt's answers: base, stages, then the controls."""
+    texts = entry.get("answers") or {}
+    order = [name for name in dict.fromkeys(("base", *evaluated, *texts)) if name in texts]
+    answers = [(name, texts[name] or "") for name in order]
+    return {
+        "number": number,
+        "prompt": entry.get("prompt", ""),
+        "topic": entry.get("topic") or "",
+        "answers": [pair for pair in answers if not pair[0].startswith(CONTROL_PREFIX)],
+        "controls": [pair for pair in answers if pair[0].startswith(CONTROL_PREFIX)],
+    }
 
 
 def _slug(text: object) -> str:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from adatta.lang.profile import list_profiles, load_profile
 from adatta.pipeline.numbers import (
     NO_BREAK,
-    decimals_for,
-    read_interval,
+    interval_of,
     read_number,
     scale_of,
     show_interval,
     show_number,
     show_p,
+    value_of,
 )
 
 Direction = Literal["better", "worse", "undecided", "missing"]
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 WORDS: dict[str, str] = {
     "better": "better",
@@ -100,7 +102,7 @@ def find_direction(difference: Mapping[str, Any] | None, *, higher_is_better: bo
     Returns:
         `missing` where there is no usable interval, `undecided` where it holds 0.
     """
-    bounds = read_interval((difference or {}).get("ci95"))
+    bounds = interval_of(difference)
     if bounds is None:
         return "missing"
     low, high = bounds
@@ -120,17 +122,12 @@ def describe(entry: Mapping[str, Any]) -> Finding:
     """
     scale = scale_of(str(entry.get("unit", "")))
     difference = entry.get("difference") or {}
-    base = read_number((entry.get("base") or {}).get("value"))
-    adapted = read_number((entry.get("adapted") or {}).get("value"))
+    base, adapted = value_of(entry.get("base")), value_of(entry.get("adapted"))
     direction = find_direction(difference, higher_is_better=bool(entry.get("higher_is_better")))
     if base is None or adapted is None:
         direction = "missing"
-    values = [value * scale.factor for value in (base, adapted) if value is not None]
-    decimals = scale.decimals if scale.decimals is not None else decimals_for(*values)
-    before, after = (
-        show_number(None if value is None else value * scale.factor, decimals=decimals)
-        for value in (base, adapted)
-    )
+    decimals = scale.decimals_for(base, adapted)
+    before, after = (scale.show(value, decimals=decimals) for value in (base, adapted))
     change = f"{before}{scale.sign} → {after}{scale.sign or scale.unit}"
     if not scale.sign and base and adapted is not None:
         change += f" ({show_number(100 * (adapted / base - 1), decimals=1, signed=True)}%)"
@@ -149,9 +146,9 @@ def _detail(entry: Mapping[str, Any], difference: Mapping[str, Any], direction: 
     items = f"n{NO_BREAK}={NO_BREAK}{entry.get('n', '–')}"
     if direction == "missing":
         return f"no paired interval, so nothing is claimed, {items}"
-    value, bounds = read_number(difference.get("value")), read_interval(difference["ci95"])
-    decimals = scale.decimals if scale.decimals is not None else decimals_for(*(bounds or ()))
-    shown = show_number(None if value is None else value * scale.factor, decimals=decimals, signed=True)
+    bounds = interval_of(difference)
+    decimals = scale.decimals_for(*(bounds or ()))
+    shown = scale.show(value_of(difference), decimals=decimals, signed=True)
     interval = show_interval(bounds, scale=scale, decimals=decimals, signed=True)
     p, adjusted = (read_number(difference.get(key)) for key in ("p", "p_holm"))
     parts = [f"difference {shown}{scale.difference_unit}", f"95% interval {interval}"]
@@ -179,32 +176,20 @@ def judge(metrics: Sequence[Mapping[str, Any]], *, is_compared: bool) -> Judgeme
         headline = "Only the base model was measured, so there is nothing to compare."
         return Judgement(headline=headline, findings=())
     findings = tuple(sorted(map(describe, metrics), key=lambda finding: not finding.primary))
-    primary = [finding for finding in findings if finding.primary]
-    if not primary:
-        return Judgement(
-            headline="No primary figure was measured, so nothing can be said.", findings=findings
-        )
-    return Judgement(headline=_headline(primary), findings=findings)
+    return Judgement(
+        headline=_headline([finding for finding in findings if finding.primary]), findings=findings
+    )
 
 
 def _headline(primary: Sequence[Finding]) -> str:
     """Count the primary findings, worse as plainly as better."""
-    total = len(primary)
-    counts = {word: sum(finding.direction == word for finding in primary) for word in WORDS}
-    better, worse = (_count(counts[word], total) for word in ("better", "worse"))
-    figures = "figure" if total == 1 else "figures"
-    text = (
-        f"Of {total} primary {figures}, the adapted model is better than base on {better}, worse on {worse}"
-    )
-    rest = []
-    if counts["undecided"]:
-        rest.append(f"on {_count(counts['undecided'], total)} it can't be told with this many items")
+    if not primary:
+        return "No primary figure was measured, so nothing can be said."
+    total, counts = len(primary), Counter(finding.direction for finding in primary)
+    words = {0: "none"} | ({total: "all"} if total > 1 else {})
+    better, worse, undecided, missing = (words.get(counts[word], str(counts[word])) for word in DIRECTIONS)
+    text = f"Of {total} primary figure{'s' * (total > 1)}, the adapted model is better than base on {better}"
+    rest = [f"on {undecided} it can't be told with this many items"] if counts["undecided"] else []
     if counts["missing"]:
-        rest.append(
-            f"{_count(counts['missing'], total)} {'has' if counts['missing'] == 1 else 'have'} no interval"
-        )
-    return f"{text}; {', and '.join(rest)}." if rest else f"{text}."
-
-
-def _count(count: int, total: int) -> str:
-    return "none" if count == 0 else "all" if count == total > 1 else str(count)
+        rest.append(f"{missing} {'has' if counts['missing'] == 1 else 'have'} no interval")
+    return f"{text}, worse on {worse}{'; ' * bool(rest)}{', and '.join(rest)}."
