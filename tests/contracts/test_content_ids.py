@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from adatta.core.runtime import bundled_dir
-from adatta.data.validate import read_rows
 from adatta.evals.suite import load_suite
+from tests.toys.reading import read_rows
 
 USER = {"role": "user", "content": "Che ore sono?"}
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("È l'una.", "It is one."))

@@ -16,12 +16,10 @@ from adatta.core.errors import Problem
 from adatta.core.records import Origin
 from adatta.core.registry import load_registry
 from adatta.core.settings import AdaptSettings
-from adatta.data.reasons import REASONS
 from adatta.data.shape import Shaped, load_shapes, shape_row
 from adatta.data.source import read_file
-from adatta.data.validate import read_rows
+from tests.toys.reading import PAGE, read_rows
 
-PAGE = (Path(__file__).parents[2] / "docs" / "data-formats.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```\w+ (\S+) ?(\S*) ?(\S*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 EXAMPLES = {name: (kind, shape, text) for name, kind, shape, text in BLOCKS if shape}
 RECIPES = [YAML(typ="safe", pure=True).load(text) for name, _, _, text in BLOCKS if name == "data"]
@@ -57,11 +55,6 @@ def test_every_suffix_is_named() -> None:
     for source in load_registry("adatta.data.sources").values():
         for suffix in source.suffixes:
             assert f"`{suffix}`" in PAGE
-
-
-def test_every_reason_is_explained_in_its_own_words() -> None:
-    listed = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE, re.MULTILINE))
-    assert {key: listed.get(key) for key in REASONS} == REASONS
 
 
 def test_packed_and_parquet_files_hold_the_same_rows(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import random
 import pytest
 
 from adatta.core.records import Conversation, Document, Origin, Preference
-from adatta.data.reasons import REASONS
 from adatta.data.shape import load_shapes, shape_row
+from tests.toys.reading import REASONS
 
 
 def read_example(name):

@@ -23,7 +23,7 @@ class UserError(AdattaError):
 class Problem:
     """One mistake: where (`file:line`), what is wrong, what to do.
 
-    A row's problem also has a `reason`, a name of `data.reasons`, and the `field` that is wrong.
+    A row's problem also has a `reason`, which docs/data-formats.md explains, and the `field` that is wrong.
     """
 
     where: str

@@ -46,7 +46,7 @@ class Opened:
         Args:
             what: What is wrong.
             hint: What to do.
-            reason: A name of `data.reasons`.
+            reason: A name that docs/data-formats.md explains.
             line: Line or record, from 1.
         """
         where = str(self.path) if line is None else f"{self.path}:{line}"

@@ -26,7 +26,7 @@ _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
 class Mistake(NamedTuple):
-    """What is wrong in a row, what to do, a name of `data.reasons`, and the field (messages count from 1)."""
+    """What is wrong in a row, what to do, the reason's name, and the field (messages count from 1)."""
 
     what: str
     hint: str

@@ -16,17 +16,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from adatta.core.errors import ArtefactError, Problem, RowError, TemplateError
-from adatta.core.problems import Problems
+from adatta.core.errors import ArtefactError, Problem, TemplateError
 from adatta.core.records import Document, Origin, Row
 from adatta.data.answer_language import Identify, find_language_mistake
 from adatta.data.contents import list_contents
 from adatta.data.duplicates import SeenRows
 from adatta.data.shape import RowKind, shape_row
-from adatta.data.source import Numbered, find_files, read_file
+from adatta.data.source import Numbered
 from adatta.data.text_checks import find_text_mistake
 from adatta.data.turns import Mistake
 
@@ -242,50 +240,6 @@ def find_size_mistake(row: Row, *, measure: Measure, context: int) -> Mistake | 
     if not scored_tokens:
         return Mistake("no token of it would be trained", "take it out", "nothing_to_train", "")
     return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowsReport:
-    """The good rows of some files, in order, and all problems of the others."""
-
-    rows: tuple[Row, ...]
-    problems: tuple[Problem, ...]
-
-    def require(self) -> tuple[Row, ...]:
-        """Return the rows if there is no problem.
-
-        Raises:
-            RowError: There are problems; the first twenty are told in full, the rest are counted.
-        """
-        if self.problems:
-            found = Problems()
-            for problem in self.problems:
-                found.append(problem)
-            raise RowError(found.shortened(), counts=found.counts)
-        return self.rows
-
-
-def read_rows(paths: Sequence[str | Path], kind: RowKind) -> RowsReport:
-    """Read rows of one kind and check their structure, repetitions apart.
-
-    Args:
-        paths: Files, folders and globs.
-        kind: The row kind that is expected.
-
-    Returns:
-        Good rows and problems; a row with a problem is not among the rows.
-    """
-    problems: list[Problem] = []
-    rows: list[Row] = []
-
-    def refuse(refused: Refused) -> None:
-        problems.extend(refused.problems)
-
-    validation = Validation(kind, refuse=refuse, warn=problems.append, meaning=None)
-    for path in paths:
-        for file in find_files(path, validation):
-            rows += validation.rows(Input(name=str(file), records=read_file(file, validation)))
-    return RowsReport(rows=tuple(rows), problems=tuple(problems))
 
 
 def _timed(rows: Iterator[Row], figures: Pass) -> Iterator[Row]:

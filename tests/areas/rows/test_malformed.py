@@ -14,7 +14,6 @@ from adatta.core.errors import AdattaError
 from adatta.core.recipe import load_recipe
 from adatta.core.records import Origin
 from adatta.core.rows import parse_row
-from adatta.data.reasons import REASONS
 from adatta.data.shape import load_shapes, shape_row
 from adatta.evals import suite
 from adatta.pipeline.check import check_recipe
@@ -24,6 +23,7 @@ from tests.areas.rows.checking import write_recipe
 from tests.areas.rows.malformed import ROWS, Malformed, good, lines, talk
 from tests.areas.rows.malformed_files import FILES
 from tests.toys.command import call
+from tests.toys.reading import REASONS
 from tests.toys.recipes import write_small_suite
 
 MALFORMED = {**ROWS, **FILES}

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from adatta.data import source
-from adatta.data.reasons import REASONS
 from adatta.data.source import find_files, read_file
+from tests.toys.reading import REASONS
 
 ROWS = [{"text": f"riga {number}, perché no"} for number in range(300)]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()

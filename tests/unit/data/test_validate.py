@@ -11,10 +11,10 @@ import pytest
 from adatta.core.errors import Problem, RowError, TemplateError
 from adatta.core.records import Document, Message, Origin, Preference, Row
 from adatta.data.contents import list_contents
-from adatta.data.reasons import REASONS
 from adatta.data.shape import RowKind
 from adatta.data.source import read_file
-from adatta.data.validate import Input, Meaning, Refused, Size, Validation, read_rows
+from adatta.data.validate import Input, Meaning, Refused, Size, Validation
+from tests.toys.reading import REASONS, read_rows
 
 GOOD = {
     "conversation": {
