@@ -156,11 +156,6 @@ def nf4_bytes(shape: ModelShape) -> int:
     return shape.layers * total
 
 
-def checkpoint_bytes(trained: int) -> int:
-    """Return the size of a checkpoint of `trained` numbers: themselves and two moments, in bytes."""
-    return 12 * trained
-
-
 def gguf_bytes(shape: ModelShape, kind: str) -> int:
     """Return the size of the weights in a GGUF file of kind `f16` or `q8_0`; norms stay fp32."""
     matrices = shape.linear_parameters + shape.vocabulary * shape.hidden * (1 if shape.tied else 2)

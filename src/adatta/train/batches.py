@@ -40,3 +40,17 @@ class Packing:
             forest = build_forest(rows, share_prefix=self.share_prefix)
             batches.append(Batch(forest=forest, groups=chosen))
         return batches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """In which order a stage trains on rows.
+
+    `rows` are the groups that steps count, `tokens` what each of them takes; `steps` has the indices of the
+    rows of each optimizer step, `packing` says how they become forests.
+    """
+
+    rows: Sequence[Group]
+    tokens: Sequence[int]
+    steps: Sequence[Sequence[int]]
+    packing: Packing

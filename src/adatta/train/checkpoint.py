@@ -80,11 +80,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path,
-    *,
-    job: str,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    folder: Path, *, job: str, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor] | None] | None:
     """Put the last checkpoint into parameters, optimizer and random state.
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from adatta.core.progress import track
 from adatta.core.settings import TrainSettings
 from adatta.model.adapter import Trainable
 from adatta.model.score import EngineName, score
-from adatta.train.batches import Batch, Group, Packing
+from adatta.train.batches import Batch, Group, Order
 from adatta.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from adatta.train.losses import Objective
 from adatta.train.reference import Reference, load_reference, take_reference
@@ -29,28 +30,42 @@ REFERENCE = "reference.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrainJob:
+    """What decides a stage's result, and where it goes.
+
+    `train` and `holdout` hold one group of token rows for each row of data; `context` is the longest token
+    row; `checkpoint_s` the seconds between checkpoints.
+    """
+
+    kind: Literal["sft", "dpo", "adapt"]
+    settings: TrainSettings
+    model_folder: Path
+    train: Sequence[Group]
+    holdout: Sequence[Group]
+    out_dir: Path
+    seed: int
+    context: int
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    engine: Literal["auto", "forest", "plain"] = "auto"
+    checkpoint_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """All that a loop needs: what is trained, on what, in which order, towards what.
 
-    `plan` holds the indices of the rows of each step, `measure_at` the numbers of done steps after which
-    held-out rows are measured; `job` names the work in its checkpoints.
+    `measure_at` holds the numbers of done steps after which held-out rows are measured; `key` names the work
+    in its checkpoints.
     """
 
     trainable: Trainable
-    settings: TrainSettings
+    job: TrainJob
+    order: Order
     objective: Objective
-    beta: float
-    rows: Sequence[Group]
-    plan: Sequence[Sequence[int]]
     measure_at: frozenset[int]
-    packing: Packing
     holdout: Sequence[Batch]
     engine: EngineName
-    seed: int
-    job: str
-    folder: Path
-    checkpoint_s: float
-    label: str
+    key: str
 
 
 def train(work: Work) -> Progress:
@@ -70,8 +85,8 @@ def train(work: Work) -> Progress:
     resumed = loop.resume()
     step = loop.progress.step if resumed else None
     with (
-        MetricsLog(work.folder / METRICS, resume_step=step) as metrics,
-        track(len(work.plan), work.label, unit="steps") as shown,
+        MetricsLog(work.job.out_dir / METRICS, resume_step=step) as metrics,
+        track(len(work.order.steps), work.job.kind, unit="steps") as shown,
     ):
         shown.advance(loop.progress.step)
         loop.run(metrics, shown.advance)
@@ -84,7 +99,8 @@ class _Loop:
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.parameters = work.trainable.parameters()
-        optimizer = work.settings.optimizer
+        optimizer = work.job.settings.optimizer
+        self._beta = getattr(work.job.settings, "beta", 0.0)  # of DPO only
         self.optimizer = torch.optim.AdamW(
             list(self.parameters.values()), lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
         )
@@ -94,27 +110,27 @@ class _Loop:
     def _take_reference(self) -> Reference:
         """Return the kept reference, else take it now, before the first step, and keep it."""
         work = self.work
-        path = work.folder / REFERENCE
-        kept = load_reference(path, work.job)
+        path = work.job.out_dir / REFERENCE
+        kept = load_reference(path, work.key)
         if kept:
             return kept
-        with track(len(work.plan), f"{work.label} reference", unit="steps") as shown:
+        with track(len(work.order.steps), f"{work.job.kind} reference", unit="steps") as shown:
 
             def batches() -> Iterator[Batch]:
                 yield from work.holdout
-                for step in work.plan:
-                    yield from work.packing.batches([work.rows[index] for index in step])
+                for step in work.order.steps:
+                    yield from work.order.packing.batches([work.order.rows[index] for index in step])
                     shown.advance(1)
 
             reference = take_reference(work.trainable, batches(), engine=work.engine)
-        reference.save(path, work.job)
+        reference.save(path, work.key)
         return reference
 
     def resume(self) -> bool:
-        torch.manual_seed(self.work.seed)
+        torch.manual_seed(self.work.job.seed)
         found = load_checkpoint(
-            self.work.folder / CHECKPOINTS,
-            job=self.work.job,
+            self.work.job.out_dir / CHECKPOINTS,
+            job=self.work.key,
             parameters=self.parameters,
             optimizer=self.optimizer,
         )
@@ -123,18 +139,18 @@ class _Loop:
         return found is not None
 
     def run(self, metrics: MetricsLog, shown: Callable[[float, str], None]) -> None:
-        progress, plan = self.progress, self.work.plan
+        progress, plan = self.progress, self.work.order.steps
         self.work.trainable.model.train()
         if progress.step == 0:
             self._measure(metrics)
         while progress.step < len(plan):
-            row = self._step([self.work.rows[index] for index in plan[progress.step]])
+            row = self._step([self.work.order.rows[index] for index in plan[progress.step]])
             metrics.append(row)
             shown(1, f"loss {row['loss']:.3f}")
             self._measure(metrics)
             if (
                 progress.step == len(plan)
-                or time.monotonic() - self._checkpointed_s >= self.work.checkpoint_s
+                or time.monotonic() - self._checkpointed_s >= self.work.job.checkpoint_s
             ):
                 self._checkpoint()
         if self.best is not None:
@@ -145,13 +161,13 @@ class _Loop:
     def _step(self, groups: Sequence[Group]) -> dict[str, float]:
         began = time.monotonic()
         progress, work = self.progress, self.work
-        settings = work.settings
+        settings = work.job.settings
         rate = learning_rate(
-            settings.schedule, lr=settings.optimizer.lr, step=progress.step, num_steps=len(work.plan)
+            settings.schedule, lr=settings.optimizer.lr, step=progress.step, num_steps=len(work.order.steps)
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batches = work.packing.batches(groups)
+        batches = work.order.packing.batches(groups)
         figures = self._losses(batches, groups, learn=True)
         norm = float(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), settings.optimizer.clip))
         if not math.isfinite(figures["loss"]) or not math.isfinite(norm):
@@ -189,7 +205,7 @@ class _Loop:
             reference_R = self._reference.of(batch.rows) if self._reference else None
             with torch.set_grad_enabled(learn), work.trainable.computing():
                 logp_S = score(work.trainable.model, batch.forest, engine=work.engine)
-                loss, figures = work.objective.loss(logp_S, batch.forest, reference_R, work.beta)
+                loss, figures = work.objective.loss(logp_S, batch.forest, reference_R, self._beta)
             if learn:
                 torch.autograd.backward(loss / total)
             for name, value in {"loss": float(loss.detach()), **figures}.items():
@@ -211,14 +227,14 @@ class _Loop:
             {"step": progress.step, **{f"holdout_{name}": value for name, value in figures.items()}}
         )
         progress.holdout.append({"step": progress.step, "loss": loss})
-        if work.settings.keep == "best" and (progress.best_loss is None or loss < progress.best_loss):
+        if work.job.settings.keep == "best" and (progress.best_loss is None or loss < progress.best_loss):
             progress.best_loss, progress.best_step = loss, progress.step
             self.best = {name: value.detach().clone() for name, value in self.parameters.items()}
 
     def _checkpoint(self) -> None:
         save_checkpoint(
-            self.work.folder / CHECKPOINTS,
-            job=self.work.job,
+            self.work.job.out_dir / CHECKPOINTS,
+            job=self.work.key,
             progress=self.progress,
             parameters=self.parameters,
             optimizer=self.optimizer,

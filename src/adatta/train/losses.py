@@ -92,14 +92,10 @@ def _scored_weight(group: Group) -> float:
     return sum(sum(row.weights[1:]) for row in group)
 
 
-def _one_pair(group: Group) -> float:
-    return 1.0
-
-
 _LIKELIHOOD = Objective(loss=_likelihood, mass=_scored_weight, needs_reference=False, branches=None)
 
 OBJECTIVES: dict[str, Objective] = {
     "sft": _LIKELIHOOD,
     "adapt": _LIKELIHOOD,
-    "dpo": Objective(loss=_preference, mass=_one_pair, needs_reference=True, branches=2),
+    "dpo": Objective(loss=_preference, mass=lambda pair: 1.0, needs_reference=True, branches=2),
 }

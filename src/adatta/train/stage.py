@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import asdict
+from typing import Any
 
 import torch
 
 from adatta.core.errors import DataError, ExactnessError, RecipeError
 from adatta.core.fingerprint import content_id, hash_folder
 from adatta.core.records import TokenRow
-from adatta.core.settings import VERSIONS, DpoSettings, TrainSettings
+from adatta.core.settings import VERSIONS, TrainSettings
 from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
 from adatta.model.files import read_config
 from adatta.model.forest import build_forest, count_tokens
 from adatta.model.memory import ModelShape, train_memory
 from adatta.model.score import EngineName, score
-from adatta.train.batches import Group, Packing
+from adatta.train.batches import Group, Order, Packing
 from adatta.train.checkpoint import Progress
-from adatta.train.loop import Work, train
+from adatta.train.loop import TrainJob, Work, train
 from adatta.train.losses import OBJECTIVES
 from adatta.train.schedule import holdout_steps, plan_steps
+
+__all__ = ["Order", "TrainJob", "choose_engine", "plan_order", "train_stage"]
 
 ADAPTER = "adapter"
 _PROBE_TOKENS = 64
@@ -31,27 +32,6 @@ _PROBE_TOLERANCE = {"fp64": 1e-10, "fp32": 1e-4, "bf16": 0.1}  # mean nats a tok
 _NAMED = 5  # rows that an error names
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainJob:
-    """What decides a stage's result, and where it goes.
-
-    `train` and `holdout` hold one group of token rows for each row of data; `context` is the longest token
-    row; `checkpoint_s` the seconds between checkpoints.
-    """
-
-    kind: Literal["sft", "dpo", "adapt"]
-    settings: TrainSettings
-    model_folder: Path
-    train: Sequence[Group]
-    holdout: Sequence[Group]
-    out_dir: Path
-    seed: int
-    context: int
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    engine: Literal["auto", "forest", "plain"] = "auto"
-    checkpoint_s: float = 60.0
 
 
 def train_stage(job: TrainJob) -> dict[str, Any]:
@@ -187,20 +167,6 @@ def choose_engine(trainable: Trainable, row: TokenRow, *, engine: str, precision
     return "plain"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """In which order a stage trains on rows.
-
-    `rows` are the groups that steps count, `tokens` what each of them takes; `steps` has the indices of the
-    rows of each optimizer step, `packing` says how they become forests.
-    """
-
-    rows: Sequence[Group]
-    tokens: Sequence[int]
-    steps: Sequence[Sequence[int]]
-    packing: Packing
-
-
 def plan_order(settings: TrainSettings, groups: Sequence[Group], *, kind: str, seed: int) -> Order:
     """Plan which rows each step sees; branches that may be trained one by one are rows of their own.
 
@@ -223,8 +189,7 @@ def _divide(groups: Sequence[Group], kind: str) -> Sequence[Group]:
 
 
 def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
-    settings = job.settings
-    order = plan_order(settings, job.train, kind=job.kind, seed=job.seed)
+    order = plan_order(job.settings, job.train, kind=job.kind, seed=job.seed)
     holdout = _divide(job.holdout, job.kind)
     share_prefix = order.packing.share_prefix
     measure_at = holdout_steps(
@@ -234,20 +199,13 @@ def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
     )
     return Work(
         trainable=trainable,
-        settings=settings,
+        job=job,
+        order=order,
         objective=OBJECTIVES[job.kind],
-        beta=settings.beta if isinstance(settings, DpoSettings) else 0.0,
-        rows=order.rows,
-        plan=order.steps,
         measure_at=measure_at,
-        packing=order.packing,
         holdout=order.packing.batches(holdout) if holdout else [],
         engine=engine,
-        seed=job.seed,
-        job=_job_key(job, engine),
-        folder=job.out_dir,
-        checkpoint_s=job.checkpoint_s,
-        label=job.kind,
+        key=_job_key(job, engine),
     )
 
 
@@ -272,15 +230,12 @@ def _job_key(job: TrainJob, engine: EngineName) -> str:
 
 
 def _results(job: TrainJob, work: Work, progress: Progress) -> dict[str, Any]:
-    figures = asdict(progress)
-    seconds = max(figures.pop("time_s"), 1e-9)
-    kept = figures.pop("best_step")
-    figures.pop("step")
-    figures.pop("best_loss")
+    apart = ("step", "time_s", "best_step", "best_loss")
+    seconds = max(progress.time_s, 1e-9)
     return {
         "steps": progress.step,
-        **figures,
-        "kept_step": progress.step if kept is None else kept,
+        **{name: value for name, value in asdict(progress).items() if name not in apart},
+        "kept_step": progress.step if progress.best_step is None else progress.best_step,
         "tokens_per_s": round(progress.tokens / seconds, 1),
         "scored_tokens_per_s": round(progress.scored_tokens / seconds, 1),
         "engine": work.engine,
