@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -87,12 +88,9 @@ class Encoder:
     def _find_added(self, rendering: Rendering) -> Iterator[tuple[int, int, str]]:
         if self._added_pattern is None:
             return
-        borders = [
-            0,
-            *(place for span in rendering.spans for place in (span.start, span.end)),
-            len(rendering.text),
-        ]
-        for start, end in zip(borders[::2], borders[1::2], strict=True):
+        starts = [0, *(span.end for span in rendering.spans)]
+        ends = [*(span.start for span in rendering.spans), len(rendering.text)]
+        for start, end in zip(starts, ends, strict=True):
             for match in self._added_pattern.finditer(rendering.text, start, end):
                 yield match.start(), match.end(), str(match[match.lastgroup or 0])
 
@@ -103,23 +101,18 @@ class Encoder:
                 f"the tokenizer has no token for the character U+{ord(text[place]):04X} ({text[place]!r}) "
                 "and would lose it silently; take it out of the text"
             )
-        ids: list[int] = []
-        last_char: list[int] = []
-        added: list[bool] = []
+        found: list[tuple[int, int, bool]] = []  # as the fields of Encoded
         position = 0
         for start, end, token in (*cuts, (len(text), len(text), -1)):
             if position < start:
                 copy = self._later if position else self._first
                 piece = copy.encode(text[position:start], add_special_tokens=False)
-                ids += piece.ids
-                last_char += [position + stop - 1 if stop > begin else -1 for begin, stop in piece.offsets]
-                added += [False] * len(piece.ids)
+                last = [position + stop - 1 if stop > begin else -1 for begin, stop in piece.offsets]
+                found += zip(piece.ids, last, repeat(False), strict=False)
             if token >= 0:
-                ids.append(token)
-                last_char.append(end - 1)
-                added.append(True)
+                found.append((token, end - 1, True))
             position = end
-        return Encoded(tuple(ids), tuple(last_char), tuple(added))
+        return Encoded(*zip(*found, strict=True)) if found else Encoded((), (), ())
 
 
 def _missing_bytes(fields: Mapping[str, Any]) -> re.Pattern[bytes] | None:
@@ -168,11 +161,8 @@ def _forget_added(fields: dict[str, Any]) -> None:
             [f"\0{i}\0", score] if i in numbers else [piece, score] for i, (piece, score) in pieces
         ]
         return
-    held = [
-        token
-        for token in added
-        if token["content"] in model["vocab"] and token["content"] != model.get("unk_token")
-    ]
+    known = set(model["vocab"]) - {model.get("unk_token")}
+    held = [token for token in added if token["content"] in known]
     if not held:
         return
     merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model.get("merges", [])]

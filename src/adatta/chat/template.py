@@ -257,6 +257,5 @@ def _difference(expected: str, text: str) -> str:
     return (
         "the chat template changes its own text or a content because of what a content says: at character "
         f"{at} {text[max(0, at - 20) : at + 20]!r} is rendered, {expected[max(0, at - 20) : at + 20]!r} is "
-        "expected. "
-        "Reword the content, or describe the family in chat/profiles"
+        "expected. Reword the content, or describe the family in chat/profiles"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -56,9 +57,7 @@ def split_holdout(rows: Sequence[R], share: float, min_rows: int) -> Split[R]:
         return Split(train=tuple(rows), holdout=(), warnings=(warning,))
     largest = len(rows) // _LARGEST_PART
     wanted = min(max(round(share * len(rows)), min_rows, 1), largest)
-    sizes: dict[str, int] = {}
-    for row in rows:
-        sizes[_unit(row)] = sizes.get(_unit(row), 0) + 1
+    sizes = Counter(map(_unit, rows))
     held: set[str] = set()
     count = 0
     for unit in sorted(sizes, key=_place):
