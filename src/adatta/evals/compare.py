@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -135,14 +134,12 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
         row = next(iter(rows.values()))
         raise EvalError(f"{row.task}: {row.stage} has no scored item ({row.reason}); nothing to compare")
     if metric.kind == "bits_per_byte":
-        return _write(statistics.ratio_estimate(_bits(scored), _bytes(scored)))
+        return _write(metric, statistics.ratio_estimate(_bits(scored), _bytes(scored)), scored, low=0.0)
     values, clusters = [_value(row) for row in scored], [row.cluster_id for row in scored]
     estimate = statistics.mean_estimate(values, clusters=clusters)
-    if metric.kind == "share":
-        if len(set(clusters)) == len(clusters):
-            estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
-        return _write(estimate, low=0.0, high=1.0)
-    return _write(estimate if len(values) >= MIN_ITEMS else estimate._replace(interval=None))
+    if metric.kind == "share" and len(set(clusters)) == len(clusters):
+        estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
+    return _write(metric, estimate, scored, low=0.0)
 
 
 def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure | None:
@@ -156,15 +153,12 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
             raise EvalError(f"{base[0].task}: different items, their bytes differ; evaluate both again")
         deltas = [s - b for s, b in zip(_bits(stage), _bits(base), strict=True)]
         estimate = statistics.ratio_estimate(deltas, _bytes(base))
-        figure, p = _write(estimate), statistics.sign_flip(deltas, clusters=clusters)
-        return {**figure, "p": p, "p_holm": None, "n": len(pairs)}
-    before, after = [_value(row) for row in base], [_value(row) for row in stage]
-    estimate = statistics.paired_difference(before, after, clusters=clusters)
-    if metric.kind == "share":
-        figure = _write(estimate, low=-1.0, high=1.0)
+        p = statistics.sign_flip(deltas, clusters=clusters)
     else:
-        figure = _write(estimate if len(pairs) >= MIN_ITEMS else estimate._replace(interval=None))
-    return {**figure, "p": _p_value(before, after, clusters), "p_holm": None, "n": len(pairs)}
+        before, after = [_value(row) for row in base], [_value(row) for row in stage]
+        estimate = statistics.paired_difference(before, after, clusters=clusters)
+        p = _p_value(before, after, clusters)
+    return {**_write(metric, estimate, pairs, low=-1.0), "p": p, "p_holm": None, "n": len(pairs)}
 
 
 def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
@@ -197,9 +191,13 @@ def _count_reasons(models: Sequence[Rows]) -> dict[str, int]:
     return {reason: len(found) for reason, found in sorted(items.items())}
 
 
-def _write(estimate: Estimate, *, low: float = -math.inf, high: float = math.inf) -> Figure:
-    bounds = estimate.interval
-    ci95 = None if bounds is None else [max(low, bounds[0]), min(high, bounds[1])]
+def _write(metric: Metric, estimate: Estimate, items: Sequence[Any], *, low: float) -> Figure:
+    """Write an estimate over items; the interval of a share ends at its bounds, `low` and 1."""
+    ci95 = None if estimate.interval is None else list(estimate.interval)
+    if metric.kind == "share" and ci95:
+        ci95 = [max(low, ci95[0]), min(1.0, ci95[1])]
+    if metric.kind == "mean" and len(items) < MIN_ITEMS:
+        ci95 = None
     return {"value": estimate.value, "ci95": ci95}
 
 
@@ -210,14 +208,11 @@ def _value(row: Score) -> float:
 
 
 def _bits(rows: Sequence[Score]) -> list[float]:
-    return [_value(row) * _num_bytes(row) for row in rows]
+    return [_value(row) * num_bytes for row, num_bytes in zip(rows, _bytes(rows), strict=True)]
 
 
 def _bytes(rows: Sequence[Score]) -> list[float]:
-    return [_num_bytes(row) for row in rows]
-
-
-def _num_bytes(row: Score) -> float:
-    if not row.num_bytes:
-        raise EvalError(f"item {row.item_id} of {row.task} has no bytes; evaluate again")
-    return float(row.num_bytes)
+    for row in rows:
+        if not row.num_bytes:
+            raise EvalError(f"item {row.item_id} of {row.task} has no bytes; evaluate again")
+    return [float(row.num_bytes or 0) for row in rows]
