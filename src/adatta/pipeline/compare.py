@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from adatta.core.artefact import run_dir, write_json
 from adatta.core.errors import RecipeError
 from adatta.core.lock import run_lock
-from adatta.lang.profile import load_profile
+from adatta.lang.profile import Profile, load_profile
 from adatta.pipeline.plan import BASE
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
+    from adatta.evals.ask import Subject
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvalRequest:
-    """What `adatta eval` was asked: models (the base first), suite, language and limits in tokens."""
-
-    models: tuple[str, ...]
-    suite: str
-    language: str
-    context: int
-    precision: str
-    max_new_tokens: int
-    name: str
-
-
-def compare_models(request: EvalRequest) -> list[dict[str, Any]]:
+def compare_models(
+    models: Sequence[str],
+    *,
+    suite: str,
+    language: str,
+    context: int,
+    precision: str,
+    max_new_tokens: int,
+    name: str,
+) -> list[dict[str, Any]]:
     """Measure every model on the same items and print each figure beside the base's, with intervals.
 
     Args:
-        request: models and protocol.
+        models: their names, the base first.
+        suite: what they are asked.
+        language: tag of the profile.
+        context: longest input, in tokens.
+        precision: `fp32`, `bf16` or `auto`.
+        max_new_tokens: longest free answer, in tokens.
+        name: of the run.
 
     Returns:
         The metrics, as in report.json; they and all scores are written to `runs/<name>`.
@@ -41,22 +44,36 @@ def compare_models(request: EvalRequest) -> list[dict[str, Any]]:
         RecipeError: a model is named twice, or the precision is unknown.
         ModelError: a model can't be found or used.
     """
+    from adatta.chat.render import Chat
+    from adatta.evals.ask import Limits
     from adatta.evals.compare import compare
+    from adatta.evals.runner import evaluate_model
     from adatta.evals.scores import write_scores
+    from adatta.evals.suite import load_suite
+    from adatta.model.generate import generate_greedy
+    from adatta.model.load import fetch, load_model
+    from adatta.model.precision import resolve_precision
 
-    if len(set(request.models)) < len(request.models):
+    if len(set(models)) < len(models):
         raise RecipeError("a model is named twice; name each once, the base first")
-    if request.precision not in ("fp32", "bf16", "auto"):
-        raise RecipeError(f"unknown precision {request.precision!r}; there are: fp32, bf16, auto")
-    names = [BASE, *request.models[1:]]
+    if precision not in ("fp32", "bf16", "auto"):
+        raise RecipeError(f"unknown precision {precision!r}; there are: fp32, bf16, auto")
+    stages, profile = [BASE, *models[1:]], load_profile(language)
+    asked, limits = load_suite(suite), Limits(context=context, max_new_tokens=max_new_tokens)
     scores: list[Score] = []
-    for name, model in zip(names, request.models, strict=True):
-        scores += _measure(model, name, request)
-    metrics = compare(scores, base_stage=BASE, stages=names[1:])
-    folder = run_dir(request.name)
+    for stage, files in zip(stages, map(fetch, models), strict=True):
+        model = load_model(files.folder, resolve_precision(precision))
+        for subject in list_subjects(stage, files.fingerprint, profile=profile):
+            prompt = profile.system_prompt if subject.opening else None
+            chat = Chat.load(files.folder, system_prompt=prompt)
+            scores += evaluate_model(
+                model, chat, suite=asked, subject=subject, limits=limits, generate=generate_greedy
+            )
+    metrics = compare(scores, base_stage=BASE, stages=stages[1:])
+    folder = run_dir(name)
     with run_lock(folder):
         write_scores(folder / "scores.parquet", scores)
-        write_json(folder / "metrics.json", {"schema": 1, "models": list(request.models), "metrics": metrics})
+        write_json(folder / "metrics.json", {"schema": 1, "models": list(models), "metrics": metrics})
     print("\n".join(table_lines(metrics)))
     print(f"scores: {folder / 'scores.parquet'}")
     return metrics
@@ -89,28 +106,15 @@ def _figure(figure: dict[str, Any] | None) -> str:
     return f"{figure['value']:.3f}{shown}"
 
 
-def _measure(name: str, stage: str, request: EvalRequest) -> list[Score]:
-    from adatta.chat.render import Chat
-    from adatta.evals.ask import CONTROL_1_SHOT, CONTROL_PLAIN, Limits, make_subject
-    from adatta.evals.runner import evaluate_model
-    from adatta.evals.suite import load_suite
-    from adatta.model.generate import generate_greedy
-    from adatta.model.load import fetch, load_model
-    from adatta.model.precision import resolve_precision
+def list_subjects(stage: str, mark: str, *, profile: Profile) -> list[Subject]:
+    """List the rows of the table that a model fills: its own, and for the base the two controls.
 
-    suite, profile = load_suite(request.suite), load_profile(request.language)
-    files = fetch(name)
-    model = load_model(files.folder, resolve_precision(request.precision))
+    Args:
+        stage: `base`, or the name of another model.
+        mark: the model's fingerprint.
+        profile: of the language.
+    """
+    from adatta.evals.ask import CONTROL_1_SHOT, CONTROL_PLAIN, make_subject
+
     rows = [stage, *((CONTROL_PLAIN, CONTROL_1_SHOT) if stage == BASE else ())]
-    scores = []
-    for row in rows:
-        prompt = None if row == CONTROL_PLAIN else profile.system_prompt
-        scores += evaluate_model(
-            model,
-            Chat.load(files.folder, system_prompt=prompt),
-            suite=suite,
-            subject=make_subject(row, files.fingerprint, profile),
-            limits=Limits(context=request.context, max_new_tokens=request.max_new_tokens),
-            generate=generate_greedy,
-        )
-    return scores
+    return [make_subject(row, mark, profile) for row in rows]

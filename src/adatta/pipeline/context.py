@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from adatta.core.recipe import LoadedRecipe, Recipe, load_recipe
 from adatta.core.registry import list_names
 from adatta.core.settings import EvaluateSettings, StageEntry
 from adatta.lang.profile import Profile, load_profile
-from adatta.pipeline.overlap import SuiteOverlap
+from adatta.pipeline.overlap import SuiteOverlap, load_suites
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
 from adatta.pipeline.prepare import StageRows, prepare_stage
 
@@ -65,7 +65,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     loaded = name_suites(loaded, profile)
     folder = run_dir(loaded.recipe.name)
     refuse_unknown_names(loaded)
-    suites = _suite_hashes(loaded.recipe)
+    suites = {name: suite.content_hash() for name, suite in load_suites(loaded.recipe).items()}
     base = locate_base(loaded)
     recipe = resolve(loaded.recipe, folder)
     chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
@@ -115,8 +115,8 @@ def name_suites(loaded: LoadedRecipe, profile: Profile) -> LoadedRecipe:
             continue
         path = f"stages.{number}.evaluate.suites"
         if not profile.suites:
-            what, hint = f"{path}: {profile.english_name} has no suites of its own", "name one or more"
-            raise RecipeError(Problem(where=loaded.sources.get(path, path), what=what, hint=hint))
+            what = f"{profile.english_name} has no suites of its own"
+            raise RecipeError(_place(loaded, path, what, "name one or more"))
         entries[number] = StageEntry(evaluate=settings.model_copy(update={"suites": profile.suites}))
     recipe = loaded.recipe.model_copy(update={"entries": tuple(entries)})
     return replace(loaded, recipe=recipe, resolved=recipe.model_dump(mode="json"))
@@ -161,9 +161,7 @@ def prepare_all(recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = No
     rows: dict[str, StageRows] = {}
     problems: list[Problem] = []
     counts: Counter[str] = Counter()
-    for stage in recipe.stages:
-        if stage.kind not in TRAINING:
-            continue
+    for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
         try:
             rows[stage.name] = prepare_stage(stage, recipe, chat, overlap=overlap)
         except DataError as error:
@@ -183,24 +181,25 @@ def refuse_unknown_names(loaded: LoadedRecipe) -> None:
     Raises:
         RecipeError: naming each of them.
     """
-    known = {"suites": list_names("adatta.evals.suites"), "formats": list_names("adatta.export.formats")}
-    named = [
-        (f"stages.{number}.{stage.kind}.{key}.{place}", name, names)
-        for number, stage in enumerate(loaded.recipe.stages)
-        for key, names in known.items()
-        for place, name in enumerate(getattr(stage.settings, key, ()))
-    ]
-    problems = [
-        Problem(
-            where=loaded.sources.get(path, path),
-            what=f"{path}: there is no '{name}'",
-            hint=f"there are: {', '.join(names)}",
-        )
-        for path, name, names in named
-        if name not in names
-    ]
+    problems = []
+    for key, package in (("suites", "adatta.evals.suites"), ("formats", "adatta.export.formats")):
+        known = list_names(package)
+        unknown = {path: name for path, name in _names(loaded, key) if name not in known}
+        for path, name in unknown.items():
+            problems.append(_place(loaded, path, f"there is no '{name}'", f"there are: {', '.join(known)}"))
     if problems:
         raise RecipeError(problems)
+
+
+def _names(loaded: LoadedRecipe, key: str) -> Iterator[tuple[str, str]]:
+    """Yield each name in a list of every stage, such as its formats, after its path in the recipe."""
+    for number, stage in enumerate(loaded.recipe.stages):
+        for place, name in enumerate(getattr(stage.settings, key, ())):
+            yield f"stages.{number}.{stage.kind}.{key}.{place}", name
+
+
+def _place(loaded: LoadedRecipe, path: str, what: str, hint: str = "") -> Problem:
+    return Problem(where=loaded.sources.get(path, path), what=f"{path}: {what}", hint=hint)
 
 
 def locate_base(loaded: LoadedRecipe) -> ModelFiles:
@@ -225,8 +224,7 @@ def locate_base(loaded: LoadedRecipe) -> ModelFiles:
 
             base = fetch(settings.name, settings.revision)
     except ModelError as error:
-        where = loaded.sources.get("model.name", "")
-        raise RecipeError(Problem(where=where, what=f"model.name: {error}")) from error
+        raise RecipeError(_place(loaded, "model.name", str(error))) from error
     return base
 
 
@@ -241,12 +239,7 @@ def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -
     Raises:
         RecipeError: a format is asked for that this model can't be written in.
     """
-    wanted = {
-        f"stages.{number}.export.formats.{place}": name
-        for number, stage in enumerate(loaded.recipe.stages)
-        for place, name in enumerate(getattr(stage.settings, "formats", ()))
-        if name.startswith("gguf-")
-    }
+    wanted = {path: name for path, name in _names(loaded, "formats") if name.startswith("gguf-")}
     if not wanted:
         return
     from adatta.export.gguf_writer import check_folder
@@ -254,16 +247,5 @@ def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -
     try:
         check_folder(base.folder, stop_ids=chat.stop_ids)
     except ExportError as error:
-        raise RecipeError(
-            [
-                Problem(where=loaded.sources.get(path, path), what=f"{path}: {name}: {error}")
-                for path, name in wanted.items()
-            ]
-        ) from error
-
-
-def _suite_hashes(recipe: Recipe) -> dict[str, str]:
-    from adatta.evals.suite import load_suite
-
-    wanted = {name for stage in recipe.stages if stage.kind == "evaluate" for name in stage.evaluation.suites}
-    return {name: load_suite(name).content_hash() for name in sorted(wanted)}
+        problems = [_place(loaded, path, f"{name}: {error}") for path, name in wanted.items()]
+        raise RecipeError(problems) from error

@@ -13,6 +13,7 @@ from adatta.core.records import Row
 
 if TYPE_CHECKING:
     from adatta.data.overlap import ItemText, Leak
+    from adatta.evals.suite import Suite
 
 BLOCKING = ("exact", "strong")
 NUM_LONGEST = 10
@@ -141,14 +142,18 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_MATCH_CHARS else f"{text[:MAX_MATCH_CHARS].rpartition(' ')[0]} …"
 
 
-def _read_items(recipe: Recipe) -> Places:
+def load_suites(recipe: Recipe) -> dict[str, Suite]:
+    """Load the suites that the evaluate stages of a recipe name, by name, in order."""
     from adatta.evals.suite import load_suite
 
     wanted = {name for stage in recipe.stages if stage.kind == "evaluate" for name in stage.evaluation.suites}
+    return {name: load_suite(name) for name in sorted(wanted)}
+
+
+def _read_items(recipe: Recipe) -> Places:
     places: dict[ItemText, list[tuple[str, str, str]]] = defaultdict(list)
-    for suite in map(load_suite, sorted(wanted)):
-        items = suite.items()
-        for task in suite.tasks:
-            for item in items[task.name]:
+    for suite in load_suites(recipe).values():
+        for task, items in zip(suite.tasks, suite.items().values(), strict=True):
+            for item in items:
                 places[task.task.item_text(item)].append((suite.name, task.name, item.item_id))
     return places

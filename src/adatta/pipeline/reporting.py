@@ -27,13 +27,13 @@ def gather(context: Context, done: Mapping[str, Artefact]) -> ReportInputs:
         Everything that the report shows.
     """
     scores = [score for artefact in done.values() for score in _scores(artefact)]
-    recipe = context.recipe.model_dump(mode="json", by_alias=True)
+    metrics, controls = compare_all(scores)
     return ReportInputs(
         name=context.recipe.name,
-        recipe=recipe,
+        recipe=context.recipe.model_dump(mode="json", by_alias=True),
         records=[artefact.record for artefact in done.values()],
-        metrics=metrics_of(scores),
-        controls=controls_of(scores),
+        metrics=metrics,
+        controls=controls,
         overlap=context.overlap,
         answers=free_answers(scores),
         curves={
@@ -52,41 +52,27 @@ def gather(context: Context, done: Mapping[str, Artefact]) -> ReportInputs:
     )
 
 
-def metrics_of(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """Compare every model of the scores with the base.
+def compare_all(
+    scores: Sequence[Score],
+) -> tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]:
+    """Compare every model of the scores with the base, and the chain's last one with each control.
 
     Args:
         scores: of base, stages and controls.
 
     Returns:
-        The `metrics` of report.json; empty without scores.
+        The `metrics` of report.json, empty without scores; and the same by control, on the free answers,
+        the control in the place of the base.
     """
     from adatta.evals.ask import CONTROL_PREFIX
     from adatta.evals.compare import compare
 
     names = dict.fromkeys(score.stage for score in scores)
     stages = [name for name in names if name != BASE and not name.startswith(CONTROL_PREFIX)]
-    return compare(scores, base_stage=BASE, stages=stages) if scores else []
-
-
-def controls_of(scores: Sequence[Score]) -> dict[str, list[dict[str, Any]]]:
-    """Compare the chain's last model with each control, on the free answers.
-
-    Args:
-        scores: of base, stages and controls.
-
-    Returns:
-        Metrics as in report.json by control, the control in the place of the base.
-    """
-    from adatta.evals.ask import CONTROL_PREFIX
-    from adatta.evals.compare import compare
-
-    names = dict.fromkeys(score.stage for score in scores)
-    stages = [name for name in names if name != BASE and not name.startswith(CONTROL_PREFIX)]
-    controls = [name for name in names if name.startswith(CONTROL_PREFIX)]
-    if not stages:
-        return {}
-    return {name: compare(scores, base_stage=name, stages=stages[-1:]) for name in controls}
+    controls = [name for name in names if name.startswith(CONTROL_PREFIX) and stages]
+    return compare(scores, base_stage=BASE, stages=stages) if scores else [], {
+        name: compare(scores, base_stage=name, stages=stages[-1:]) for name in controls
+    }
 
 
 def free_answers(scores: Sequence[Score]) -> list[dict[str, Any]]:

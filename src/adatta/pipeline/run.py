@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from adatta.core.artefact import Artefact, begin, complete, set_current, verify, write_atomic
 from adatta.core.lock import run_lock
 from adatta.core.recipe import dump_recipe
-from adatta.core.runtime import peak_memory_bytes, reset_peak_memory
+from adatta.core.runtime import describe_runtime, peak_memory_bytes, reset_peak_memory
 from adatta.core.settings import VERSIONS
 from adatta.pipeline.context import Context, open_context
 from adatta.pipeline.plan import TRAINING, PlannedStage
@@ -67,6 +67,8 @@ def run_recipe(path: Path, overrides: Sequence[str] = ()) -> Path:
 
 def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> Artefact:
     """Do one stage and complete its artefact."""
+    import torch
+
     from adatta.pipeline.stages import DO
 
     folder = begin(context.run_dir, number=planned.number, kind=planned.kind, fingerprint=planned.fingerprint)
@@ -82,7 +84,7 @@ def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> A
         "settings": planned.stage.settings.model_dump(mode="json"),
         "recipe": context.recipe.model_dump(mode="json", by_alias=True),
         "packages": {name: metadata.version(name) for name in PACKAGES},
-        "runtime": _runtime(),
+        "runtime": asdict(describe_runtime(device="cpu", threads=torch.get_num_threads())),
         "seeds": {"run": context.recipe.seed},
         "parents": list(planned.parents),
         **part,
@@ -92,49 +94,32 @@ def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> A
     return complete(folder, record)
 
 
-def _runtime() -> dict[str, Any]:
-    from dataclasses import asdict
-
-    import torch
-
-    from adatta.core.runtime import describe_runtime
-
-    return asdict(describe_runtime(device="cpu", threads=torch.get_num_threads()))
-
-
 def _finish(context: Context, done: dict[str, Artefact]) -> None:
     """Point `current.json` at the chain, copy the report beside it, drop models that nothing needs."""
     from adatta.pipeline.stages import drop_intermediate_models, final_model
 
-    chain = [
-        {
-            "name": name,
-            "kind": artefact.record["kind"],
-            "folder": artefact.folder.name,
-            "fingerprint": artefact.record["fingerprint"],
-        }
-        for name, artefact in done.items()
-    ]
-    model = final_model(context, done)
-    set_current(
-        context.run_dir,
-        {
-            "recipe": context.recipe.name,
-            "language": context.recipe.language,
-            "base": context.recipe.model.name,
-            "stages": chain,
-            "model": model,
-        },
-    )
-    for artefact in done.values():
-        if artefact.record["kind"] == "report":
-            for name in REPORT_FILES:
-                shutil.copyfile(artefact.folder / name, context.run_dir / name)
+    kinds = {name: artefact.record["kind"] for name, artefact in done.items()}
+    current = {
+        "recipe": context.recipe.name,
+        "language": context.recipe.language,
+        "base": context.recipe.model.name,
+        "stages": [
+            {"name": name, "kind": kinds[name], "folder": artefact.folder.name}
+            | {"fingerprint": artefact.record["fingerprint"]}
+            for name, artefact in done.items()
+        ],
+        "model": final_model(context, done),
+    }
+    set_current(context.run_dir, current)
+    for name, artefact in done.items():
+        if kinds[name] == "report":
+            for file in REPORT_FILES:
+                shutil.copyfile(artefact.folder / file, context.run_dir / file)
             shutil.copytree(artefact.folder / "figures", context.run_dir / "figures", dirs_exist_ok=True)
             print(f"report: {context.run_dir / 'report.html'}")
-        if artefact.record["kind"] == "export":
+        if kinds[name] == "export":
             print(f"export: {artefact.folder}")
     if context.recipe.keep_merged == "last":
         drop_intermediate_models(context, done)
-    if any(artefact.record["kind"] in TRAINING for artefact in done.values()):
+    if set(TRAINING).intersection(kinds.values()):
         print(f"talk to it: adatta chat {context.run_dir}")

@@ -12,7 +12,9 @@ from adatta.core.artefact import Artefact, remove_model, restore_model, write_at
 from adatta.core.errors import IncompleteError
 from adatta.core.fingerprint import fingerprint
 from adatta.core.progress import track
+from adatta.pipeline.compare import list_subjects
 from adatta.pipeline.context import Context
+from adatta.pipeline.exporting import write_formats
 from adatta.pipeline.plan import BASE, TRAINING, PlannedStage, evaluated_models, protocol
 
 if TYPE_CHECKING:
@@ -106,9 +108,12 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
         if not part.exists():
             part.parent.mkdir(exist_ok=True)
             earlier = _find_part(context.run_dir, part.name)
-            found = read_scores(earlier) if earlier else measure(context, planned, name, done)
-            write_scores(part, found)
-        scores += _placed(read_scores(part), name)
+            write_scores(part, read_scores(earlier) if earlier else measure(context, planned, name, done))
+        # What another chain measured gets the name that the model has in this one.
+        scores += [
+            score if score.stage.startswith("control-") else replace(score, stage=name)
+            for score in read_scores(part)
+        ]
     write_scores(folder / "scores.parquet", scores)
     return {
         "inputs": {"models": [{"name": name, "fingerprint": marks[name]} for name in models]},
@@ -135,29 +140,24 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
     Returns:
         One score an item and metric.
     """
-    import torch
-
     from adatta.chat.render import Chat
-    from adatta.evals.ask import CONTROL_1_SHOT, CONTROL_PLAIN, Limits, make_subject
+    from adatta.evals.ask import Limits
     from adatta.evals.runner import evaluate_model
     from adatta.evals.suite import load_suite
     from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
 
     settings = planned.stage.evaluation
-    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[context.recipe.precision]
-    model = load_model(model_folder(context, name, done), dtype)
     mark = context.inputs.base if name == BASE else done[name].record["fingerprint"]
-    rows = [name, *((CONTROL_PLAIN, CONTROL_1_SHOT) if name == BASE else ())]
+    model = load_model(model_folder(context, name, done), context.recipe.precision)
     scores = []
-    for suite in settings.suites:
-        for row in rows:
-            plain = row == CONTROL_PLAIN
+    for suite in map(load_suite, settings.suites):
+        for subject in list_subjects(name, mark, profile=context.profile):
             scores += evaluate_model(
                 model,
-                Chat.load(context.base.folder) if plain else context.chat,
-                suite=load_suite(suite),
-                subject=make_subject(row, mark, context.profile),
+                context.chat if subject.opening else Chat.load(context.base.folder),
+                suite=suite,
+                subject=subject,
                 limits=Limits(context=context.recipe.context, max_new_tokens=settings.max_new_tokens),
                 generate=generate_greedy,
                 engine=cast(Literal["forest", "plain"], context.recipe.engine),
@@ -169,21 +169,13 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
 
 def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
     """Write the chain's newest model in every format; an f16 GGUF is compared with the model it came from."""
-    from adatta.core.registry import load_registry
     from adatta.export.parity import PROMPTS, check_parity
 
     source = model_folder(context, planned.model_in, done)
-    known = load_registry("adatta.export.formats")
     files: dict[str, int] = {}
     parity: dict[str, Any] = {}
-    for wanted in planned.stage.exporting.formats:
-        written = known[wanted.replace("-", "_")](
-            source,
-            folder,
-            chat_template=context.chat.exported_template(),
-            stop_ids=context.chat.stop_ids,
-            name=context.recipe.name,
-        )
+    formats, name = planned.stage.exporting.formats, context.recipe.name
+    for wanted, written in write_formats(source, folder, formats=formats, chat=context.chat, name=name):
         files |= {str(path.relative_to(folder)): path.stat().st_size for path in written}
         if wanted == "gguf-f16":
             with track(len(PROMPTS), f"{wanted}: compare answers", unit="prompts") as bar:
@@ -289,8 +281,3 @@ def _find_part(run_dir: Path, name: str) -> Path | None:
     """Find scores of the same model under the same protocol in a complete evaluation of this run."""
     found = (path for path in sorted(run_dir.glob(f"*-evaluate-*/parts/{name}")))
     return next((path for path in found if (path.parents[1] / "record.json").exists()), None)
-
-
-def _placed(scores: list[Score], name: str) -> list[Score]:
-    """Give scores that another chain measured the stage name that the model has in this one."""
-    return [score if score.stage.startswith("control-") else replace(score, stage=name) for score in scores]

@@ -22,18 +22,16 @@ def evaluate(
     name: Annotated[str, typer.Option(help="The run's name: the result is in runs/NAME.")] = "eval",
 ) -> None:
     """Measure models on a suite and compare each with the first one, item by item."""
-    from adatta.pipeline.compare import EvalRequest, compare_models
+    from adatta.pipeline.compare import compare_models
 
     compare_models(
-        EvalRequest(
-            models=tuple(models),
-            suite=suite,
-            language=language,
-            context=context,
-            precision=precision,
-            max_new_tokens=max_new_tokens,
-            name=name,
-        )
+        models,
+        suite=suite,
+        language=language,
+        context=context,
+        precision=precision,
+        max_new_tokens=max_new_tokens,
+        name=name,
     )
 
 
