@@ -118,11 +118,8 @@ class Encoder:
 def _missing_bytes(fields: Mapping[str, Any]) -> re.Pattern[bytes] | None:
     """Build the pattern of the bytes that a byte-level vocabulary lacks: its model drops them silently."""
     model = fields["model"]
-    if (
-        model["type"] != "BPE"
-        or model.get("unk_token")
-        or "ByteLevel" not in json.dumps(fields["pre_tokenizer"])
-    ):
+    is_byte_level = model["type"] == "BPE" and "ByteLevel" in json.dumps(fields["pre_tokenizer"])
+    if not is_byte_level or model.get("unk_token"):
         return None
     own = [*range(33, 127), *range(161, 173), *range(174, 256)]  # bytes that stand for themselves
     others = [byte for byte in range(256) if byte not in own]

@@ -20,6 +20,7 @@ from adatta.core.records import Conversation, Document, Message, Preference, Tok
 
 Thoughts = Literal["drop", "keep"]
 _PROBE = (Message(role="user", content="Ciao"), Message(role="assistant", content="Salve"))
+_SYSTEM = "{%- if messages[0]['role'] != 'system' %}{%- set messages = [FIELDS] + messages %}{%- endif %}\n"
 _WITHOUT_THINKING = "{%- if enable_thinking is not defined %}{%- set enable_thinking = false %}{%- endif %}\n"
 
 
@@ -99,9 +100,8 @@ class Chat:
         """
         path = Path(folder)
         if not (path / "tokenizer.json").is_file():
-            raise ModelError(
-                f"{path} has no tokenizer.json; a model folder with a fast tokenizer is expected"
-            )
+            what = f"{path} has no tokenizer.json; a model folder with a fast tokenizer is expected"
+            raise ModelError(what)
         files = {"tokenizer": "tokenizer_config", "generation": "generation_config", "model": "config"}
         settings = {key: _read_json(path / f"{name}.json") for key, name in files.items()}
         encoder = Encoder((path / "tokenizer.json").read_text(encoding="utf-8"))
@@ -127,10 +127,7 @@ class Chat:
         if family.answers == "apart":
             ends = [place for place in range(1, num + 1) if row.messages[place - 1].role == "assistant"]
         turns = [self._turns(family.kept(row.messages[:end], thoughts)) for end in ends]
-        return tuple(
-            self._row(part, part.answers if len(ends) == 1 else part.answers[-1:], row.row_id, branch)
-            for branch, part in enumerate(turns)
-        )
+        return tuple(self._row(part, part.answers, row.row_id, branch) for branch, part in enumerate(turns))
 
     def preference(self, row: Preference) -> tuple[TokenRow, TokenRow]:
         """Encode a preference; both answers go on from the prompt's own ids.
@@ -247,12 +244,7 @@ class Chat:
         if template.family.system == "user":
             source = JOIN + source.replace(JOIN, "")
         fields = template.family.fields(Message(role="system", content=prompt))
-        return (
-            "{%- if messages[0]['role'] != 'system' %}{%- set messages = ["
-            + json.dumps(fields, ensure_ascii=False)
-            + "] + messages %}{%- endif %}\n"
-            + source
-        )
+        return _SYSTEM.replace("FIELDS", json.dumps(fields, ensure_ascii=False)) + source
 
     def _need_template(self) -> Template:
         if self._compiled is None:
@@ -284,11 +276,9 @@ class Chat:
         starts = [*(group[0].start for group in spans), len(whole.text)]
         ends = [0, *(group[-1].end for group in spans)]
         answers = []
+        first = len(messages) - 1 if template.family.answers == "apart" else 0
         for number, group in enumerate(spans):
-            is_last = group[0].index == len(messages) - 1
-            if messages[group[0].index].role != "assistant":
-                continue
-            if template.family.answers == "apart" and not is_last:
+            if group[0].index < first or messages[group[0].index].role != "assistant":
                 continue
             # Some templates put a space between the header and the answer: the model writes it.
             if not whole.text.startswith(header, ends[number], starts[number]):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
+from itertools import count
 from typing import Any
 
 import jinja2
@@ -162,10 +163,10 @@ class Template:
         options = {"add_generation_prompt": generation_prompt, "enable_thinking": thinking}
         marked = self._plain(_with_texts(given, places, markers), options)
         for (index, key), marker in zip(places, markers, strict=True):
-            if (count := marked.count(marker)) != 1:
+            if (times := marked.count(marker)) != 1:
                 raise TemplateError(
                     f"the chat template renders the {key} of message {index + 1} ({given[index].role}) "
-                    f"{count} times, once is expected: it drops, repeats or changes them; "
+                    f"{times} times, once is expected: it drops, repeats or changes them; "
                     + _ADVICE.get(key, "use another template")
                 )
         parts = re.split("(" + "|".join(map(re.escape, markers)) + ")", marked)
@@ -213,9 +214,8 @@ class Template:
         return prompt, whole
 
     def _markers(self, texts: Sequence[str]) -> list[str]:
-        salt = 0
-        while any(f"marker{salt}n" in text for text in (self.text, *texts)):
-            salt += 1
+        taken = "\n".join((self.text, *texts))
+        salt = next(number for number in count() if f"marker{number}n" not in taken)
         return [f"marker{salt}n{number}end" for number in range(len(texts))]
 
     def _plain(self, messages: Sequence[Message], options: Mapping[str, bool]) -> str:

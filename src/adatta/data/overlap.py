@@ -282,13 +282,10 @@ class LeakFinder:
         listed, share = words(text), float(is_covered.mean())
         is_strong = longest >= STRONG_WORDS or share >= STRONG_SHARE
         kind: LeakKind = "exact" if is_whole else "strong" if is_strong else "weak"
+        needs_answer = target.answer and target.num_words < WINDOW_WORDS
         if target.is_passage:
             kind = "passage"
-        elif (
-            target.answer
-            and target.num_words < WINDOW_WORDS
-            and f" {target.answer} " not in f" {' '.join(listed)} "
-        ):
+        elif needs_answer and f" {target.answer} " not in f" {' '.join(listed)} ":
             kind = "weak"
         matched = " ".join(listed[end - longest : end])
         return Leak(kind=kind, item=target.item, num_words=longest, covered_share=share, text=matched)

@@ -24,7 +24,7 @@ def read_instruction(fields: Mapping[str, Any], reader: Reader) -> list[Written]
         what, hint = "history is not a list of pairs", 'write [["question", "answer"], ...]'
         reader.refuse(what, hint, reason="wrong_type", place="history")
         history = []
-    said = zip(_TURN * len(history), (text for pair in history for text in pair), strict=True)
+    said = ((role, text) for pair in history for role, text in zip(_TURN, pair, strict=True))
     turns = [{"role": role, "content": text} for role, text in said]
     asked = reader.text(fields["instruction"], "instruction")
     if more := reader.optional(fields, "input"):
@@ -71,9 +71,8 @@ def read_pair(prompt: list[Written] | None, fields: Mapping[str, Any], *, reader
 
 def _read_answer(value: Any, key: str, reader: Reader) -> tuple[list[Written], Written]:
     """Return what stands before an answer, which may be nothing, and the answer."""
-    messages = reader.turns(
-        (isinstance(value, str) and read_transcript(value)) or value, key, role="assistant"
-    )
+    transcript = read_transcript(value) if isinstance(value, str) else []
+    messages = reader.turns(transcript or value, key, role="assistant")
     if messages and messages[-1]["role"] != "assistant":
         what = f"{key} has the role {messages[-1]['role']}"
         reader.refuse(what, "an answer has the role assistant", reason="wrong_order", place=key)

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 
 from adatta.core.records import Message, Role
 
-Written = dict[
-    str, Any
-]  # a message in our form: role, content and, where a key of its own held them, thoughts
+Written = dict[str, Any]
+"""A message in our form: role, content and, where a key of its own held them, thoughts."""
 
 _NAMES = {
     "system": "system developer sistema",
@@ -142,9 +141,8 @@ class Reader:
         role = ROLES.get(str(value[who]).strip().lower())
         if role is None:
             what = f"{name}: unknown role {value[who]!r:.60}"
-            self.refuse(
-                what, "roles are system, user, assistant", reason="unknown_role", place=f"{place}.role"
-            )
+            hint = "roles are system, user, assistant"
+            self.refuse(what, hint, reason="unknown_role", place=f"{place}.role")
             return {}
         place, name = f"{place}.content", f"{name}: {'answer' if role == 'assistant' else role + ' message'}"
         message: Written = {"role": role, "content": self.text(value[words], place, name=name)}
@@ -223,9 +221,7 @@ def read_transcript(text: str) -> list[Written]:
     if before or not parts:
         return []
     turns = zip(parts[::2], parts[1::2], strict=True)
-    return [
-        {"role": "user" if who == "Human" else "assistant", "content": said.strip()} for who, said in turns
-    ]
+    return [{"role": ROLES[who.lower()], "content": said.strip()} for who, said in turns]
 
 
 def _split(content: str) -> tuple[str, str]:

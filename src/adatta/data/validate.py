@@ -185,10 +185,7 @@ class Validation:
         try:
             yield from given.records
         except _DEFECTS as error:
-            mistake = _unexpected(error)
-            self.append(
-                Problem(where=given.name, what=mistake.what, hint=mistake.hint, reason=mistake.reason)
-            )
+            self.append(Problem(where=given.name, **_unexpected(error)._asdict()))
 
     def _find_flaws(self, row: Row) -> Iterator[Mistake]:
         found = [find_text_mistake(content.text, content.field) for content in list_contents(row)]
@@ -290,10 +287,7 @@ def _asked_and_answered(row: Row) -> tuple[str, ...]:
 
 def _place(mistakes: Sequence[Mistake], origin: Origin) -> tuple[Problem, ...]:
     where = f"{origin.path}:{origin.line}"
-    return tuple(
-        Problem(where=where, what=found.what, hint=found.hint, reason=found.reason, field=found.field)
-        for found in mistakes
-    )
+    return tuple(Problem(where=where, **mistake._asdict()) for mistake in mistakes)
 
 
 def _unexpected(error: Exception) -> Mistake:

@@ -89,20 +89,14 @@ def load_profile(tag: str) -> Profile:
         RecipeError: No profile has this tag, or its file has mistakes.
     """
     if tag not in list_profiles():
-        known = ", ".join(list_profiles())
-        raise RecipeError(
-            f"language {tag!r} has no profile; there are: {known}. Add lang/profiles/{tag}.yaml"
-        )
+        what = f"language {tag!r} has no profile; there are: {', '.join(list_profiles())}"
+        raise RecipeError(f"{what}. Add lang/profiles/{tag}.yaml")
     try:
         return Profile.model_validate(_read_yaml(f"profiles/{tag}.yaml"))
     except ValidationError as error:
-        where = f"lang/profiles/{tag}.yaml"
-        raise RecipeError(
-            [
-                Problem(where=where, what=f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}")
-                for fault in error.errors()
-            ]
-        ) from error
+        told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        problems = [Problem(where=f"lang/profiles/{tag}.yaml", what=what) for what in told]
+        raise RecipeError(problems) from error
 
 
 @cache
