@@ -33,7 +33,7 @@ def describe_runtime(device: str, threads: int) -> Runtime:
     return Runtime(
         device=device,
         threads=threads,
-        cpu=_cpu_name(),
+        cpu=proc_field("cpuinfo", "model name") or platform.processor() or platform.machine(),
         python=platform.python_version(),
         platform=platform.platform(terse=True),
     )
@@ -69,10 +69,8 @@ def reset_peak_memory() -> None:
             reset.write_text("5", encoding="ascii")
 
 
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def proc_field(file: str, name: str) -> str | None:
+    """Return the first value of a name in a file of /proc; None where there is none (macOS)."""
+    path = Path("/proc") / file
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), None)

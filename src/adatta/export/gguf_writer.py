@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,49 +48,37 @@ class _Tensor:
 
 
 def write_gguf(
-    source: Path, target: Path, *, kind: Kind, chat_template: str, stop_ids: tuple[int, ...], name: str
-) -> Path:
-    """Write a GGUF file: matrices in `kind`, vectors (norms, biases) in fp32.
+    model_folder: Path, out_dir: Path, *, kind: Kind, chat_template: str, stop_ids: tuple[int, ...], name: str
+) -> list[Path]:
+    """Write the file `<name>-<kind>.gguf`: matrices in `kind`, vectors (norms, biases) in fp32.
 
     Args:
-        source: model folder of a Llama, Mistral or Qwen 2.
-        target: the file.
+        model_folder: model folder of a Llama, Mistral or Qwen 2.
+        out_dir: where the file goes.
         kind: F16 or Q8_0 (rows that its blocks of 32 don't divide stay F16).
         chat_template: Jinja text to ship.
         stop_ids: what ends an answer.
         name: the model's name in the file.
 
     Returns:
-        `target`.
+        The file alone.
 
     Raises:
         ExportError: if the file would compute something else than the model does.
     """
-    config: Any = AutoConfig.from_pretrained(source, local_files_only=True)
-    check_exportable(config)
-    architecture = _ARCHITECTURES[config.model_type]
-    with closing(gguf.GGUFWriter(target, gguf.MODEL_ARCH_NAMES[architecture])) as writer:
+    target = out_dir / f"{name}-{kind.name.lower()}.gguf"
+    with _open_writer(model_folder, target) as (writer, config):
         writer.add_type(gguf.GGUFType.MODEL)
         writer.add_name(name)
-        if licence := _licence(source):
+        if licence := _licence(model_folder):
             writer.add_license(licence)
         writer.add_file_type(_FILE_TYPES[kind])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
         _add_shape(writer, config)
-        add_vocabulary(writer, source, size=config.vocab_size, stop_ids=stop_ids)
+        add_vocabulary(writer, model_folder, size=config.vocab_size, stop_ids=stop_ids)
         writer.add_chat_template(chat_template)
-        _write_tensors(writer, _list_tensors(source, config, kind), config)
-    return target
-
-
-def export_gguf(
-    model_folder: Path, out_dir: Path, *, kind: Kind, chat_template: str, stop_ids: tuple[int, ...], name: str
-) -> list[Path]:
-    """Write `<name>-<kind>.gguf` into `out_dir`, as a module of `formats/` does; see `write_gguf`."""
-    target = out_dir / f"{name}-{kind.name.lower()}.gguf"
-    return [
-        write_gguf(model_folder, target, kind=kind, chat_template=chat_template, stop_ids=stop_ids, name=name)
-    ]
+        _write_tensors(writer, _list_tensors(model_folder, config, kind), config)
+    return [target]
 
 
 def check_folder(source: Path, *, stop_ids: tuple[int, ...]) -> None:
@@ -103,11 +91,18 @@ def check_folder(source: Path, *, stop_ids: tuple[int, ...]) -> None:
     Raises:
         ExportError: if the file would compute something else than the model does.
     """
+    with _open_writer(source, None) as (writer, config):
+        add_vocabulary(writer, source, size=config.vocab_size, stop_ids=stop_ids)
+
+
+@contextmanager
+def _open_writer(source: Path, target: Path | None) -> Iterator[tuple[gguf.GGUFWriter, Any]]:
+    """Give what writes the file of a model folder, and the folder's configuration."""
     config: Any = AutoConfig.from_pretrained(source, local_files_only=True)
     check_exportable(config)
     architecture = gguf.MODEL_ARCH_NAMES[_ARCHITECTURES[config.model_type]]
-    with closing(gguf.GGUFWriter(None, architecture)) as writer:
-        add_vocabulary(writer, source, size=config.vocab_size, stop_ids=stop_ids)
+    with closing(gguf.GGUFWriter(target, architecture)) as writer:
+        yield writer, config
 
 
 def check_exportable(config: Any) -> None:

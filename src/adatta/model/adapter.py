@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from adatta.core.errors import RecipeError
 from adatta.core.settings import AdapterSettings
 from adatta.model.files import ADAPTER_WEIGHTS
-from adatta.model.load import DTYPES, load_model
+from adatta.model.load import DTYPES, load_model, peft_without_noise
 from adatta.model.memory import available_bytes
 from adatta.model.name import ADAPTER_CONFIG
 from adatta.model.quantise import quantise_base
@@ -126,7 +125,7 @@ def load_trained(base_folder: Path, trained_folder: Path, *, method: Method, pre
 
 def wrap_adapter(model: Any, folder: Path) -> Any:
     """Return a PEFT model around `model` with the adapter of a folder."""
-    with _peft_without_noise():
+    with peft_without_noise():
         return PeftModel.from_pretrained(model, str(folder)).eval()
 
 
@@ -160,7 +159,7 @@ def add_adapter(model: Any, settings: AdapterSettings, *, seed: int, base_name: 
         bias="none",
         target_modules=_targets(model, settings.targets),
     )
-    with torch.random.fork_rng(), _peft_without_noise():
+    with torch.random.fork_rng(), peft_without_noise():
         torch.manual_seed(seed)
         return get_peft_model(model, config)
 
@@ -178,7 +177,6 @@ def save_trained(trainable: Trainable, folder: Path) -> None:
         return
     config = trainable.model.peft_config["default"].to_dict()
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-    config["target_modules"] = sorted(config["target_modules"])
     config["inference_mode"] = True
     write_tensors(folder / ADAPTER_WEIGHTS, get_peft_model_state_dict(trainable.model))
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
@@ -189,14 +187,6 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
     """Write tensors as safetensors, on the CPU and contiguous, in the order of their names."""
     plain: dict[str, Tensor] = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     save_file(plain, str(path), metadata={"format": "pt"})
-
-
-@contextmanager
-def _peft_without_noise() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # PEFT reads a property of the model that transformers has renamed.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-        yield
 
 
 def _targets(model: Any, targets: str | Sequence[str]) -> list[str]:

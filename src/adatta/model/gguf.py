@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from adatta.core.errors import ModelError
 from adatta.core.fingerprint import fingerprint, hash_file
 from adatta.core.runtime import cache_dir
-from adatta.model.gguf_tokenizer import write_config, write_tokenizer
+from adatta.model.gguf_tokenizer import special_ids, write_config, write_tokenizer
 
 VERSION = 1  # changes when the folder made from the same file changes
 SHARD_BYTES = 4 << 30
@@ -115,7 +115,6 @@ def _config(fields: Mapping[str, Any], tensors: set[str], path: Path) -> dict[st
     hidden, heads = get("embedding_length"), get("attention.head_count")
     head_dim = get("attention.key_length", hidden // heads)
     _refuse_unusual(fields, tensors, path=path, head_dim=head_dim)
-    ids = {"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"}
     return {
         "architectures": [class_name],
         "model_type": model_type,
@@ -132,11 +131,7 @@ def _config(fields: Mapping[str, Any], tensors: set[str], path: Path) -> dict[st
         "rms_norm_eps": _shortest(get("attention.layer_norm_rms_epsilon")),
         "rope_parameters": {"rope_type": "default", "rope_theta": _shortest(get("rope.freq_base", 10000.0))},
         "tie_word_embeddings": "output.weight" not in tensors,
-        **{
-            key: fields[f"tokenizer.ggml.{name}_token_id"]
-            for key, name in ids.items()
-            if f"tokenizer.ggml.{name}_token_id" in fields
-        },
+        **{f"{name}_token_id": number for name, number in special_ids(fields).items() if name != "unk"},
     }
 
 

@@ -52,6 +52,13 @@ FAMILIES = {
 }
 
 
+def special_ids(fields: Mapping[str, Any]) -> dict[str, int]:
+    """Return those of the ids bos, eos, pad and unk that a GGUF file's metadata has."""
+    names = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
+    keys = {name: f"tokenizer.ggml.{long}_token_id" for name, long in names.items()}
+    return {name: fields[key] for name, key in keys.items() if key in fields}
+
+
 def write_config(path: Path, value: Mapping[str, Any]) -> None:
     """Write one of the JSON files that lie beside a model's weights."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -70,16 +77,7 @@ def write_tokenizer(fields: Mapping[str, Any], folder: Path, source: Path) -> No
     """
     family = _family(fields, source)
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
-    special = {
-        f"{name}_token": tokens[fields[key]]
-        for name, key in {
-            "bos": "tokenizer.ggml.bos_token_id",
-            "eos": "tokenizer.ggml.eos_token_id",
-            "pad": "tokenizer.ggml.padding_token_id",
-            "unk": "tokenizer.ggml.unknown_token_id",
-        }.items()
-        if key in fields
-    }
+    special = {f"{name}_token": tokens[number] for name, number in special_ids(fields).items()}
     adds_bos = bool(fields.get("tokenizer.ggml.add_bos_token", family.adds_bos)) and "bos_token" in special
     tokenizer = _build(fields, family)
     if adds_bos:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -77,12 +79,18 @@ def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTra
     return model.eval().requires_grad_(False)
 
 
+@contextmanager
+def peft_without_noise() -> Iterator[None]:
+    """Silence PEFT inside, which reads a property of the model that transformers has renamed."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        yield
+
+
 def _merge(base: Path, adapter: Path, out: Path) -> None:
     try:
-        with warnings.catch_warnings():
-            # PEFT reads a property that transformers has renamed; missing keys are an error below.
-            warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
-            warnings.filterwarnings("ignore", message="Found missing adapter keys")
+        with peft_without_noise():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error below
             model = PeftModel.from_pretrained(load_model(base), str(adapter))
         with safe_open(adapter / ADAPTER_WEIGHTS, framework="pt") as weights:
             odd = set(weights.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adatta.core.runtime import proc_field
+
 BYTES = {"fp32": 4, "bf16": 2}
 LOGITS_CHUNK_BYTES = 64 << 20  # of logits held at once, as `model.head` does
 # For each trained number in fp32: itself, its gradient and the two moments of AdamW.
@@ -196,11 +198,8 @@ def available_bytes() -> int:
 
 
 def _system_available() -> int:
-    info = Path("/proc/meminfo")
-    if info.exists():
-        for line in info.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
+    if available := proc_field("meminfo", "MemAvailable"):
+        return int(available.removesuffix(" kB")) * 1024
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS: no figure of what is free
 
 

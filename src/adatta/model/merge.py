@@ -41,8 +41,6 @@ from adatta.model.quantise import nf4_round_trip
 COST_LIMIT = 0.02  # bits a byte that the step from a 4-bit base to the merged model may cost unwarned
 
 _PREFIX = "base_model.model."
-_GENERATION = "generation_config.json"
-_TEMPLATE = "chat_template.jinja"
 _TOKENIZER = "tokenizer_config.json"
 _INDEX = "model.safetensors.index.json"
 _COPIED = (".json", ".jinja", ".txt", ".model", ".md")
@@ -190,34 +188,20 @@ def _write_weights(base: Path, out: Path, weights: Mapping[str, _Weight]) -> dic
         files.pop(HEAD, None)  # some checkpoints hold the embedding twice
     errors: dict[str, float] = {}
     for path in sorted(set(files.values())):
-        tensors = {}
         with safe_open(str(path), framework="pt") as file:
-            stored = {name: file.get_tensor(name) for name, holder in files.items() if holder == path}
-        for name, tensor in stored.items():
-            tensors[name], error = _written(tensor, weights.get(name))
-            errors.update({} if error is None else {name: error})
+            tensors = {name: file.get_tensor(name) for name, holder in files.items() if holder == path}
+        for name in [name for name in tensors if name in weights]:
+            stored, weight = tensors[name], weights[name]
+            merged = weight.make(stored)
+            if weight.recorded:
+                errors[name] = module_error(weight.base(stored), merged, recorded=weight.recorded)
+            tensors[name] = merged.to(stored.dtype).contiguous()
         save_file(tensors, str(out / path.name), metadata={"format": "pt"})
     if len(set(files.values())) > 1:
         names = {name: path.name for name, path in files.items()}
         total = sum(path.stat().st_size for path in set(files.values()))
         write_json(out / _INDEX, {"metadata": {"total_size": total}, "weight_map": names})
     return errors
-
-
-def _written(stored: Tensor, weight: _Weight | None) -> tuple[Tensor, float | None]:
-    """Return a tensor as it is written and, for an adapted layer, its error before rounding.
-
-    Args:
-        stored: as it stands in the base, of any shape [...].
-        weight: how it changes, None if it doesn't.
-    """
-    if weight is None:
-        return stored, None
-    merged = weight.make(stored)
-    error = None
-    if weight.recorded:
-        error = module_error(weight.base(stored), merged, recorded=weight.recorded)
-    return merged.to(stored.dtype).contiguous(), error
 
 
 def _compare_log_probs(job: MergeJob, out: Path, weights: _Weights) -> dict[str, Any] | None:
@@ -264,11 +248,11 @@ def _copy_files(job: MergeJob, out: Path) -> None:
         if path.is_file() and path.suffix in _COPIED and path.name != _INDEX:
             shutil.copyfile(path, out / path.name)
     if job.template is not None:
-        write_atomic(out / _TEMPLATE, job.template)
+        write_atomic(out / "chat_template.jinja", job.template)
         tokenizer = json.loads((out / _TOKENIZER).read_text(encoding="utf-8"))
         if tokenizer.pop("chat_template", None) is not None:
             write_json(out / _TOKENIZER, tokenizer)
     if job.stop_ids:
-        path = out / _GENERATION
+        path = out / "generation_config.json"
         generation = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         write_json(path, {**generation, "eos_token_id": list(job.stop_ids)})

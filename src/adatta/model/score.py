@@ -80,7 +80,9 @@ def _score_forest(model: Any, forest: Forest) -> Scores:
     token_U, scored_at_S = forest.scored_S.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     position_P, read_at_U = forest.parent_T[token_U].unique(return_inverse=True)  # type: ignore[no-untyped-call]
     order_U = read_at_U.argsort(stable=True)
-    weight_VE = _computed(head.weight)
+    device = head.weight.device.type
+    is_cast = torch.is_autocast_enabled(device)  # products are then computed in another dtype
+    weight_VE = head.weight.to(torch.get_autocast_dtype(device)) if is_cast else head.weight
     hidden_PE = hidden_TE[position_P].to(weight_VE.dtype)
     logp_U, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
         hidden_PE, weight_VE, read_at_U[order_U], forest.ids_T[token_U[order_U]]
@@ -88,16 +90,6 @@ def _score_forest(model: Any, forest: Forest) -> Scores:
     at_S = order_U.argsort()[scored_at_S]
     is_best_S = best_P[read_at_U[scored_at_S]] == forest.ids_T[forest.scored_S]
     return Scores(logp_U[at_S], is_best_S)
-
-
-def _computed(weight_VE: Tensor) -> Tensor:
-    """Return the output matrix in the dtype that autocast computes products in.
-
-    Args:
-        weight_VE: the output matrix [V, E].
-    """
-    device = weight_VE.device.type
-    return weight_VE.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else weight_VE
 
 
 def _score_plain(model: Any, forest: Forest) -> Scores:

@@ -6,6 +6,6 @@ from functools import partial
 
 from gguf import GGMLQuantizationType
 
-from adatta.export.gguf_writer import export_gguf
+from adatta.export.gguf_writer import write_gguf
 
-FORMAT = write = partial(export_gguf, kind=GGMLQuantizationType.Q8_0)
+FORMAT = write = partial(write_gguf, kind=GGMLQuantizationType.Q8_0)
