@@ -14,7 +14,8 @@ import numpy as np
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Preference
 from adatta.data.overlap import words
-from adatta.lang.profile import Profile
+from adatta.lang.identify import identify
+from adatta.lang.profile import list_profiles, load_profile
 
 JUDGED_CHARS = 300
 MIN_WORDS = 5
@@ -27,25 +28,18 @@ class PairChecks:
     """Looks at the preferences of one source, one by one, and describes the set; it refuses none.
 
     Keeps 32 bytes a pair. A pair is a suspect of harmful compliance where the prompt wishes for harm, the
-    rejected answer refuses and the chosen one doesn't. The language profiles hold the patterns; they point a
+    rejected answer refuses and the chosen one doesn't. The patterns of all language profiles point a
     human to rows and miss what they don't name, so pairs that reject any refusal are counted beside.
     """
 
-    def __init__(
-        self,
-        *,
-        profiles: Sequence[Profile],
-        identify: Callable[[str], tuple[str, float]],
-        interval: Callable[[float, int], Sequence[float]],
-    ) -> None:
+    def __init__(self, interval: Callable[[float, int], Sequence[float]]) -> None:
         """Start with no pair.
 
         Args:
-            profiles: The languages whose patterns are used, all of them on every pair.
-            identify: Tag and probability of a text's language.
             interval: 95% interval of a share, from successes and trials.
         """
-        self._identify, self._interval = identify, interval
+        self._interval = interval
+        profiles = [*map(load_profile, list_profiles())]
         self._refusals = _join(pattern for profile in profiles for pattern in profile.refusals)
         self._excuses = _join(pattern for profile in profiles for pattern in profile.harm_excuses)
         self._harms = _join(pattern for profile in profiles for pattern in profile.harm_terms.values())
@@ -110,7 +104,7 @@ class PairChecks:
         opening = text[:JUDGED_CHARS]
         if len(opening.split()) < MIN_WORDS:
             return ""
-        tag, probability = self._identify(opening)
+        tag, probability = identify(opening)
         return tag if probability >= MIN_PROBABILITY else ""
 
     def _refuses(self, answer: str) -> bool:

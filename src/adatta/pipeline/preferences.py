@@ -14,13 +14,11 @@ OTHER_LANGUAGE_SHARE = 0.02
 
 
 def start_checks() -> PairChecks:
-    """Start the checks of one source of preferences, with the patterns of every language profile."""
+    """Start the checks of one source of preferences."""
     from adatta.data.pairs import PairChecks
     from adatta.evals.statistics import wilson
-    from adatta.lang.identify import identify
-    from adatta.lang.profile import list_profiles, load_profile
 
-    return PairChecks(profiles=[*map(load_profile, list_profiles())], identify=identify, interval=wilson)
+    return PairChecks(interval=wilson)
 
 
 def describe_pairs(found: Mapping[str, Any]) -> tuple[str, bool]:

@@ -7,8 +7,6 @@ import pytest
 from adatta.core.records import Message, Origin, Preference
 from adatta.data.pairs import PairChecks
 from adatta.evals.statistics import wilson
-from adatta.lang.identify import identify
-from adatta.lang.profile import list_profiles, load_profile
 
 REFUSALS = {
     "it": [
@@ -119,8 +117,7 @@ def make_pair(prompt, chosen, rejected, line=1):
 
 
 def check(*pairs):
-    profiles = [load_profile(tag) for tag in list_profiles()]
-    checks = PairChecks(profiles=profiles, identify=identify, interval=wilson)
+    checks = PairChecks(interval=wilson)
     for line, pair in enumerate(pairs, start=1):
         checks.look(make_pair(*pair, line=line))
     return checks.summary()
