@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal
 
-from adatta.pipeline.numbers import decimals_for, read_number, scale_of, show_number
+from adatta.pipeline.numbers import read_number, scale_of, show_number
 
 WIDTH = 352
 ROW_HEIGHT = 34
@@ -76,23 +76,16 @@ def draw_forest(rows: Sequence[Whisker], *, title: str, unit: str) -> str:
         return LEFT + (value * scale.factor - low) / (high - low) * (RIGHT - LEFT)
 
     bottom = 6 + ROW_HEIGHT * len(rows)
-    parts = [_text(LEFT, bottom + 28, _axis_unit(unit), "axis")]
-    ticks = nice_ticks(low, high, 3)
-    for tick in ticks:
+    parts = [_text(LEFT, bottom + 28, "% of items" if unit == "share" else unit, "axis")]
+    for tick, text in _show_ticks(nice_ticks(low, high, 3)):
         x = place(tick / scale.factor)
-        parts.append(_line(x, 6, x, bottom, "grid"))
-        parts.append(_text(x, bottom + 13, show_number(tick, decimals=_tick_decimals(ticks)), "tick middle"))
-    base = next((row for row in rows if row.shape == "base"), None)
-    if base:
-        parts.append(_line(place(base.value), 6, place(base.value), bottom, "reference"))
-    decimals = (
-        scale.decimals
-        if scale.decimals is not None
-        else decimals_for(*(scale.factor * row.value for row in rows))
-    )
+        parts += [_line(x, 6, x, bottom, "grid"), _text(x, bottom + 13, text, "tick middle")]
+    bases = [place(row.value) for row in rows if row.shape == "base"]
+    parts += [_line(x, 6, x, bottom, "reference") for x in bases[:1]]
+    decimals = scale.decimals_for(*(row.value for row in rows))
     for index, row in enumerate(rows):
-        y = 6 + ROW_HEIGHT * (index + 0.5)
-        parts += _draw_row(row, y, place=place, text=show_number(scale.factor * row.value, decimals=decimals))
+        y, text = 6 + ROW_HEIGHT * (index + 0.5), scale.show(row.value, decimals=decimals)
+        parts += _draw_row(row, y, place=place, text=text)
     return _svg(parts, height=bottom + AXIS_HEIGHT, title=title)
 
 
@@ -104,11 +97,9 @@ def _draw_row(row: Whisker, y: float, *, place: Any, text: str) -> list[str]:
         low, high = (place(end) for end in row.interval)
         parts.append(_line(low, y, high, y, f"whisker {row.tone}"))
         parts += [_line(end, y - 4, end, y + 4, f"whisker {row.tone}") for end in (low, high)]
-    if row.shape == "control":
-        mark = f'<path class="mark {row.tone}" d="M{x:.1f} {y - 5.5:.1f}l5.5 5.5-5.5 5.5-5.5-5.5z"/>'
-    else:
-        mark = f'<circle class="mark {row.tone} {row.shape}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
-    parts.append(mark)
+    diamond = f'<path class="mark {row.tone}" d="M{x:.1f} {y - 5.5:.1f}l5.5 5.5-5.5 5.5-5.5-5.5z"/>'
+    circle = f'<circle class="mark {row.tone} {row.shape}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
+    parts.append(diamond if row.shape == "control" else circle)
     parts.append(_text(RIGHT + 14, y + (-1 if row.word else 4), text, "value"))
     if row.word:
         parts.append(_text(RIGHT + 14, y + 12, row.word, f"word {row.tone}"))
@@ -127,12 +118,11 @@ def draw_losses(lines: Sequence[Mapping[str, Any]], *, title: str, unit: str) ->
         An SVG element, or an empty text where there is no finite loss.
     """
     train, holdout = (_read_curve(lines, key) for key in ("loss", "holdout_loss"))
-    points = train + holdout
-    if not points:
+    if not train + holdout:
         return ""
-    x_low, x_high = min(0.0, min(step for step, _ in points)), max(max(step for step, _ in points), 1.0)
-    shown = _thin(train)
-    low, high = _widen(min(loss for _, loss in shown + holdout), max(loss for _, loss in shown + holdout))
+    shown, steps = _thin(train), [step for step, _ in train + holdout]
+    losses = [loss for _, loss in shown + holdout]
+    (x_low, x_high), (low, high) = (min(0.0, *steps), max(1.0, *steps)), _widen(min(losses), max(losses))
 
     def place(step: float, loss: float) -> tuple[float, float]:
         x = CURVE_LEFT + (step - x_low) / (x_high - x_low) * (CURVE_RIGHT - CURVE_LEFT)
@@ -143,10 +133,8 @@ def draw_losses(lines: Sequence[Mapping[str, Any]], *, title: str, unit: str) ->
     parts.append(f'<polyline class="curve" points="{path}"/>')
     for step, loss in holdout:
         x, y = place(step, loss)
-        hint = escape(f"held-out loss {show_number(loss)} at step {step:.0f}")
-        parts.append(
-            f'<circle class="holdout" cx="{x:.1f}" cy="{y:.1f}" r="4.5"><title>{hint}</title></circle>'
-        )
+        hint = f"<title>held-out loss {show_number(loss)} at step {step:.0f}</title>"
+        parts.append(f'<circle class="holdout" cx="{x:.1f}" cy="{y:.1f}" r="4.5">{hint}</circle>')
     parts += _draw_key(has_holdout=bool(holdout))
     return _svg(parts, height=CURVE_HEIGHT, title=title)
 
@@ -155,14 +143,13 @@ def _draw_axes(
     *, x_range: tuple[float, float], y_range: tuple[float, float], place: Any, unit: str
 ) -> list[str]:
     """Draw grid, tick labels and axis titles of a loss curve."""
-    ticks = nice_ticks(*y_range)
     parts = [_text(4, 14, f"loss, {unit}", "axis")]
-    for tick in ticks:
+    for tick, text in _show_ticks(nice_ticks(*y_range)):
         y = place(x_range[0], tick)[1]
-        parts.append(_line(CURVE_LEFT, y, CURVE_RIGHT, y, "grid"))
-        parts.append(
-            _text(CURVE_LEFT - 8, y + 4, show_number(tick, decimals=_tick_decimals(ticks)), "tick end")
-        )
+        parts += [
+            _line(CURVE_LEFT, y, CURVE_RIGHT, y, "grid"),
+            _text(CURVE_LEFT - 8, y + 4, text, "tick end"),
+        ]
     for tick in nice_ticks(*x_range):
         if tick == int(tick):
             x = place(tick, y_range[0])[0]
@@ -175,14 +162,10 @@ def _draw_axes(
 def _draw_key(*, has_holdout: bool) -> list[str]:
     """Draw the key in the upper right corner."""
     left = CURVE_RIGHT - (148 if has_holdout else 72)
-    parts = [
-        f'<polyline class="curve" points="{left},10 {left + 18},10"/>',
-        _text(left + 23, 14, "training", "tick"),
-    ]
-    if has_holdout:
-        parts.append(f'<circle class="holdout" cx="{left + 92}" cy="10" r="4.5"/>')
-        parts.append(_text(left + 101, 14, "held out", "tick"))
-    return parts
+    line = f'<polyline class="curve" points="{left},10 {left + 18},10"/>'
+    parts = [line, _text(left + 23, 14, "training", "tick")]
+    point = f'<circle class="holdout" cx="{left + 92}" cy="10" r="4.5"/>'
+    return [*parts, point, _text(left + 101, 14, "held out", "tick")] if has_holdout else parts
 
 
 def _read_curve(lines: Sequence[Mapping[str, Any]], key: str) -> list[tuple[float, float]]:
@@ -205,13 +188,11 @@ def _widen(low: float, high: float, *, bounds: tuple[float, float] | None = None
     return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
 
 
-def _tick_decimals(ticks: Sequence[float]) -> int:
+def _show_ticks(ticks: Sequence[float]) -> list[tuple[float, str]]:
+    """Write ticks with the decimals that their step needs."""
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
-    return max(0, math.ceil(-math.log10(step) - 1e-9))
-
-
-def _axis_unit(unit: str) -> str:
-    return "% of items" if unit == "share" else unit
+    decimals = max(0, math.ceil(-math.log10(step) - 1e-9))
+    return [(tick, show_number(tick, decimals=decimals)) for tick in ticks]
 
 
 def _svg(parts: Sequence[str], *, height: float, title: str) -> str:

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -130,13 +129,13 @@ def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     shape = _check_model(checks, recipe, base) if base else None
     chat = _check_template(checks, loaded, base) if base else None
     overlap = checks.attempt("suites", lambda: SuiteOverlap(recipe))
-    training = [stage for stage in recipe.stages if stage.kind in TRAINING]
-    check = partial(_check_rows, checks, recipe=recipe, chat=chat, overlap=overlap)
-    prepared = {stage.name: check(stage) for stage in training}
+    rows = {}
+    for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
+        if found := _check_rows(checks, stage, recipe=recipe, chat=chat, overlap=overlap):
+            rows[stage.name] = found
     if overlap is not None:
         _check_overlap(checks, recipe, overlap)
     if shape is not None:
-        rows = {name: found for name, found in prepared.items() if found is not None}
         _check_needs(checks, recipe, shape=shape, rows=rows)
         _check_disk(checks, recipe, shape)
 
@@ -160,9 +159,8 @@ def _check_template(checks: Checks, loaded: LoadedRecipe, base: ModelFiles) -> C
     if chat is None:
         return None
     family, plain = chat.family or Family(), Family()
-    values = {
-        name: getattr(family, name) for name in PROFILE if getattr(family, name) != getattr(plain, name)
-    }
+    found = {name: getattr(family, name) for name in PROFILE}
+    values = {name: value for name, value in found.items() if value != getattr(plain, name)}
     stops = (f"{number} {chat.added_tokens.get(number, '')}".strip() for number in chat.stop_ids)
     name = family.name or ("no profile needed" if chat.family else "no template: texts only")
     lines = [f"family: {name}; an answer ends with {', '.join(stops)}"]
@@ -187,20 +185,18 @@ def _check_rows(
     counts, groups = rows.counts(), (*rows.train, *rows.holdout)
     longest = max(len(branch.ids) for group in groups for branch in group)
     straddled = len(chat.straddled.intersection(group[0].row_id for group in groups))
+    speeds = {part: rows.validation[part]["rows_per_s"] for part in ("structure", "meaning", "both")}
     lines = [
         f"{counts['used']} to train on, {counts['holdout']} held out, {counts['quarantined']} quarantined, "
         f"{counts['not_drawn']} not drawn; {counts['tokens']:,} tokens, {counts['scored_tokens']:,} scored "
         f"({counts['scored_tokens'] / counts['tokens']:.0%}); longest {longest:,} of {recipe.context:,}",
         *map(_describe_source, rows.sources),
+        f"rows/s: {', '.join(f'{part} {speed:,.0f}' for part, speed in speeds.items())}",
+        *([f"{straddled} rows have a token on the border between header and answer"] if straddled else []),
+        *rows.warnings,
     ]
-    speeds = (
-        f"{part} {rows.validation[part]['rows_per_s']:,.0f}" for part in ("structure", "meaning", "both")
-    )
-    lines.append(f"rows/s: {', '.join(speeds)}")
-    if straddled:
-        lines.append(f"{straddled} rows have a token on the border between header and answer")
     figures = {**counts, "longest_tokens": longest, "straddled": straddled, "validation": rows.validation}
-    checks.add(name, "\n".join((*lines, *rows.warnings)), verdict=_warn_if(rows.warnings), **figures)
+    checks.add(name, "\n".join(lines), verdict=_warn_if(rows.warnings), **figures)
     for source in rows.sources:
         if "pairs" in source:
             line, matters = describe_pairs(source["pairs"])
@@ -225,9 +221,8 @@ def _warn_if(matters: object) -> Literal["ok", "WARN"]:
 def _describe_source(source: Mapping[str, Any]) -> str:
     shapes = ", ".join(f"{num} {shape or 'of no known layout'}" for shape, num in source["shapes"].items())
     ignored = ", ".join(f"{key} ({num})" for key, num in source["ignored"].items())
-    return (
-        f"{source['path']}: {shapes or 'no rows'}{f'; keys that nothing reads: {ignored}' if ignored else ''}"
-    )
+    unread = f"; keys that nothing reads: {ignored}" if ignored else ""
+    return f"{source['path']}: {shapes or 'no rows'}{unread}"
 
 
 def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Mapping[str, StageRows]) -> None:

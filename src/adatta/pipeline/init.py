@@ -91,14 +91,10 @@ def _look(path: Path, kind: RowKind, problems: Problems) -> _Found:
     """Read every row under a path and note what is wrong with it."""
     from adatta.data.contents import list_contents
     from adatta.data.source import find_files, read_file
-    from adatta.data.validate import Input, Refused, Validation
+    from adatta.data.validate import Input
+    from adatta.pipeline.prepare import check_structure
 
-    def refuse(refused: Refused) -> None:
-        for problem in refused.problems:
-            problems.append(problem)
-
-    found = _Found()
-    validation = Validation(kind, refuse=refuse, warn=problems.append, meaning=None)
+    found, validation = _Found(), check_structure(kind, problems)
     for file in find_files(path, validation):
         given = Input(name=str(file), records=read_file(file, validation))
         for row in validation.rows(given):

@@ -148,9 +148,6 @@ def _identity(
         return tuple(measured.values()), {"protocol": protocol(recipe, inputs, stage), "models": measured}
     settings = stage.settings.model_dump(mode="json")
     if stage.kind == "export":
-        return (models[current],), {
-            "settings": settings,
-            "model": models[current],
-            "template": inputs.template,
-        }
+        identity = {"settings": settings, "model": models[current], "template": inputs.template}
+        return (models[current],), identity
     return tuple(done), {"settings": settings, "parents": done, "recipe": recipe.name}

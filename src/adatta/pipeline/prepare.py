@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adatta.data.pairs import PairChecks
     from adatta.data.quarantine import Quarantine
     from adatta.data.shape import RowKind
-    from adatta.data.validate import Input, Meaning, Refused, Size
+    from adatta.data.validate import Input, Meaning, Refused, Size, Validation
 
 ROW_KIND: dict[str, RowKind] = {"sft": "conversation", "dpo": "preference", "adapt": "document"}
 HUB = "hub:"
@@ -144,6 +144,11 @@ def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "kee
             return chat.document(row, context=context)
 
 
+def thoughts_of(stage: Stage) -> Literal["drop", "keep"]:
+    """Say what a stage does with thoughts in answers."""
+    return stage.settings.thoughts if isinstance(stage.settings, SftSettings) else "drop"
+
+
 def read_structure(stage: Stage) -> Iterator[Row]:
     """Read the rows of a stage, those of its held-out file too, as far as that needs no model.
 
@@ -153,21 +158,30 @@ def read_structure(stage: Stage) -> Iterator[Row]:
     Raises:
         RowError: after the last row, if there are mistakes.
     """
-    from adatta.data.validate import Validation
-
     problems = Problems()
-
-    def refuse(refused: Refused) -> None:
-        for problem in refused.problems:
-            problems.append(problem)
-
-    validation = Validation(ROW_KIND[stage.kind], refuse=refuse, warn=problems.append, meaning=None)
+    validation = check_structure(ROW_KIND[stage.kind], problems)
     held = stage.training.holdout.path
     for source in (*stage.training.data, *([DataSettings(path=held)] if held else [])):
         for given in open_inputs(source, problems, damaged=validation, tolerant=True):
             yield from validation.rows(given)
     if len(problems):
         raise RowError(problems.shortened(), counts=problems.counts)
+
+
+def check_structure(kind: RowKind, problems: Problems) -> Validation:
+    """Make the first pass alone, which needs no model; what it refuses is added to `problems`.
+
+    Args:
+        kind: the kind of row that is expected.
+        problems: takes every problem.
+    """
+    from adatta.data.validate import Validation
+
+    def refuse(refused: Refused) -> None:
+        for problem in refused.problems:
+            problems.append(problem)
+
+    return Validation(kind, refuse=refuse, warn=problems.append, meaning=None)
 
 
 def open_inputs(source: DataSettings, missing: Sink, *, damaged: Sink, tolerant: bool) -> Iterator[Input]:
@@ -216,8 +230,7 @@ class _Reader:
         from adatta.data.validate import Validation
 
         self._stage, self._recipe, self._chat, self._overlap = stage, recipe, chat, overlap
-        settings = stage.settings
-        self._thoughts = settings.thoughts if isinstance(settings, SftSettings) else "drop"
+        self._thoughts = thoughts_of(stage)
         self._last: tuple[Row, Group] | None = None
         self.errors = Problems()
         self.near = Problems()
@@ -239,35 +252,28 @@ class _Reader:
                 # What the second pass didn't measure is rendered here for the first time.
                 mistake = find_size_mistake(row, measure=self._measure, context=self._recipe.context)
                 if mistake is None:
-                    self._look(row, pairs)
-                    accepted.append(
-                        _Accepted(
-                            row_id=row.row_id,
-                            group=row.group,
-                            branches=self._render(row),
-                            scored_bytes=self._scored_bytes(row),
-                        )
-                    )
+                    accepted.append(self._accept(row, pairs))
                 else:
                     self.validation.refuse(row, mistake)
-            identity = (
-                {"sha256": "", "commit": given.commit} if given.commit else {"sha256": _hash(given.name)}
-            )
-            counts = {
-                "rows": given.num_rows,
-                "shapes": dict(given.shapes),
-                "ignored": dict(given.ignored),
-            }
+            identity = {"commit": given.commit} if given.commit else {}
+            counts = {"rows": given.num_rows, "shapes": dict(given.shapes), "ignored": dict(given.ignored)}
             described = {"pairs": pairs.summary()} if len(pairs) else {}
-            self.sources.append({"path": show_path(given.name), **identity, **counts, **described})
+            file = {"path": show_path(given.name), "sha256": "" if identity else _hash(given.name)}
+            self.sources.append({**file, **identity, **counts, **described})
         return accepted
 
-    def _look(self, row: Row, pairs: PairChecks) -> None:
-        """Show a good row to what describes the sources."""
+    def _accept(self, row: Row, pairs: PairChecks) -> _Accepted:
+        """Turn a good row into tokens, and show it to what describes the sources."""
+        from adatta.data.contents import list_contents
+
         if isinstance(row, Preference):
             pairs.look(row)
         if self._overlap is not None:
             self._overlap.look(row, stage=self._stage.name, source=show_path(row.origin.path))
+        roles = {"thoughts"} if self._thoughts == "keep" else set[str]()
+        scored = [part.text for part in list_contents(row) if part.is_target or part.role in roles]
+        size = sum(len(text.encode("utf-8")) for text in scored)
+        return _Accepted(row_id=row.row_id, group=row.group, branches=self._render(row), scored_bytes=size)
 
     def require_good(self) -> None:
         """Refuse a stage with errors, or with more in quarantine than the recipe allows."""
@@ -323,15 +329,6 @@ class _Reader:
             branches = render(row, self._chat, self._recipe.context, thoughts=self._thoughts)
             self._last = row, branches
         return self._last[1]
-
-    def _scored_bytes(self, row: Row) -> int:
-        from adatta.data.contents import list_contents
-
-        is_kept = self._thoughts == "keep"
-        scored = [
-            part for part in list_contents(row) if part.is_target or (is_kept and part.role == "thoughts")
-        ]
-        return sum(len(part.text.encode("utf-8")) for part in scored)
 
     def _measure(self, row: Row) -> Size:
         from adatta.data.validate import Size

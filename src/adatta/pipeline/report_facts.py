@@ -34,7 +34,7 @@ def build_facts(report: Mapping[str, Any]) -> dict[str, Any]:
         "stages": [_describe_stage(stage) for stage in stages],
         "created": _show_time(report["created"]),
         "figures_of_merging": [
-            {"stage": stage["name"], "rows": rows} for stage in stages if (rows := _figures_of(stage))
+            {"stage": stage["name"], "rows": rows} for stage in stages if (rows := list(_figures_of(stage)))
         ],
         "provenance": _list_provenance(report),
         "warnings": [
@@ -106,12 +106,10 @@ def show_count(value: Any) -> str:
 def show_figure(value: Any) -> str:
     """Write any recorded value: numbers with three digits (tiny ones as powers of ten), the rest as text."""
     number = read_number(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if number is None:
-        return (
-            {True: "yes", False: "no", None: "–"}.get(value, str(value))
-            if not isinstance(value, list | dict)
-            else str(value)
-        )
+        return "–" if value is None else str(value)
     if number and abs(number) < 1e-3:
         mantissa, _, exponent = f"{number:.2e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}".replace("-", "\N{MINUS SIGN}")
@@ -124,11 +122,11 @@ def show_rate(value: Any) -> str:
     return "" if number is None else show_number(number)
 
 
-def _figures_of(stage: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _figures_of(stage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """List the figures of merging, quantisation and parity that a stage recorded."""
     results = stage.get("results") or {}
     merge = results.get("merge") if "steps" in results else results.get("parity")
-    return list(_flatten(merge or {}))
+    return _flatten(merge or {})
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -150,11 +148,10 @@ def _list_provenance(report: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("made", _show_time(report["created"])),
         ("base model", str(model.get("name", ""))),
     ]
-    first = next((stage["model"] for stage in report["stages"] if stage.get("model")), None) or {}
-    rows.append(("base model's hash", str(first.get("fingerprint", ""))))
+    models = [stage["model"] for stage in report["stages"] if stage.get("model")]
+    rows += [("base model's hash", str(first.get("fingerprint", ""))) for first in models[:1]]
     rows += [(f"fingerprint of {entry['name']}", str(entry["fingerprint"])) for entry in report["artefacts"]]
-    rows += [("seeds", _join(made["seeds"]))]
-    rows += [("machine", _join(runtime)) for runtime in made["runtimes"]]
+    rows += [("seeds", _join(made["seeds"])), *(("machine", _join(one)) for one in made["runtimes"])]
     rows.append(("packages", _join(made["versions"], sign=" ")))
     return [(name, value) for name, value in rows if value]
 

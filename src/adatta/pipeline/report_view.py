@@ -49,9 +49,10 @@ def build_view(
     evaluated = [name for name in report["expected"]["evaluated"] if name != "base"]
     metrics = sorted(report["metrics"], key=lambda entry: not entry.get("primary"))
     judgement = judge(metrics, is_compared=bool(evaluated))
-    panels = [panel for entry in metrics if entry.get("primary") and (panel := _draw_panel(entry, evaluated))]
+    forests = (_draw_panel(entry, evaluated) for entry in metrics if entry.get("primary"))
+    panels = list(filter(None, forests))
     losses = [
-        panel for stage in report["stages"] if (panel := _draw_stage(stage, curves.get(stage["name"], ())))
+        *filter(None, (_draw_stage(stage, curves.get(stage["name"], ())) for stage in report["stages"]))
     ]
     return {
         "report": report,

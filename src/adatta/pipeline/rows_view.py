@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from adatta.core.errors import Problem, RecipeError, RowError
 from adatta.core.records import Row, TokenRow
-from adatta.core.settings import SftSettings
 from adatta.pipeline.context import Context
 from adatta.pipeline.plan import TRAINING, PlannedStage
-from adatta.pipeline.prepare import read_structure, render, show_path
+from adatta.pipeline.prepare import read_structure, render, show_path, thoughts_of
 
 if TYPE_CHECKING:
     from adatta.chat.pieces import Piece
@@ -102,9 +101,7 @@ def _is_place(place: str, name: str) -> bool:
 def _view_row(context: Context, planned: PlannedStage, *, order: Order, row: Row) -> RowView:
     from adatta.chat.pieces import show_texts, split_pieces
 
-    settings = planned.stage.settings
-    thoughts = settings.thoughts if isinstance(settings, SftSettings) else "drop"
-    branches = render(row, context.chat, context.recipe.context, thoughts=thoughts)
+    branches = render(row, context.chat, context.recipe.context, thoughts=thoughts_of(planned.stage))
     rows = context.rows[planned.name]
     use = "not used: put aside, or left out by its source's weight or rows"
     for there, groups in {"for training": rows.train, "held out, never trained": rows.holdout}.items():
@@ -112,14 +109,15 @@ def _view_row(context: Context, planned: PlannedStage, *, order: Order, row: Row
     views = []
     for branch in branches:
         pieces = split_pieces(branch, context.chat)
-        view = BranchView(
-            name=_name(planned.kind, branch, len(branches)),
-            parts=tuple(zip(show_texts(pieces), pieces, strict=True)),
-            num_tokens=len(branch.ids),
-            num_scored=sum(weight > 0 for weight in branch.weights),
-            forest=_tell_forest(order, branch),
+        views.append(
+            BranchView(
+                name=_name(planned.kind, branch, len(branches)),
+                parts=tuple(zip(show_texts(pieces), pieces, strict=True)),
+                num_tokens=len(branch.ids),
+                num_scored=sum(weight > 0 for weight in branch.weights),
+                forest=_tell_forest(order, branch),
+            )
         )
-        views.append(view)
     place = f"{show_path(row.origin.path)}:{row.origin.line}"
     return RowView(row_id=row.row_id, place=place, use=use, branches=tuple(views))
 

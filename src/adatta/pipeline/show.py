@@ -10,6 +10,8 @@ from adatta.core.errors import Problem, RecipeError
 from adatta.pipeline.context import open_context
 from adatta.pipeline.plan import PlannedStage
 
+COUNTS = "  {used} rows, {holdout} held out, {tokens} tokens, {scored_tokens} scored"
+
 
 def show_plan(target: Path, overrides: Sequence[str] = ()) -> None:
     """Print the plan of a recipe, or the newest chain of a run.
@@ -45,13 +47,7 @@ def plan_lines(path: Path, overrides: Sequence[str]) -> list[str]:
     ]
     for planned in context.plan:
         rows = context.rows.get(planned.name)
-        detail = ""
-        if rows is not None:
-            counts = rows.counts()
-            detail = (
-                f"  {counts['used']} rows, {counts['holdout']} held out, {counts['tokens']} tokens, "
-                f"{counts['scored_tokens']} scored"
-            )
+        detail = COUNTS.format_map(rows.counts()) if rows else ""
         state = _state(planned, context.run_dir)
         lines.append(f"{planned.number:>2} {planned.name:<11} {planned.fingerprint}  {state}{detail}")
     return lines
@@ -99,10 +95,8 @@ def show_rows(
     _require(target)
     context = open_context(target / "recipe.yaml" if target.is_dir() else target, overrides)
     stages = view_rows(context, num=num, name=row)
-    choice = (
-        f"{num} rows of a stage: the first in its order of training, which seed {context.recipe.seed} draws"
-    )
-    choice = choice if row is None else row
+    seed = context.recipe.seed
+    choice = row or f"{num} rows of a stage: the first in its order of training, which seed {seed} draws"
     if html is None:
         print_rows(stages, Console(), choice=choice, folds=row is None)
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -49,10 +50,12 @@ def chat(
 
 def _open(name: str) -> tuple[Engine, Chat]:
     """Open a run through its exported GGUF file, a GGUF file, or any other model's weights."""
+    from adatta.core.artefact import read_current
     from adatta.model.name import parse_name
 
     found = parse_name(name)
-    path = _exported_gguf(found.path) if found.kind == "run" and found.path else found.path
+    run = read_current(found.path) if found.kind == "run" and found.path else None
+    path = _exported_gguf(found.path, run["stages"]) if run and found.path else found.path
     if path is not None and path.suffix.lower() == ".gguf":
         from adatta.model.dialogue import read_gguf_chat
         from adatta.model.engines.llamacpp import LlamaCppEngine
@@ -60,29 +63,20 @@ def _open(name: str) -> tuple[Engine, Chat]:
         template = read_gguf_chat(path)
         return LlamaCppEngine(path, context=MAX_CONTEXT, reuse_prefix=True), template
     from adatta.chat.render import Chat
+    from adatta.lang.profile import load_profile
     from adatta.model.engines.transformers import TransformersEngine
     from adatta.model.load import fetch
 
     folder = fetch(name).folder
-    prompt = _system_prompt(found.path) if found.kind == "run" and found.path else None
+    prompt = load_profile(run["language"]).system_prompt if run else None
     return TransformersEngine(folder), Chat.load(folder, prompt)
 
 
-def _exported_gguf(run: Path) -> Path | None:
+def _exported_gguf(run: Path, stages: Sequence[Mapping[str, Any]]) -> Path | None:
     """Return the GGUF file of a run, 16 bits before 8; its template holds the run's system prompt."""
-    from adatta.core.artefact import read_current
-
-    folders = [run / stage["folder"] for stage in read_current(run)["stages"] if stage["kind"] == "export"]
+    folders = [run / stage["folder"] for stage in stages if stage["kind"] == "export"]
     files = [file for folder in folders for file in folder.rglob("*.gguf")]
     return max(files, key=lambda file: (file.name.endswith("-f16.gguf"), file.name), default=None)
-
-
-def _system_prompt(run: Path) -> str:
-    """Return the system prompt of the language of a run that exported no GGUF."""
-    from adatta.core.artefact import read_current
-    from adatta.lang.profile import load_profile
-
-    return load_profile(read_current(run)["language"]).system_prompt
 
 
 def _talk(dialogue: Dialogue) -> None:
