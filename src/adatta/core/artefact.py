@@ -132,21 +132,9 @@ def read_artefact(folder: str | Path) -> Artefact:
         DriftError: if the record can't be read.
     """
     folder = Path(folder)
-    try:
-        text = (folder / _RECORD).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise IncompleteError(
-            f"{folder} has no {_RECORD}: its stage did not end; run its recipe again"
-        ) from error
-    try:
-        record = json.loads(text)
-        if record["schema"] != SCHEMA or not isinstance(record["files"], dict):
-            raise ValueError(f"schema {record['schema']}, expected {SCHEMA}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise DriftError(
-            f"{folder / _RECORD} can't be used ({error}); move the folder away to make it again"
-        ) from error
-    return Artefact(folder, record)
+    missing = f"{folder} has no {_RECORD}: its stage did not end; run its recipe again"
+    advice = "move the folder away to make it again"
+    return Artefact(folder, _read(folder / _RECORD, "files", kind=dict, missing=missing, advice=advice))
 
 
 def verify(folder: str | Path) -> Artefact:
@@ -204,17 +192,23 @@ def read_current(run_dir: Path) -> dict[str, Any]:
         IncompleteError: if no chain of the run is complete yet.
         DriftError: if the file can't be read.
     """
-    path = run_dir / _CURRENT
+    missing = f"{run_dir} has no complete chain yet ({_CURRENT}); run its recipe first"
+    advice = "run the recipe again to write it"
+    return _read(run_dir / _CURRENT, "stages", kind=list, missing=missing, advice=advice)
+
+
+def _read(path: Path, needed: str, *, kind: type, missing: str, advice: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["stages"]
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise ValueError(f"schema {content['schema']}, expected {SCHEMA}")
+        if not isinstance(content[needed], kind):
+            raise ValueError(f"{needed} is no {kind.__name__}")
     except FileNotFoundError as error:
-        raise IncompleteError(
-            f"{run_dir} has no complete chain yet ({_CURRENT}); run its recipe first"
-        ) from error
+        raise IncompleteError(missing) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise DriftError(f"{path} can't be used ({error}); run the recipe again to write it") from error
-    return dict(content)
+        raise DriftError(f"{path} can't be used ({error}); {advice}") from error
+    return content
 
 
 def _compare(artefact: Artefact, names: Sequence[str]) -> None:

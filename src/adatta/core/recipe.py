@@ -172,10 +172,8 @@ def _read_extended(path: Path, seen: tuple[Path, ...]) -> Marked:
         problem = Problem(where=str(path), what=f"no recipe can be read: {error.strerror}", hint=hint)
         raise RecipeError(problem) from error
     except UnicodeDecodeError as error:
-        problem = Problem(
-            where=str(path), what=f"no UTF-8 at byte {error.start + 1}", hint="save it as UTF-8"
-        )
-        raise RecipeError(problem) from error
+        what = f"no UTF-8 at byte {error.start + 1}"
+        raise RecipeError(Problem(where=str(path), what=what, hint="save it as UTF-8")) from error
     tree = read_yaml(text, str(path))
     if not isinstance(tree.value, dict):
         what = "the recipe is empty" if tree.value is None else "the recipe is no mapping"
@@ -193,9 +191,8 @@ def _override(tree: Marked, text: str) -> Marked:
     path, sign, value = text.partition("=")
     where = f"--set {text}"
     if not (sign and path.strip()):
-        raise RecipeError(
-            Problem(where=where, what="no assignment", hint="write --set path=value, such as seed=7")
-        )
+        hint = "write --set path=value, such as seed=7"
+        raise RecipeError(Problem(where=where, what="no assignment", hint=hint))
     place: list[str | int] = [int(key) if key.isdigit() else key for key in path.strip().split(".")]
     if len(place) > 1 and place[0] == "stages" and isinstance(place[1], str):
         names = _stage_names(tree.value)
@@ -208,10 +205,8 @@ def _override(tree: Marked, text: str) -> Marked:
     try:
         return replace_at(tree, tuple(place), part=read_yaml(value, where, line=0))
     except KeyError as error:
-        what = f"nothing to set at '{error.args[0]}' in {path}"
-        raise RecipeError(
-            Problem(where=where, what=what, hint="use a key of a mapping or an index")
-        ) from error
+        what, hint = f"nothing to set at '{error.args[0]}' in {path}", "use a key of a mapping or an index"
+        raise RecipeError(Problem(where=where, what=what, hint=hint)) from error
 
 
 def _stage_names(value: Any) -> list[str]:
@@ -303,11 +298,8 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
     if recipe.engine == "fused":
         yield ("engine",), "fused is not available yet", "use auto, forest or plain"
     if recipe.on_overlong == "split" and any(stage.kind in ("sft", "dpo") for stage in stages):
-        yield (
-            ("on_overlong",),
-            "split is not available yet for conversations and preferences",
-            "use quarantine",
-        )
+        what = "split is not available yet for conversations and preferences"
+        yield ("on_overlong",), what, "use quarantine"
     for index, stage in enumerate(stages):
         place: Place = ("stages", index, stage.kind)
         settings = stage.settings
@@ -315,19 +307,20 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
             yield from _training_contradictions(settings, place, is_last=index == training[-1])
         if isinstance(settings, EvaluateSettings):
             trained = [stages[i].name for i in training if i < index]
-            if settings.models is not None and "base" not in settings.models:
-                what = "base is not among the models, and every figure is compared with it"
-                yield (*place, "models"), what, "add base"
             yield from _evaluation_contradictions(settings, place, trained)
 
 
 def _evaluation_contradictions(
     settings: EvaluateSettings, place: Place, trained: Sequence[str]
 ) -> Iterator[tuple[Place, str, str]]:
+    known = ("base", *trained)
+    if settings.models is not None and "base" not in settings.models:
+        what = "base is not among the models, and every figure is compared with it"
+        yield (*place, "models"), what, "add base"
     for number, model in enumerate(settings.models or ()):
-        if model not in ("base", *trained):
+        if model not in known:
             what = f"no model '{model}' before this stage{nearest(model, trained)}"
-            yield (*place, "models", number), what, f"models here: {', '.join(('base', *trained))}"
+            yield (*place, "models", number), what, f"models here: {', '.join(known)}"
 
 
 def _training_contradictions(

@@ -5,24 +5,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
-from importlib import resources
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from ruamel.yaml import YAML
 
 from adatta.core.errors import Problem
 from adatta.core.settings import Settings
-from adatta.core.yaml_source import Marked, Place, dotted, value_at
-
-
-@cache
-def _words() -> dict[str, dict[str, str]]:
-    text = resources.files("adatta.core").joinpath("recipe_problems.yaml").read_text(encoding="utf-8")
-    words: dict[str, dict[str, str]] = YAML(typ="safe", pure=True).load(text)
-    return words
+from adatta.core.yaml_source import Marked, Place, dotted, packaged_yaml, value_at
 
 
 def explain(error: ValidationError, tree: Marked, *, root: type[Settings]) -> list[tuple[Place, Problem]]:
@@ -77,7 +67,11 @@ def _problem(place: Place, items: list[dict[str, Any]], tree: Marked, root: type
 
 
 def _expected(item: dict[str, Any]) -> str:
-    return _words()["expected"].get(item["type"], str(item["msg"]).removeprefix("Input should be "))
+    return _words("expected").get(item["type"], str(item["msg"]).removeprefix("Input should be "))
+
+
+def _words(table: str) -> dict[str, str]:
+    return dict(packaged_yaml("adatta.core", "recipe_problems.yaml")[table])
 
 
 def _show(value: Any) -> str:
@@ -94,7 +88,7 @@ def _show(value: Any) -> str:
 
 def _suggest(word: str, here: type[Settings], root: type[Settings]) -> str:
     names = _names(here)
-    word = _words()["other_names"].get(word, word)
+    word = _words("other_names").get(word, word)
     if word in names:
         return f"; did you mean '{word}'?"
     for name, field in here.model_fields.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
@@ -66,6 +68,13 @@ def read_yaml(text: str, source: str, *, line: int = 1) -> Marked:
     if reader.problems:
         raise RecipeError(reader.problems)
     return Marked(value, reader.marks)
+
+
+@cache
+def packaged_yaml(package: str, file: str) -> Any:
+    """Return what a YAML file of a package holds; read once."""
+    text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def overlay(base: Marked, over: Marked) -> Marked:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import torch
-from ruamel.yaml import YAML
 
 from adatta.chat.render import Chat
 from adatta.core.errors import ParityError
 from adatta.core.records import Message
+from adatta.core.yaml_source import packaged_yaml
 from adatta.model.engines.llamacpp import Candidate, LlamaCppEngine
 from adatta.model.load import load_model
 
@@ -23,9 +22,7 @@ from adatta.model.load import load_model
 TOLERANCE_NATS = 0.05
 NEW_TOKENS = 64
 
-_TEXTS = YAML(typ="safe", pure=True).load(
-    resources.files("adatta.export").joinpath("parity.yaml").read_text(encoding="utf-8")
-)
+_TEXTS = packaged_yaml("adatta.export", "parity.yaml")
 PROMPTS: tuple[str, ...] = tuple(_TEXTS["prompts"])
 HARD_STRINGS: tuple[str, ...] = tuple(_TEXTS["hard_strings"])
 
@@ -45,7 +42,7 @@ def check_parity(
     prompts: Sequence[str] = PROMPTS,
     limit: int = NEW_TOKENS,
     threads: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
     """Compare a GGUF file with the model folder that it was made from.
 
@@ -76,8 +73,7 @@ def check_parity(
         for prompt, context in zip(prompts, contexts, strict=True):
             answer = list(engine.stream_scored(context, stop_ids=chat.stop_ids, limit=limit, seed=0))
             _compare_answer(prompt, answer, _score(model, context, answer), tally)
-            if progress is not None:
-                progress(1)
+            progress(1)
     return {
         "prompts": len(prompts),
         "compared_tokens": len(tally.differences),

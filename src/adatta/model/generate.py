@@ -21,7 +21,7 @@ def generate_greedy(
     limit: int,
     pad_id: int,
     batch_rows: int = BATCH_ROWS,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> list[tuple[int, ...]]:
     """Continue every prompt with its most likely tokens, in batches of fixed rows in the given order.
 
@@ -44,8 +44,7 @@ def generate_greedy(
         batch = prompts[start : start + batch_rows]
         with torch.inference_mode():
             answers += _generate_batch(model, batch, set(stop_ids), limit, pad_id)
-        if progress is not None:
-            progress(len(batch))
+        progress(len(batch))
     model.train(was_training)
     return answers
 
