@@ -60,13 +60,11 @@ class Opened:
             missing: Number of rows that can't be read, where the file tells it.
             line: Line or record, from 1.
         """
-        rest = "how many are missing it doesn't say" if missing is None else f"{missing} are missing"
-        hint = (
-            f"the rows before it are used; {rest}"
-            if self.tolerant
-            else f"the whole file is refused ({rest}): write it anew, or set on_bad_row: quarantine"
-        )
-        self.report(f"damaged: {what}", hint=hint, reason="unreadable", line=line)
+        rest = "how many rows are missing isn't told" if missing is None else f"{missing} rows are missing"
+        hint = "the rows before it are used"
+        if not self.tolerant:
+            hint = "the whole file is refused: write it anew, or set on_bad_row: quarantine"
+        self.report(f"damaged: {what}; {rest}", hint=hint, reason="unreadable", line=line)
 
     def append(self, problem: Problem, /) -> None:
         """Pass on a problem."""

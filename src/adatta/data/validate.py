@@ -108,7 +108,7 @@ class Validation:
 
     What one pass refuses comes in order; the second is some rows behind the first.
 
-    In memory stay 18 to 24 bytes a row, for exact repetitions, and what `find_near` keeps.
+    In memory stay 14 to 16 bytes a row, for exact repetitions, and what `find_near` keeps.
     """
 
     def __init__(

@@ -174,7 +174,7 @@ def test_read_file_of_a_damaged_packed_file_names_the_byte(kind, damage, tmp_pat
         place = int(re.search(r"at or before byte (\d+) of the file", problem.what)[1])
         assert place == len(content) or damage == "no packed file"
         assert problem.hint.startswith(hint)
-        assert "how many are missing it doesn't say" in problem.hint
+        assert "how many rows are missing isn't told" in problem.what
 
 
 def test_read_file_of_a_gz_with_garbage_behind_it_gives_all_rows(tmp_path):

@@ -66,7 +66,9 @@ def test_json_damage_far_behind_the_beginning_has_its_byte(tmp_path):
     sound = "[" + '{"text": "è"},\n' * 20_000
     rows, problems = read(tmp_path / "a.json", sound + "x]")
     assert len(rows) == 20_000
-    assert problems == [(":20001", f"damaged: Expecting value at byte {len(sound.encode()) + 1}")]
+    ((where, told),) = problems
+    assert where == ":20001"
+    assert told.startswith(f"damaged: Expecting value at byte {len(sound.encode()) + 1};")
 
 
 @pytest.mark.parametrize(

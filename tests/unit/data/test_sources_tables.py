@@ -174,10 +174,11 @@ def test_parquet_with_a_damaged_row_group_is_read_up_to_it_with_the_count_of_the
     (problem,) = problems
     assert problem.where == f"{path}:41"
     assert problem.what.startswith("damaged: row group 3 of 5: ")
-    assert problem.hint == "the rows before it are used; 60 are missing"
+    assert problem.what.endswith("; 60 rows are missing")
+    assert problem.hint == "the rows before it are used"
     assert problem.reason == "unreadable"
     list(read_file(path, problems))
-    assert problems[1].hint.startswith("the whole file is refused (60 are missing)")
+    assert problems[1].hint.startswith("the whole file is refused: ")
 
 
 def test_parquet_that_is_cut_off_or_none_is_refused_whole(tmp_path):
