@@ -151,12 +151,9 @@ def _forget_added(fields: dict[str, Any]) -> None:
     model, added = fields["model"], fields["added_tokens"]
     fields["added_tokens"] = []
     if model["type"] == "Unigram":
-        numbers = {token["id"] for token in added}
-        pieces = enumerate(model["vocab"])
-        # The number of a piece is its place: it stays, under a name that no text holds.
-        model["vocab"] = [
-            [f"\0{i}\0", score] if i in numbers else [piece, score] for i, (piece, score) in pieces
-        ]
+        for number in {token["id"] for token in added} & set(range(len(model["vocab"]))):
+            # The number of a piece is its place: it stays, under a name that no text holds.
+            model["vocab"][number] = [f"\0{number}\0", model["vocab"][number][1]]
         return
     known = set(model["vocab"]) - {model.get("unk_token")}
     held = [token for token in added if token["content"] in known]

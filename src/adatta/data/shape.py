@@ -87,13 +87,10 @@ def shape_row(
         if key in keys and not isinstance(fields[key], str):
             what = f"{key} is not a text ({type(fields[key]).__name__})"
             reader.refuse(what, "put it into quotes", reason="wrong_type", place=key)
-    for key, is_lost in (
-        ("tools", fields.get("tools") not in _NO_TOOLS),
-        ("label", fields.get("label") is False),
-    ):
-        if is_lost:
-            what = f"{key} ({str(fields[key])[:40]}) can't be trained on"
-            reader.refuse(what, "take the row out", reason="unsupported", place=key)
+    is_lost = {"tools": fields.get("tools") not in _NO_TOOLS, "label": fields.get("label") is False}
+    for key in filter(is_lost.get, is_lost):
+        what = f"{key} ({str(fields[key])[:40]}) can't be trained on"
+        reader.refuse(what, "take the row out", reason="unsupported", place=key)
     content = _read(load_shapes()[plan.shape], fields, reader)
     row = None if reader.mistakes else _build(content, fields, origin)
     return Shaped(plan.shape, row, tuple(reader.mistakes), tuple(sorted(reader.ignored)))
