@@ -7,14 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from adatta.pipeline.charts import Shape, Whisker, draw_forest, draw_losses
-from adatta.pipeline.numbers import (
-    interval_of,
-    read_number,
-    scale_of,
-    show_interval,
-    show_p,
-    value_of,
-)
+from adatta.pipeline.numbers import interval_of, read_number, scale_of, show_interval, show_p, value_of
 from adatta.pipeline.report_facts import build_facts
 from adatta.pipeline.verdict import (
     METRICS,

@@ -107,8 +107,10 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
         part = folder / "parts" / f"{marks[name]}-{mark}.parquet"
         if not part.exists():
             part.parent.mkdir(exist_ok=True)
-            earlier = _find_part(context.run_dir, part.name)
-            write_scores(part, read_scores(earlier) if earlier else measure(context, planned, name, done))
+            # Scores of the same model under the same protocol in a complete evaluation of this run.
+            same = sorted(context.run_dir.glob(f"*-evaluate-*/parts/{part.name}"))
+            earlier = [path for path in same if (path.parents[1] / "record.json").exists()]
+            write_scores(part, read_scores(earlier[0]) if earlier else measure(context, planned, name, done))
         # What another chain measured gets the name that the model has in this one.
         scores += [
             score if score.stage.startswith("control-") else replace(score, stage=name)
@@ -275,9 +277,3 @@ def drop_intermediate_models(context: Context, done: Done) -> None:
         artefact = done[planned.name]
         if planned.name not in kept and artefact.has_model and planned.stage.training.method != "full":
             remove_model(artefact, "keep_merged: last")
-
-
-def _find_part(run_dir: Path, name: str) -> Path | None:
-    """Find scores of the same model under the same protocol in a complete evaluation of this run."""
-    found = (path for path in sorted(run_dir.glob(f"*-evaluate-*/parts/{name}")))
-    return next((path for path in found if (path.parents[1] / "record.json").exists()), None)

@@ -22,12 +22,9 @@ from adatta.pipeline.numbers import (
 Direction = Literal["better", "worse", "undecided", "missing"]
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
-WORDS: dict[str, str] = {
-    "better": "better",
-    "worse": "worse",
-    "undecided": "can't be told",
-    "missing": "no interval",
-}
+WORDS: dict[str, str] = dict(
+    zip(DIRECTIONS, ("better", "worse", "can't be told", "no interval"), strict=True)
+)
 METRICS = {
     "bits_per_byte": (
         "bits per byte",
