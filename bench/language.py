@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 import sys
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from adatta.evals.statistics import wilson
 from adatta.lang.identify import identify
+from bench.rounds import time_rounds
 
 CATALOGUES = Path("/usr/share/locale")
 LOCALES = {"it": ("it",), "es": ("es",), "pt": ("pt", "pt_BR"), "ro": ("ro",), "ca": ("ca",), "fr": ("fr",)}
@@ -124,18 +124,14 @@ def measure_language(half: Literal["dev", "test"] = "test") -> dict[str, Any]:
     return {**figures, "texts_per_second": texts_per_second(sentences["it"])}
 
 
-def texts_per_second(sentences: list[Sentence], *, num_texts: int = 10_000, num_chars: int = 300) -> float:
-    """Time the identification of texts of 300 characters, all different: the best of three rounds."""
+def texts_per_second(
+    sentences: list[Sentence], *, num_texts: int = 10_000, num_chars: int = 300
+) -> dict[str, Any]:
+    """Time the identification of texts of 300 characters, all different."""
     text = " ".join(one.text for one in sentences)
     starts = range(0, len(text) - num_chars, max(1, (len(text) - num_chars) // num_texts))
     texts = [text[start : start + num_chars] for start in starts][:num_texts]
-    times = []
-    for _ in range(3):
-        before = time.perf_counter()
-        for one in texts:
-            identify(one)
-        times.append(time.perf_counter() - before)
-    return len(texts) / min(times)
+    return time_rounds(lambda: [identify(one) for one in texts], len(texts))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""Time a piece of work in three rounds: median and range of what is done in a second."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+ROUNDS = 3
+
+
+def time_rounds(work: Callable[[], object], num: int) -> dict[str, Any]:
+    """Do some work three times.
+
+    Args:
+        work: What is timed.
+        num: How much of it there is, such as rows.
+
+    Returns:
+        `median` and `range` of `num` a second; `n` and `rounds`.
+    """
+    seconds = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return summarise([num / each for each in seconds], num)
+
+
+def summarise(rates: list[float], num: int) -> dict[str, Any]:
+    """Return the median and the range of some rates."""
+    ends = [round(min(rates)), round(max(rates))]
+    return {"median": round(statistics.median(rates)), "range": ends, "n": num, "rounds": len(rates)}
