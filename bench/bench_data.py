@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from adatta.chat.render import Chat  # noqa: E402
 from adatta.core.records import Row  # noqa: E402
-from adatta.core.runtime import bundled_dir, describe_runtime  # noqa: E402
+from adatta.core.runtime import bundled_dir, describe_runtime, proc_field  # noqa: E402
 from adatta.data.overlap import NearDuplicates  # noqa: E402
 from adatta.data.source import read_file  # noqa: E402
 from adatta.data.validate import Input, Meaning, Measure, Size, Validation  # noqa: E402
@@ -166,7 +166,9 @@ def tell_peak(path: Path) -> None:
 
 
 def _peak_bytes() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Return this program's highest memory; `ru_maxrss` would begin with that of the process it came from."""
+    peak = proc_field("self/status", "VmHWM")
+    return 1024 * int(peak.split()[0]) if peak else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main() -> None:
