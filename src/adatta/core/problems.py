@@ -1,9 +1,8 @@
-"""Collect problems as they come: the first in full, all of them counted, each passed on."""
+"""Collect problems as they come: the first in full, all of them counted."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import Protocol
 
 from adatta.core.errors import Problem
@@ -24,23 +23,16 @@ class Problems:
     `first` holds the first twenty problems, `counts` the number of each reason.
     """
 
-    def __init__(self, sink: Callable[[Problem], None] | None = None) -> None:
-        """Start with none.
-
-        Args:
-            sink: Called with every problem, such as what writes a quarantine file.
-        """
+    def __init__(self) -> None:
+        """Start with none."""
         self.first: list[Problem] = []
         self.counts: Counter[str] = Counter()
-        self._sink = sink
 
     def append(self, problem: Problem) -> None:
         """Add a problem."""
         if len(self.first) < SHOWN:
             self.first.append(problem)
         self.counts[problem.reason or "unexpected"] += 1
-        if self._sink is not None:
-            self._sink(problem)
 
     def __len__(self) -> int:
         return self.counts.total()
