@@ -62,12 +62,6 @@ def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -
 
 
 def _score_forest(model: Any, forest: Forest) -> Scores:
-    head = model.get_output_embeddings()
-    if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
-        raise ModelError(
-            f"the output layer is a {type(head).__name__}; the forest engine needs one plain matrix: "
-            "leave it out of the adapter's targets or use `engine: plain`"
-        )
     if model.config._attn_implementation != branches.NAME:
         model.set_attn_implementation(branches.NAME)
     hidden_TE = model.get_decoder()(
@@ -77,6 +71,17 @@ def _score_forest(model: Any, forest: Forest) -> Scores:
         use_cache=False,
         forest=branches.Branches(forest),
     ).last_hidden_state[0]
+    return _read_head(model, hidden_TE, forest)
+
+
+def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
+    """Read the scored tokens' log-probs from the last hidden states [T, E], each position once."""
+    head = model.get_output_embeddings()
+    if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
+        raise ModelError(
+            f"the output layer is a {type(head).__name__}; the forest engine needs one plain matrix: "
+            "leave it out of the adapter's targets or use `engine: plain`"
+        )
     token_U, scored_at_S = forest.scored_S.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     position_P, read_at_U = forest.parent_T[token_U].unique(return_inverse=True)  # type: ignore[no-untyped-call]
     order_U = read_at_U.argsort(stable=True)
