@@ -277,6 +277,13 @@ MISTAKES: dict[str, tuple[RowKind, dict[str, Any], str, str, str]] = {
         "messages",
         "messages: wrong order of roles: user",
     ),
+    "no answer in ShareGPT's layout": (
+        "conversation",
+        {"conversations": [{"from": "human", "value": "Ciao"}]},
+        "wrong_order",
+        "conversations",
+        "conversations: wrong order of roles: user",
+    ),
     "prompt that ends with an answer": (
         "preference",
         pair(prompt=[USER, GOOD]),
