@@ -18,6 +18,7 @@ from adatta.core.records import TokenRow
 from adatta.model.adapter import Trainable
 from adatta.model.files import read_config
 from adatta.model.forest import Forest, build_forest
+from adatta.model.probe import usual_engine
 from adatta.model.score import score
 
 # N recorded tokens, O outputs and I inputs of a linear layer, R rank of its update, S scored tokens
@@ -63,6 +64,7 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
         if hasattr(layer, "lora_A")
     }
     inputs: dict[str, Tensor] = {}
+    engine = usual_engine(trained.model)
 
     def keep(name: str) -> Any:
         def hook(layer: Any, args: tuple[Tensor, ...]) -> None:
@@ -74,7 +76,7 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
         for name, layer in layers.items():
             hooks.callback(layer.register_forward_pre_hook(keep(name)).remove)
         forest = build_forest(cut_rows(rows, RECORDED_TOKENS), share_prefix=False)
-        score(trained.model, forest)
+        score(trained.model, forest, engine=engine)
     return {
         name: Recorded(
             input_NI=inputs[name],
@@ -133,7 +135,7 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 def log_probs(model: Any, rows: Sequence[TokenRow]) -> Tensor:
     """Return the log-probs [S] of the first 512 tokens of rows."""
     with torch.no_grad():
-        return score(model, build_forest(cut_rows(rows, CHECKED_TOKENS))).cpu()
+        return score(model, build_forest(cut_rows(rows, CHECKED_TOKENS)), engine=usual_engine(model)).cpu()
 
 
 def largest_difference(trained_S: Tensor, merged_S: Tensor) -> float:
@@ -166,10 +168,11 @@ def bits_per_byte(trainable: Trainable, rows: Sequence[TokenRow], *, num_bytes: 
     Source: arXiv:2101.00027 section 3.1.
     """
     nats = 0.0
+    engine = usual_engine(trainable.model)
     with torch.no_grad(), trainable.computing():
         for row in rows:
             forest: Forest = build_forest([row])
-            logp_S = score(trainable.model, forest).cpu()
+            logp_S = score(trainable.model, forest, engine=engine).cpu()
             nats -= float((logp_S.double() * forest.weight_S).sum())
     return nats / math.log(2) / num_bytes
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from adatta.core.errors import ModelError
-from adatta.model.attention import branches
+from adatta.model.attend import choose_backend, give_back, refuse_mixed_lengths, take_over
 from adatta.model.forest import Forest
-from adatta.model.head import TokenLogProbs
+from adatta.model.head import LogitMap, TokenLogProbs
 
 # T tokens of the forest, S scored tokens, P positions that are read, E features, V vocabulary
 
@@ -62,14 +62,14 @@ def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -
 
 
 def _score_forest(model: Any, forest: Forest) -> Scores:
-    if model.config._attn_implementation != branches.NAME:
-        model.set_attn_implementation(branches.NAME)
+    take_over(model)
+    refuse_mixed_lengths(model.config, forest)
     hidden_TE = model.get_decoder()(
         input_ids=forest.ids_T[None],
         position_ids=forest.position_T[None],
         attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
         use_cache=False,
-        forest=branches.Branches(forest),
+        forest=choose_backend(forest),
     ).last_hidden_state[0]
     return _read_head(model, hidden_TE, forest)
 
@@ -90,7 +90,11 @@ def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
     weight_VE = head.weight.to(torch.get_autocast_dtype(device)) if is_cast else head.weight
     hidden_PE = hidden_TE[position_P].to(weight_VE.dtype)
     logp_U, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
-        hidden_PE, weight_VE, read_at_U[order_U], forest.ids_T[token_U[order_U]]
+        hidden_PE,
+        weight_VE,
+        read_at_U[order_U],
+        forest.ids_T[token_U[order_U]],
+        LogitMap.of(model.config),
     )
     at_S = order_U.argsort()[scored_at_S]
     is_best_S = best_P[read_at_U[scored_at_S]] == forest.ids_T[forest.scored_S]
@@ -98,6 +102,7 @@ def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
 
 
 def _score_plain(model: Any, forest: Forest) -> Scores:
+    give_back(model)
     parents = forest.parent_T.tolist()
     logp_S: list[Tensor] = []
     is_best_S: list[Tensor] = []

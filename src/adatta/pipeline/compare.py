@@ -53,6 +53,7 @@ def compare_models(
     from adatta.model.generate import generate_greedy
     from adatta.model.load import fetch, load_model
     from adatta.model.precision import resolve_precision
+    from adatta.model.probe import usual_engine
 
     if len(set(models)) < len(models):
         raise RecipeError("a model is named twice; name each once, the base first")
@@ -63,11 +64,18 @@ def compare_models(
     scores: list[Score] = []
     for stage, files in zip(stages, map(fetch, models), strict=True):
         model = load_model(files.folder, resolve_precision(precision))
+        engine = usual_engine(model)
         for subject in list_subjects(stage, files.fingerprint, profile=profile):
             prompt = profile.system_prompt if subject.opening else None
             chat = Chat.load(files.folder, system_prompt=prompt)
             scores += evaluate_model(
-                model, chat, suite=asked, subject=subject, limits=limits, generate=generate_greedy
+                model,
+                chat,
+                suite=asked,
+                subject=subject,
+                limits=limits,
+                generate=generate_greedy,
+                engine=engine,
             )
     metrics = compare(scores, base_stage=BASE, stages=stages[1:])
     folder = run_dir(name)

@@ -148,10 +148,12 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
     from adatta.evals.suite import load_suite
     from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
+    from adatta.model.probe import checked_engine
 
     settings = planned.stage.evaluation
     mark = context.inputs.base if name == BASE else done[name].record["fingerprint"]
     model = load_model(model_folder(context, name, done), context.recipe.precision)
+    engine = checked_engine(model, context.recipe.engine)
     scores = []
     for suite in map(load_suite, settings.suites):
         for subject in list_subjects(name, mark, profile=context.profile):
@@ -162,7 +164,7 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
                 subject=subject,
                 limits=Limits(context=context.recipe.context, max_new_tokens=settings.max_new_tokens),
                 generate=generate_greedy,
-                engine=cast(Literal["forest", "plain"], context.recipe.engine),
+                engine=engine,
             )
     del model
     gc.collect()

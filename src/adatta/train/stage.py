@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
 from adatta.core.errors import DataError, ExactnessError, RecipeError
 from adatta.core.fingerprint import content_id, hash_folder
 from adatta.core.records import TokenRow
 from adatta.core.settings import VERSIONS, TrainSettings
 from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
 from adatta.model.files import read_config
-from adatta.model.forest import build_forest, count_tokens
+from adatta.model.forest import count_tokens
 from adatta.model.memory import ModelShape, train_memory
-from adatta.model.score import EngineName, score
+from adatta.model.probe import find_fault
+from adatta.model.score import EngineName
 from adatta.train.batches import Group, Order, Packing
 from adatta.train.checkpoint import Progress
 from adatta.train.loop import TrainJob, Work, train
@@ -27,7 +26,6 @@ from adatta.train.schedule import holdout_steps, plan_steps
 __all__ = ["Order", "TrainJob", "choose_engine", "plan_order", "train_stage"]
 
 ADAPTER = "adapter"
-_PROBE_TOKENS = 64
 _PROBE_TOLERANCE = {"fp64": 1e-10, "fp32": 1e-4, "bf16": 0.1}  # mean nats a token
 _NAMED = 5  # rows that an error names
 
@@ -147,23 +145,13 @@ def choose_engine(trainable: Trainable, row: TokenRow, *, engine: str, precision
     """
     if engine == "plain":
         return "plain"
-    ids = row.ids[:_PROBE_TOKENS]
-    half = len(ids) // 2
-    ends = (ids[half:], ids[half:][::-1])
-    rows = [
-        TokenRow(ids=ids[:half] + end, weights=(1.0,) * len(ids), row_id=row.row_id, branch=branch)
-        for branch, end in enumerate(ends)
-    ]
-    forest = build_forest(rows)
-    with torch.no_grad(), trainable.computing():
-        plain_S = score(trainable.model, forest, engine="plain")
-        difference = float((score(trainable.model, forest, engine="forest") - plain_S).abs().mean())
-    if difference <= _PROBE_TOLERANCE[precision]:
+    with trainable.computing():
+        fault = find_fault(trainable.model, row.ids, engine="forest", tolerance=_PROBE_TOLERANCE[precision])
+    if fault is None:
         return "forest"
-    message = f"engine forest differs from plain by {difference:.2g} nats a token on this model"
     if engine == "forest":
-        raise ExactnessError(f"{message}, more than {_PROBE_TOLERANCE[precision]}; use engine: plain")
-    _log.warning("%s; plain is used", message)
+        raise ExactnessError(f"{fault}; use engine: plain")
+    _log.warning("%s; plain is used", fault)
     return "plain"
 
 

@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from adatta.core.errors import CheckpointError, DataError, DivergedError, ExactnessError, RecipeError
 from adatta.core.events import read_metrics
 from adatta.core.records import TokenRow
 from adatta.core.settings import AdaptSettings, DpoSettings, SftSettings
+from adatta.model import attend as attending
 from adatta.model import score as scoring
-from adatta.model.attention import branches
 from adatta.train import loop, stage
 from adatta.train.stage import TrainJob, train_stage
-from tests.toys.models import FAMILIES
+from tests.toys.models import FAMILIES, save_toy, toy_config, toy_tokenizer
 from tests.toys.rows import conversations, preferences
 
 pytestmark = pytest.mark.torch
@@ -172,10 +173,10 @@ def test_little_memory_recomputes_layers_and_changes_nothing(job, monkeypatch, m
     assert not train_stage(ample)["recomputed"]
     monkeypatch.setattr(stage, "free_bytes", lambda: 0)
     calls = []
-    real = branches.attend
+    real = attending.attend
     monkeypatch.setitem(
         ALL_ATTENTION_FUNCTIONS._global_mapping,
-        branches.NAME,
+        attending.NAME,
         lambda *arguments, **keywords: calls.append(1) or real(*arguments, **keywords),
     )
     assert train_stage(scarce)["recomputed"]
@@ -375,6 +376,16 @@ def test_an_engine_that_is_not_exact_is_replaced_or_refused(job, caplog):
     assert "plain is used" in caplog.text
     with pytest.raises(ExactnessError, match="engine forest differs from plain"):
         train_stage(replace(job(name="named"), engine="forest"))
+
+
+def test_an_architecture_that_forests_can_not_compute_is_trained_plainly_or_refused_by_name(job, tmp_path):
+    toy_tokenizer(tmp_path / "stablelm")
+    folder = save_toy(AutoModelForCausalLM.from_config(toy_config("stablelm")), tmp_path / "stablelm")
+    one = replace(job(name="auto"), model_folder=folder)
+    assert train_stage(one)["engine"] == "plain"
+    assert all(loss > 0 for loss in losses(one))
+    with pytest.raises(ExactnessError, match=r"can't compute a StableLmForCausalLM .*; use engine: plain"):
+        train_stage(replace(one, engine="forest", out_dir=tmp_path / "named"))
 
 
 def test_nothing_but_the_output_folder_is_written(job, toy_folder):
