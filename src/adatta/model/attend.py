@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from transformers.masking_utils import sdpa_mask
 
 from adatta.core.errors import ModelError
 from adatta.model.attention.branches import Branches
+from adatta.model.attention.flex import MIN_HEAD_DIM, Flex
+from adatta.model.attention.varlen import DTYPES, MAX_HEAD_DIM, Varlen, is_flat
 from adatta.model.forest import Forest
 
 # T tokens, H heads, G heads of keys and values, D features of a head
@@ -21,34 +23,49 @@ NAME = "adatta_forest"
 _BEFORE = "attention_before_adatta"
 
 
-class Backend(Protocol):
-    """Computes the attention of one forest; made once a forward, shared by all its layers."""
+Backend = type[Branches] | type[Flex] | type[Varlen]
 
-    def attend(
-        self,
-        query: Tensor,
-        *,
-        key: Tensor,
-        value: Tensor,
-        window: int | None,
-        scale: float | None,
-        softcap: float | None = None,
-    ) -> Tensor:
-        """Return what each token gets from the tokens before it on its path, as `Branches.attend` says.
+
+def choose_backend(query: Tensor, *, is_flat: bool, softcap: float | None) -> Backend:
+    """Return what computes attention: the one place where that is decided.
+
+    Args:
+        query: [1, H, T, D], as it will be given.
+        is_flat: whether no two rows share a token.
+        softcap: of the products, if any.
+    """
+    if not query.is_cuda or query.dtype == torch.float64 or query.shape[-1] < MIN_HEAD_DIM:
+        return Branches
+    if is_flat and softcap is None and query.dtype in DTYPES and query.shape[-1] <= MAX_HEAD_DIM:
+        return Varlen
+    return Flex
+
+
+class ForestAttention:
+    """The attention of one forest; made once a forward, shared by all its layers.
+
+    One of these travels as the keyword argument `forest` through the model's forward, so that nothing is
+    kept in the model or in this module: a layer that is computed again for its gradient finds its own.
+    """
+
+    def __init__(self, forest: Forest) -> None:
+        self._forest = forest
+        self._is_flat = is_flat(forest)
+        self._made: dict[Backend, Branches | Flex | Varlen] = {}
+
+    def attend(self, query: Tensor, *, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+        """Return what each token gets from the tokens before it on its path [1, H, T, D].
 
         Args:
             query: [1, H, T, D].
             key: [1, G, T, D].
             value: [1, G, T, D].
-            window: how many tokens of its path a token sees, itself among them; None for all.
-            scale: of the products; None for the usual one.
-            softcap: what products come near to at most; None for no limit.
+            **how: `window`, `scale` and `softcap`, as `Branches.attend` says.
         """
-
-
-def choose_backend(forest: Forest) -> Backend:
-    """Return what computes attention over a forest on the device where it is."""
-    return Branches(forest)
+        backend = choose_backend(query, is_flat=self._is_flat, softcap=how.get("softcap"))
+        if backend not in self._made:
+            self._made[backend] = backend(self._forest)
+        return self._made[backend].attend(query, key=key, value=value, **how)
 
 
 def take_over(model: Any) -> None:
@@ -120,13 +137,10 @@ def attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
-    forest: Backend | None = None,
+    forest: ForestAttention | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Attend along the paths of a forest; without a forest this is transformers' `sdpa`, unchanged.
-
-    The backend travels as the keyword argument `forest` through the model's forward, so that nothing is kept
-    in the model or in this module: a layer that is computed again for its gradient finds its own.
 
     Args:
         module: the attention layer.

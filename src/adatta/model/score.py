@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from adatta.core.errors import ModelError
-from adatta.model.attend import choose_backend, give_back, refuse_mixed_lengths, take_over
+from adatta.model.attend import ForestAttention, give_back, refuse_mixed_lengths, take_over
 from adatta.model.forest import Forest
 from adatta.model.head import LogitMap, TokenLogProbs
 
@@ -69,7 +69,7 @@ def _score_forest(model: Any, forest: Forest) -> Scores:
         position_ids=forest.position_T[None],
         attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
         use_cache=False,
-        forest=choose_backend(forest),
+        forest=ForestAttention(forest),
     ).last_hidden_state[0]
     return _read_head(model, hidden_TE, forest)
 

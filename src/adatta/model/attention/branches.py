@@ -26,11 +26,7 @@ class _Chain:
 
 
 class Branches:
-    """How the tokens of one forest see each other; made once a forward, shared by all its layers.
-
-    One of these travels as the keyword argument `forest` through the model's forward, so that nothing is
-    kept in the model or in this module: a layer that is computed again for its gradient finds its own.
-    """
+    """How the tokens of one forest see each other; made once a forward, shared by all its layers."""
 
     def __init__(self, forest: Forest) -> None:
         self._parent_T = forest.parent_T
@@ -117,14 +113,25 @@ def ancestors(parent_T: Tensor) -> Tensor:
     Returns:
         Booleans [T, T].
     """
-    num_tokens = len(parent_T)
-    end = list(range(1, num_tokens + 1))
+    index_T = torch.arange(len(parent_T), device=parent_T.device)
+    end_T = subtree_ends(parent_T)
+    return (index_T[None, :] <= index_T[:, None]) & (index_T[:, None] < end_T[None, :])
+
+
+def subtree_ends(parent_T: Tensor) -> Tensor:
+    """Return the index behind the last token that has each token on its path.
+
+    Args:
+        parent_T: parents [T], each before its children, every subtree contiguous.
+
+    Returns:
+        Indices [T].
+    """
+    end = list(range(1, len(parent_T) + 1))
     for child, parent in reversed(list(enumerate(parent_T.tolist()))):
         if parent >= 0:
             end[parent] = max(end[parent], end[child])
-    index_T = torch.arange(num_tokens, device=parent_T.device)
-    end_T = torch.tensor(end, device=parent_T.device)
-    return (index_T[None, :] <= index_T[:, None]) & (index_T[:, None] < end_T[None, :])
+    return torch.tensor(end, device=parent_T.device)
 
 
 def _attend(
