@@ -41,7 +41,7 @@ def do_training(context: Context, planned: PlannedStage, folder: Path, done: Don
             seed=context.recipe.seed,
             context=context.recipe.context,
             precision=cast(Literal["fp32", "bf16"], context.recipe.precision),
-            engine=cast(Literal["forest", "plain"], context.recipe.engine),
+            engine=cast(Literal["auto", "forest", "plain"], context.recipe.engine),
         )
     )
     gc.collect()
