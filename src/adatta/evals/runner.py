@@ -12,12 +12,14 @@ from adatta.core.progress import track
 from adatta.core.records import Score, TokenRow
 from adatta.evals.ask import Limits, Subject, ask_suite
 from adatta.evals.suite import Suite
+from adatta.model.exactness import choose_engine
 from adatta.model.forest import build_forest, pack
 from adatta.model.score import EngineName, score
 
 # S scored tokens
 
 FOREST_TOKENS = 2048
+PROBE = "Roma è la capitale d'Italia, e il Tevere la attraversa prima di arrivare al mare, a Ostia."
 
 
 def evaluate_model(
@@ -71,6 +73,20 @@ def evaluate_model(
     )
     model.train(was_training)
     return scores
+
+
+def pick_engine(model: Any, chat: Chat, *, engine: str) -> EngineName:
+    """Return the engine that scores a model: the one that was asked for, or the fastest exact one.
+
+    Args:
+        model: A causal LM of transformers.
+        chat: Its chat format.
+        engine: `auto`, or a name as in `model.score.score`.
+
+    Raises:
+        ExactnessError: The engine that was asked for can't compute the model, or isn't exact on it.
+    """
+    return choose_engine(model, chat.continuation("", PROBE).ids, engine=engine)
 
 
 def sum_groups(

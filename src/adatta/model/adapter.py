@@ -91,7 +91,9 @@ def load_base(folder: Path, *, method: Method, precision: str) -> Trainable:
         model: Any = load_model(folder, torch.promote_types(dtype, torch.float32)).to(device)
         autocast = dtype if dtype == torch.bfloat16 else None
         return Trainable(model=model, method=method, base="plain", autocast=autocast)
-    model = load_model(folder, dtype).to(device)
+    model = load_model(folder, dtype if dtype != torch.bfloat16 else "auto").to(device)
+    if dtype == torch.bfloat16:
+        narrow_products(model)
     if method == "lora":
         return Trainable(model=model, method=method, base="plain")
     layers = tuple(linear_layers(model))
@@ -100,6 +102,16 @@ def load_base(folder: Path, *, method: Method, precision: str) -> Trainable:
     quantise_base(model, layers, dequantise=dequantise)
     held = "dequantised" if dequantise else "four-bit"
     return Trainable(model=model, method=method, base=held, quantised=layers)
+
+
+def narrow_products(model: Any) -> None:
+    """Turn weights of products into bf16; norms, biases and embeddings stay as wide as they are stored."""
+    for parameter in model.parameters():
+        if parameter.dtype == torch.float16:
+            parameter.data = parameter.data.float()
+    for name in linear_layers(model):
+        weight = model.get_submodule(name).weight
+        weight.data = weight.data.bfloat16()
 
 
 def free_bytes() -> int:

@@ -23,7 +23,11 @@ _Q8_0_BYTES = 34 / 32  # 32 weights of 8 bits share a scale of 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """The sizes that decide how large a model is; `has_biases` is of q, k and v."""
+    """The sizes that decide how large a model is.
+
+    `has_biases` is of q, k and v. `other_vectors` counts a block's numbers in further biases and in norms
+    beyond two. `is_joined` says whether q, k and v are one matrix, and gate and up another (Phi-3).
+    """
 
     vocabulary: int
     hidden: int
@@ -34,27 +38,47 @@ class ModelShape:
     head_dim: int
     tied: bool
     has_biases: bool
+    other_vectors: int = 0
+    is_joined: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ModelShape:
-        """Return the shape that a config.json describes."""
-        hidden, heads = config["hidden_size"], config["num_attention_heads"]
+        """Return the shape that a complete config.json describes, exact for the architectures known exact."""
+        config = config.get("text_config") or config
+        kind, hidden, heads = config["model_type"], config["hidden_size"], config["num_attention_heads"]
+        head_dim, inner = config.get("head_dim") or hidden // heads, config["intermediate_size"]
+        kv_heads = config.get("num_key_value_heads") or heads
+        query, key = heads * head_dim, kv_heads * head_dim
+        norms = {"gemma2": 2 * hidden, "gemma3_text": 2 * (hidden + head_dim), "qwen3": 2 * head_dim}
+        others = (norms | {"olmo2": query + key}).get(kind, 0)
+        if config.get("attention_bias") and kind != "phi3":
+            others += hidden + (query + 2 * key if kind != "qwen2" else 0)
+        others += 2 * inner + hidden if config.get("mlp_bias") else 0
         return cls(
             vocabulary=config["vocab_size"],
             hidden=hidden,
-            intermediate=config["intermediate_size"],
+            intermediate=inner,
             layers=config["num_hidden_layers"],
             heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or hidden // heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
             tied=config.get("tie_word_embeddings", False),
-            has_biases=config["model_type"] == "qwen2",
+            has_biases=kind == "qwen2",
+            other_vectors=others,
+            is_joined=kind == "phi3",
         )
 
     @property
     def linear_layers(self) -> dict[str, tuple[int, int]]:
         """Inputs and outputs of the linear layers of one block."""
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        if self.is_joined:
+            return {
+                "qkv_proj": (self.hidden, query + 2 * key),
+                "o_proj": (query, self.hidden),
+                "gate_up_proj": (self.hidden, 2 * self.intermediate),
+                "down_proj": (self.intermediate, self.hidden),
+            }
         return {
             "q_proj": (self.hidden, query),
             "k_proj": (self.hidden, key),
@@ -76,12 +100,18 @@ class ModelShape:
         embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
         norms = (2 * self.layers + 1) * self.hidden
         biases = self.layers * (self.heads + 2 * self.kv_heads) * self.head_dim if self.has_biases else 0
-        return self.linear_parameters + embeddings + norms + biases
+        return self.linear_parameters + embeddings + norms + biases + self.layers * self.other_vectors
 
     def adapter_parameters(self, rank: int, targets: str | Sequence[str] = "all-linear") -> int:
-        """Return the number of parameters of a LoRA adapter: A and B of each target."""
-        names = self.linear_layers if isinstance(targets, str) else targets
-        return self.layers * sum(rank * sum(self.linear_layers[name]) for name in names)
+        """Return the number of parameters of a LoRA adapter: A and B of each target.
+
+        A name that isn't known counts as a square matrix: training refuses it, or it is one of an
+        architecture that isn't known here.
+        """
+        layers = self.linear_layers
+        names = layers if isinstance(targets, str) else targets
+        square = (self.hidden, self.hidden)
+        return self.layers * sum(rank * sum(layers.get(name, square)) for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

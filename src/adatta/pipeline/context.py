@@ -123,14 +123,17 @@ def name_suites(loaded: LoadedRecipe, profile: Profile) -> LoadedRecipe:
 
 
 def resolve(recipe: Recipe, folder: Path) -> Recipe:
-    """Replace `auto`: once, when the run is made; afterwards the run's own recipe says what it was.
+    """Replace `precision: auto` once, when the run is made; afterwards its own recipe says what it was.
+
+    `engine: auto` stays: each stage chooses for its model, and its record says what. Runs of earlier versions
+    named one engine for all.
 
     Args:
         recipe: as loaded.
         folder: the run's folder.
 
     Returns:
-        The recipe with a named precision and engine.
+        The recipe with a named precision.
     """
     from adatta.model.precision import resolve_precision
 
@@ -140,7 +143,7 @@ def resolve(recipe: Recipe, folder: Path) -> Recipe:
     if recipe.precision == "auto":
         changes["precision"] = earlier.get("precision") or resolve_precision("auto")
     if recipe.engine == "auto":
-        changes["engine"] = earlier.get("engine") or "forest"
+        changes["engine"] = earlier.get("engine") or "auto"
     return recipe.model_copy(update=changes)
 
 

@@ -54,7 +54,7 @@ def trl_losses(job: TrainJob, folder: Path) -> list[float]:
         "num_train_epochs": 1,
         "logging_steps": 1,
         "train_sampling_strategy": "sequential",
-        "bf16": False,
+        "bf16": job.precision == "bf16",
         "use_cpu": True,
         "gradient_checkpointing": False,
         "report_to": [],

@@ -37,10 +37,7 @@ def pair(generator: random.Random, name: str) -> tuple[TokenRow, ...]:
     )
 
 
-@pytest.mark.parametrize("kind", ["sft", "dpo"])
-def test_the_first_losses_are_those_of_trl(toy_folder, tmp_path, kind):
-    from tests.areas.oracles.trl_losses import our_losses, trl_losses
-
+def make_job(kind, model_folder, out_dir, **changes) -> TrainJob:
     generator = random.Random(5)
     shared = {
         "data": [{"path": "x"}],
@@ -56,17 +53,44 @@ def test_the_first_losses_are_those_of_trl(toy_folder, tmp_path, kind):
         settings = DpoSettings.model_validate({**shared, "optimizer": {"lr": 3e-4}})
         rows = [pair(generator, str(number)) for number in range(60)]
     assert all(40 <= len(row.ids) <= 400 for group in rows for row in group)
-    job = TrainJob(
+    return TrainJob(
         kind=kind,
         settings=settings,
-        model_folder=toy_folder,
+        model_folder=model_folder,
         train=rows,
         holdout=(),
-        out_dir=tmp_path / "ours",
+        out_dir=out_dir,
         seed=3,
         context=512,
+        **changes,
     )
+
+
+@pytest.mark.parametrize("engine", ["fused", "forest"])
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_the_first_losses_are_those_of_trl(toy_folder, tmp_path, kind, engine):
+    from tests.areas.oracles.trl_losses import our_losses, trl_losses
+
+    job = make_job(kind, toy_folder, tmp_path / "ours", engine=engine)
     ours, theirs = our_losses(job), trl_losses(job, tmp_path)
     assert len(ours) == len(theirs) == STEPS
     assert ours == pytest.approx(theirs, abs=1e-4)
     assert abs(ours[-1] - ours[0]) > 0.05  # it learns: equal losses are no accident of standing still
+
+
+@pytest.mark.parametrize("engine", ["fused", "forest"])
+@pytest.mark.parametrize("kind", ["sft", "dpo"])
+def test_bf16_is_no_farther_from_fp32_than_trl_in_bf16(toy_folder, tmp_path, kind, engine):
+    """Mean over the steps, each library against its own fp32."""
+    from tests.areas.oracles.trl_losses import our_losses, trl_losses
+
+    distances = []
+    for losses in (lambda job: our_losses(job), lambda job: trl_losses(job, job.out_dir)):
+        found = []
+        for precision in ("fp32", "bf16"):
+            out_dir = tmp_path / f"{len(distances)}-{precision}"
+            found.append(losses(make_job(kind, toy_folder, out_dir, precision=precision, engine=engine)))
+        differences = [abs(wide - narrow) for wide, narrow in zip(*found, strict=True)]
+        distances.append(sum(differences) / STEPS)
+    print(f"{kind} {engine}: ours {distances[0]:.2g}, TRL {distances[1]:.2g}")
+    assert 0 < distances[0] <= distances[1]
