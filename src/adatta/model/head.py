@@ -48,8 +48,11 @@ class LogitMap(NamedTuple):
     def softmax_slope_(self, logits_CV: Tensor, total_C: Tensor) -> Tensor:
         """Change logits [C, V], whose `logsumexp` is `total_C` [C], to softmax times slope, in place."""
         slope = self.slope(logits_CV)
-        logits_CV.sub_(total_C[:, None]).exp_()
-        return logits_CV if isinstance(slope, float) and slope == 1 else logits_CV.mul_(slope)
+        return _scale_(logits_CV.sub_(total_C[:, None]).exp_(), slope)
+
+
+def _scale_(values: Tensor, factor: Tensor | float) -> Tensor:
+    return values if isinstance(factor, float) and factor == 1 else values.mul_(factor)
 
 
 PLAIN = LogitMap()
@@ -75,8 +78,9 @@ class TokenLogProbs(torch.autograd.Function):
         position_N: Tensor,
         token_N: Tensor,
         logit_map: LogitMap = PLAIN,
+        find_best: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Return the log-probs [N] (fp32, float64 for float64 weights) and each position's arg-max [P].
+        """Return the log-probs [N] (fp32, float64 for float64 weights) and, if asked, arg-maxima [P].
 
         Args:
             ctx: autograd's context.
@@ -85,20 +89,25 @@ class TokenLogProbs(torch.autograd.Function):
             position_N: index into the positions [N], ascending.
             token_N: token ids [N].
             logit_map: from products to logits.
+            find_best: whether each position's arg-max is found, at the price of another pass; else -1.
         """
         dtype = torch.promote_types(weight_VE.dtype, torch.float32)
         target_N = torch.empty(len(token_N), dtype=dtype, device=hidden_PE.device)
         total_P = torch.empty(len(hidden_PE), dtype=dtype, device=hidden_PE.device)
-        best_P = torch.empty(len(hidden_PE), dtype=torch.long, device=hidden_PE.device)
+        best_P = torch.full((len(hidden_PE),), -1, device=hidden_PE.device)
         mean_PE = torch.empty_like(hidden_PE) if ctx.needs_input_grad[0] else None
         for rows, pairs in _chunks(hidden_PE, weight_VE, position_N):
             logits_CV = logit_map.apply_((hidden_PE[rows] @ weight_VE.T).to(dtype))
             target_N[pairs] = logits_CV[position_N[pairs] - rows.start, token_N[pairs]]
-            best_P[rows] = logits_CV.argmax(-1)
-            total_P[rows] = logits_CV.logsumexp(-1)
+            if find_best:
+                best_P[rows] = logits_CV.argmax(-1)
+            slope = logit_map.slope(logits_CV)
+            peak_C = logits_CV.amax(-1)
+            sum_C = logits_CV.sub_(peak_C[:, None]).exp_().sum(-1)
+            total_P[rows] = peak_C + sum_C.log()
             if mean_PE is not None:
-                logit_map.softmax_slope_(logits_CV, total_P[rows])
-                mean_PE[rows] = logits_CV.to(weight_VE.dtype) @ weight_VE
+                product_CE = _scale_(logits_CV, slope).to(weight_VE.dtype) @ weight_VE
+                mean_PE[rows] = (product_CE / sum_C[:, None]).to(mean_PE.dtype)
         capped_N = target_N if logit_map.softcap is not None else target_N[:0]
         ctx.save_for_backward(hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE, capped_N)
         ctx.logit_map = logit_map
@@ -106,7 +115,7 @@ class TokenLogProbs(torch.autograd.Function):
         return target_N - total_P[position_N], best_P
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of hidden states and, where it is trained, of the output matrix.
 
         Args:
@@ -129,7 +138,7 @@ class TokenLogProbs(torch.autograd.Function):
                 grad_weight_VE.addmm_(logits_CV.to(weight_VE.dtype).T, hidden_PE[rows])
             pulled_NE = (grad_N[:, None] * hidden_PE[position_N]).to(weight_VE.dtype)
             grad_weight_VE.index_add_(0, token_N, pulled_NE)
-        return grad_hidden_PE, grad_weight_VE, None, None, None
+        return grad_hidden_PE, grad_weight_VE, None, None, None, None
 
 
 def _chunks(hidden_PE: Tensor, weight_VE: Tensor, position_N: Tensor) -> Iterator[tuple[slice, slice]]:

@@ -22,7 +22,7 @@ EngineName = Literal["forest", "fused", "plain"]
 
 
 class Scores(NamedTuple):
-    """Log-probs [S] with gradient, and whether each token was the arg-max [S]."""
+    """Log-probs [S] with gradient, and, if asked, whether each token was the arg-max [S], else False."""
 
     logp_S: Tensor
     is_best_S: Tensor
@@ -44,7 +44,7 @@ def score(model: Any, forest: Forest, *, engine: EngineName = "forest") -> Tenso
     Raises:
         ModelError: if the engine has no such name or the model has no plain output matrix.
     """
-    return score_tokens(model, forest, engine=engine).logp_S
+    return _score(model, forest, engine=engine, find_best=False).logp_S
 
 
 def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -> Scores:
@@ -58,14 +58,18 @@ def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -
     Raises:
         ModelError: as `score` does.
     """
+    return _score(model, forest, engine=engine, find_best=True)
+
+
+def _score(model: Any, forest: Forest, *, engine: str, find_best: bool) -> Scores:
     score_with = _ENGINES.get(engine)
     if score_with is None:
         raise ModelError(f"engine {engine!r} is not known; give one of {', '.join(_ENGINES)}")
     causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return score_with(causal_lm, forest.to(causal_lm.get_input_embeddings().weight.device))
+    return score_with(causal_lm, forest.to(causal_lm.get_input_embeddings().weight.device), find_best)
 
 
-def _score_forest(model: Any, forest: Forest) -> Scores:
+def _score_forest(model: Any, forest: Forest, find_best: bool) -> Scores:
     take_over(model)
     refuse_mixed_lengths(model.config, forest)
     embedded_TE = model.get_input_embeddings()(forest.ids_T)
@@ -78,16 +82,16 @@ def _score_forest(model: Any, forest: Forest) -> Scores:
             use_cache=False,
             forest=ForestAttention(forest),
         ).last_hidden_state[0]
-        return _read_head(model, hidden_TE, forest)
+        return _read_head(model, hidden_TE, forest, find_best=find_best)
 
 
-def _score_fused(model: Any, forest: Forest) -> Scores:
+def _score_fused(model: Any, forest: Forest, find_best: bool) -> Scores:
     reason = explain_unfused(model)
     if reason is not None:
         raise ModelError(f"the fused engine can't compute this model: {reason}; use `engine: forest`")
     refuse_mixed_lengths(model.config, forest)
     with _bf16_products(model):
-        return _read_head(model, decode(model, forest), forest)
+        return _read_head(model, decode(model, forest), forest, find_best=find_best)
 
 
 def _bf16_products(model: Any) -> AbstractContextManager[Any]:
@@ -97,7 +101,7 @@ def _bf16_products(model: Any) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
+def _read_head(model: Any, hidden_TE: Tensor, forest: Forest, *, find_best: bool) -> Scores:
     """Read the scored tokens' log-probs from the last hidden states [T, E], each position once."""
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
@@ -116,13 +120,14 @@ def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
         read_at_U[order_U],
         forest.ids_T[token_U[order_U]],
         LogitMap.of(model.config),
+        find_best,
     )
     at_S = order_U.argsort()[scored_at_S]
     is_best_S = best_P[read_at_U[scored_at_S]] == forest.ids_T[forest.scored_S]
     return Scores(logp_U[at_S], is_best_S)
 
 
-def _score_plain(model: Any, forest: Forest) -> Scores:
+def _score_plain(model: Any, forest: Forest, find_best: bool) -> Scores:
     give_back(model)
     parents = forest.parent_T.tolist()
     logp_S: list[Tensor] = []
@@ -144,7 +149,7 @@ def _score_plain(model: Any, forest: Forest) -> Scores:
     return Scores(torch.cat(logp_S), torch.cat(is_best_S))
 
 
-_ENGINES: dict[str, Callable[[Any, Forest], Scores]] = {
+_ENGINES: dict[str, Callable[[Any, Forest, bool], Scores]] = {
     "forest": _score_forest,
     "fused": _score_fused,
     "plain": _score_plain,

@@ -45,7 +45,7 @@ def test_values_and_gradients_are_exact(trainable_weight, change):
     logits_PV = changed_by_hand(hidden_PE @ weight_VE.T, *change)
     expected_N = torch.log_softmax(logits_PV, -1)[POSITION_N, TOKEN_N]
     expected = torch.autograd.grad(expected_N, inputs, upstream_N)
-    found_N, best_P = TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N, LogitMap(*change))
+    found_N, best_P = TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N, LogitMap(*change), True)
     found = torch.autograd.grad(found_N, inputs, upstream_N)
     torch.testing.assert_close(found_N, expected_N, rtol=0, atol=1e-13)
     for ours, theirs in zip(found, expected, strict=True):
