@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -155,19 +156,19 @@ def largest_difference(trained_S: Tensor, merged_S: Tensor) -> float:
     return largest
 
 
-def bits_per_byte(trainable: Trainable, rows: Sequence[TokenRow], *, num_bytes: int) -> float:
+def bits_per_byte(trainable: Trainable, groups: Iterable[Sequence[TokenRow]], *, num_bytes: int) -> float:
     """Return the bits that rows' scored tokens cost, for each byte of their text.
 
     Args:
         trainable: the model.
-        rows: token rows, by their weights.
+        groups: the token rows of each row, by their weights.
         num_bytes: of the text that the scored tokens stand for.
 
     Source: arXiv:2101.00027 section 3.1.
     """
     nats = 0.0
     with torch.no_grad(), trainable.computing():
-        for row in rows:
+        for row in chain.from_iterable(groups):
             forest: Forest = build_forest([row])
             logp_S = score(trainable.model, forest).cpu()
             nats -= float((logp_S.double() * forest.weight_S).sum())
