@@ -4,7 +4,9 @@ Validation is measured on conversations of 1 kB that are made up from words of a
 `rows_per_second` is the structure pass alone, `full_rows_per_second` both passes. `measured_rows_per_second`
 is both passes where each row could exceed the context, so that all are rendered with the embedded model's
 template and tokenizer and their tokens counted. `full_rows_per_cpu_second` counts seconds on the processor:
-it tells a slow program from a busy machine.
+it tells a slow program from a busy machine. `memory` compares the peaks of fresh processes on 100,000 and
+1,000,000 rows: of validation alone, and of all that `adatta check` does with rows. A task alone: its name and
+a file of rows as arguments.
 """
 
 from __future__ import annotations
@@ -26,14 +28,17 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from adatta.chat.render import Chat  # noqa: E402
+from adatta.core.recipe import Recipe  # noqa: E402
 from adatta.core.records import Row  # noqa: E402
 from adatta.core.runtime import bundled_dir, describe_runtime, proc_field  # noqa: E402
 from adatta.data.overlap import NearDuplicates  # noqa: E402
 from adatta.data.source import read_file  # noqa: E402
 from adatta.data.validate import Input, Meaning, Measure, Size, Validation  # noqa: E402
 from adatta.lang.identify import identify  # noqa: E402
-from adatta.model.gguf import convert_gguf  # noqa: E402
-from adatta.model.name import parse_name  # noqa: E402
+from adatta.lang.profile import load_profile  # noqa: E402
+from adatta.model.files import locate  # noqa: E402
+from adatta.pipeline.overlap import SuiteOverlap  # noqa: E402
+from adatta.pipeline.prepare import prepare_stage  # noqa: E402
 from bench.language import measure_language  # noqa: E402
 from bench.overlap import measure_overlap  # noqa: E402
 from bench.rounds import ROUNDS, summarise  # noqa: E402
@@ -44,6 +49,7 @@ QUESTION_BYTES = 250
 SPEED_ROWS, MEASURED_ROWS = 20_000, 2_000
 CONTEXT, SMALL_CONTEXT = 2048, 512  # no row of 1 kB exceeds the first; each could exceed the second
 MEMORY_ROWS = (100_000, 1_000_000)
+DRAWN_SHARE = 0.9
 GOALS = {"rows_per_second": 20_000, "full_rows_per_second": 3_000, "share_above": 0.2}
 
 
@@ -108,7 +114,7 @@ def measure_speed(folder: Path) -> dict[str, Any]:
     """Time the structure pass, both passes, and both with every row's tokens counted."""
     path = write_rows(folder / "speed.jsonl", SPEED_ROWS)
     few = write_rows(folder / "measured.jsonl", MEASURED_ROWS)
-    chat = Chat.load(convert_gguf(parse_name(MODEL).path))
+    chat = Chat.load(locate(MODEL).folder)
 
     def count(row: Row) -> Size:
         (ids,) = chat.conversation(row)
@@ -136,33 +142,54 @@ def measure_speed(folder: Path) -> dict[str, Any]:
     return {**medians, "rounds": told, "bytes_a_row": round(path.stat().st_size / SPEED_ROWS, 1)}
 
 
-def measure_memory(folder: Path) -> dict[str, Any]:
-    """Compare the peak memory of validating few and many rows, each in a fresh process."""
+def measure_memory(folder: Path, task: str) -> dict[str, Any]:
+    """Compare the peak memory of a task on few and many rows, each in a fresh process."""
     peaks = {}
     for num in MEMORY_ROWS:
         path = write_rows(folder / "memory.jsonl", num)
         told = subprocess.run(
-            [sys.executable, __file__, "--peak", str(path)], check=True, capture_output=True, text=True
+            [sys.executable, __file__, task, str(path)], check=True, capture_output=True, text=True
         )
         peaks[num] = json.loads(told.stdout.splitlines()[-1])
-        print(f"memory of {num} rows: {peaks[num]}", flush=True)
+        print(f"{task} {num} rows: {peaks[num]}", flush=True)
         path.unlink()
     few, many = (peaks[num]["peak_bytes"] for num in MEMORY_ROWS)
     return {
         "peak_bytes": {str(num): peaks[num]["peak_bytes"] for num in MEMORY_ROWS},
         "before_bytes": peaks[MEMORY_ROWS[0]]["before_bytes"],
         "share_above": round(many / few - 1, 3),
-        "bytes_kept_a_row": round((many - few) / (MEMORY_ROWS[1] - MEMORY_ROWS[0]), 1),
-        "rows_per_s": {str(num): peaks[num]["rows_per_s"] for num in MEMORY_ROWS},
+        "bytes_a_row": round((many - few) / (MEMORY_ROWS[1] - MEMORY_ROWS[0]), 1),
+        "time_s": {str(num): round(peaks[num]["time_s"], 1) for num in MEMORY_ROWS},
     }
 
 
-def tell_peak(path: Path) -> None:
-    """Validate a file in this process, keep no row, and print the highest memory."""
-    before = _peak_bytes()
-    figures, _ = time_validation(path, make_meaning(never_count, context=CONTEXT))
-    rate = figures["both"]["rows_per_s"]
-    print(json.dumps({"peak_bytes": _peak_bytes(), "before_bytes": before, "rows_per_s": rate}))
+def validate_rows(path: Path) -> dict[str, float]:
+    """Validate a file in this process and keep no row; return the highest memory before and after."""
+    before, start = _peak_bytes(), time.perf_counter()
+    time_validation(path, make_meaning(never_count, context=CONTEXT))
+    return {"peak_bytes": _peak_bytes(), "before_bytes": before, "time_s": time.perf_counter() - start}
+
+
+def prepare_rows(path: Path) -> dict[str, float]:
+    """Do in this process all that `adatta check` does with rows; return the highest memory before and after.
+
+    They are validated, compared with a suite, turned into ids, drawn, split and counted.
+    """
+    stages = [{"sft": {"data": [{"path": str(path), "weight": DRAWN_SHARE}]}}, {"evaluate": {}}]
+    fields = {"name": "rows", "model": {"name": MODEL}, "context": CONTEXT, "stages": stages}
+    recipe = Recipe.model_validate(fields)
+    chat = Chat.load(locate(MODEL).folder, system_prompt=load_profile("it").system_prompt)
+    overlap = SuiteOverlap(recipe)
+    before, start = _peak_bytes(), time.perf_counter()
+    rows = prepare_stage(recipe.stages[0], recipe, chat, overlap=overlap)
+    counts, found = rows.counts(), overlap.summary()
+    told = {"peak_bytes": _peak_bytes(), "before_bytes": before, "time_s": time.perf_counter() - start}
+    if counts["quarantined"] or not counts["holdout"] or not found["counts"]:
+        sys.exit(f"the rows weren't prepared as they should be: {counts}, {found['counts']}")
+    return told
+
+
+TASKS = {"validate": validate_rows, "check": prepare_rows}
 
 
 def _peak_bytes() -> int:
@@ -176,7 +203,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         validation = measure_speed(Path(folder))
         print(json.dumps(validation, indent=1), flush=True)
-        memory = measure_memory(Path(folder))
+        locate(MODEL)  # converted once, not in the processes whose memory is measured
+        memory = {task: measure_memory(Path(folder), task) for task in TASKS}
     result = {
         "validation": validation,
         "language": measure_language(),
@@ -188,11 +216,11 @@ def main() -> None:
     path = ROOT / "bench" / "results" / "data.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(
-        f"structure {validation['rows_per_second']} rows/s, both {validation['full_rows_per_second']}; "
-        f"memory {memory['share_above']:+.0%} for ten times the rows, {memory['bytes_kept_a_row']} bytes each"
-    )
+    print(f"structure {validation['rows_per_second']} rows/s, both {validation['full_rows_per_second']}")
+    for task, told in memory.items():
+        above, each = told["share_above"], told["bytes_a_row"]
+        print(f"memory to {task}: {above:+.0%} for ten times the rows, {each} bytes each")
 
 
 if __name__ == "__main__":
-    tell_peak(Path(sys.argv[2])) if sys.argv[1:2] == ["--peak"] else main()
+    print(json.dumps(TASKS[sys.argv[1]](Path(sys.argv[2])))) if sys.argv[1:] else main()

@@ -16,6 +16,7 @@ class ByteChat:
 
     def __init__(self, system_prompt=None):
         self.system_prompt = system_prompt
+        self.straddled = set()
 
     def continuation(self, context, text, *, row_id=""):
         before, after = context.encode(), text.encode()

@@ -38,9 +38,9 @@ class Chat:
 
     `prefix_id` stands before plain text, `end_id` after a whole document; a generated answer ends with one of
     `stop_ids`. `template` is the model's own; a model that has none (None) has documents and continuations,
-    but no conversations. `template_hash` covers template and system prompt. `straddled` holds the ids of the
-    rows so far in which a token lies on the border between an answer's header and the answer. `family` is
-    what chat/profiles say of the template; `added_tokens` are the texts of added tokens by id.
+    but no conversations. `template_hash` covers template and system prompt. `straddled` takes the ids of
+    rows in which a token lies on the border between an answer's header and the answer, until it is cleared.
+    `family` is what chat/profiles say of the template; `added_tokens` are the texts of added tokens by id.
     """
 
     def __init__(

@@ -45,6 +45,16 @@ def content_id(value: Any) -> str:
     return _digest(value)[:_ID_HEX]
 
 
+def list_id(values: Iterable[Any]) -> str:
+    """Return the `content_id` of the list of some values, which are never all in memory."""
+    digest, separator = hashlib.sha256(b"["), b""
+    for value in values:
+        digest.update(separator + canonical_json(value).encode("utf-8"))
+        separator = b","
+    digest.update(b"]")
+    return digest.hexdigest()[:_ID_HEX]
+
+
 def fingerprint(value: Any) -> str:
     """Return the 12 hex digits that name an artefact made from `value`."""
     return _digest(value)[:_FINGERPRINT_HEX]

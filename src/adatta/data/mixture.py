@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from adatta.core.errors import DataError, Problem
 from adatta.core.settings import DataSettings
 
 
-def draw_times(row_ids: Sequence[str], source: DataSettings, *, seed: int) -> list[int]:
+def draw_times(row_ids: Sequence[str], source: DataSettings, *, seed: int) -> NDArray[np.uint32]:
     """Say how often each row of a source is used in a pass.
 
     With `weight` 2.5 each row is used twice and half of them, rounded, once more; with 0.5 half of them are
@@ -36,9 +39,10 @@ def draw_times(row_ids: Sequence[str], source: DataSettings, *, seed: int) -> li
         what = f"{extra} rows are to be drawn from {len(row_ids)}"
         hint = "change rows or weight of this source"
         raise DataError(Problem(where=source.path, what=what, hint=hint))
-    times = [whole] * len(row_ids)
+    times = np.full(len(row_ids), whole, dtype=np.uint32)
     if extra:
-        marks = [hashlib.sha256(f"draw {seed} {row_id}".encode()).digest() for row_id in row_ids]
-        for index in sorted(range(len(marks)), key=marks.__getitem__)[:extra]:
-            times[index] += 1
+        texts = (f"draw {seed} {row_id}".encode() for row_id in row_ids)
+        marks = (int.from_bytes(hashlib.sha256(text).digest()[:8], "big") for text in texts)
+        order = np.argsort(np.fromiter(marks, np.uint64, len(row_ids)), kind="stable")
+        times[order[:extra]] += 1
     return times

@@ -3,79 +3,71 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from itertools import groupby
 
-
-class Grouped(Protocol):
-    """What can be held out: a row, or what became of it."""
-
-    @property
-    def row_id(self) -> str:
-        """Its id by content."""
-
-    @property
-    def group(self) -> str | None:
-        """What it must stay together with."""
-
-
-R = TypeVar("R", bound=Grouped)
+import numpy as np
+from numpy.typing import NDArray
 
 MIN_ROWS_TO_SPLIT = 20
 _LARGEST_PART = 5  # at most one row in five is held out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Split(Generic[R]):
-    """Rows to train on and rows held out, both in their old order, and what the user should know."""
+class Split:
+    """Whether each row is held out, and what the user should know."""
 
-    train: tuple[R, ...]
-    holdout: tuple[R, ...]
+    is_held: NDArray[np.bool_]
     warnings: tuple[str, ...]
 
 
-def split_holdout(rows: Sequence[R], share: float, min_rows: int) -> Split[R]:
-    """Hold out a share of the rows.
+def place_row(row_id: str, group: str | None) -> int:
+    """Return a row's place, of 64 bits, in the order in which rows are held out.
 
-    Which rows these are depends on their contents only, not on their order. Rows of one `group`, and equal
-    rows, stay on one side. At most a fifth is held out, and nothing of fewer than twenty rows.
+    What must stay together has one place: the rows of a group, and rows of one content without a group.
 
     Args:
-        rows: All rows.
+        row_id: Its id by content.
+        group: What it must stay together with.
+    """
+    unit = f"row {row_id}" if group is None else f"group {group}"
+    return int.from_bytes(hashlib.sha256(f"holdout {unit}".encode()).digest()[:8], "big")
+
+
+def split_holdout(places: NDArray[np.uint64], share: float, min_rows: int) -> Split:
+    """Hold out a share of the rows.
+
+    Which rows these are depends on their contents only, not on their order. At most a fifth is held out, and
+    nothing of fewer than twenty rows.
+
+    Args:
+        places: Place of each row; rows of one place stay on one side.
         share: Share to hold out, from 0 to 1; 0 holds out none.
         min_rows: Smallest number to hold out.
 
     Returns:
-        The two parts.
+        Which are held out.
     """
+    num = len(places)
+    none = np.zeros(num, dtype=np.bool_)
     if share == 0:
-        return Split(train=tuple(rows), holdout=(), warnings=())
-    if len(rows) < MIN_ROWS_TO_SPLIT:
-        warning = f"no holdout: {len(rows)} rows, {MIN_ROWS_TO_SPLIT} are needed to hold some out"
-        return Split(train=tuple(rows), holdout=(), warnings=(warning,))
-    largest = len(rows) // _LARGEST_PART
-    wanted = min(max(round(share * len(rows)), min_rows, 1), largest)
-    sizes = Counter(map(_unit, rows))
-    held: set[str] = set()
+        return Split(is_held=none, warnings=())
+    if num < MIN_ROWS_TO_SPLIT:
+        warning = f"no holdout: {num} rows, {MIN_ROWS_TO_SPLIT} are needed to hold some out"
+        return Split(is_held=none, warnings=(warning,))
+    largest = num // _LARGEST_PART
+    wanted = min(max(round(share * num), min_rows, 1), largest)
+    held: set[np.uint64] = set()
     count = 0
-    for unit in sorted(sizes, key=_place):
-        if count < wanted and count + sizes[unit] <= largest:
-            held.add(unit)
-            count += sizes[unit]
+    for place, same in groupby(np.sort(places)):
+        size = sum(1 for _ in same)
+        if count + size <= largest:
+            held.add(place)
+            count += size
+        if count >= wanted:
+            break
     warning = f"{count} rows held out instead of {wanted}: groups are too large to hold out more of them"
     return Split(
-        train=tuple(row for row in rows if _unit(row) not in held),
-        holdout=tuple(row for row in rows if _unit(row) in held),
+        is_held=np.fromiter(map(held.__contains__, places), np.bool_, num),
         warnings=(warning,) if count < wanted else (),
     )
-
-
-def _unit(row: Grouped) -> str:
-    """Name what stays together: the group, or the rows of one content."""
-    return f"row {row.row_id}" if row.group is None else f"group {row.group}"
-
-
-def _place(unit: str) -> str:
-    return hashlib.sha256(f"holdout {unit}".encode()).hexdigest()

@@ -63,7 +63,7 @@ class MergeJob:
     method: Method
     precision: str
     probe: Sequence[TokenRow]
-    held_out: Sequence[TokenRow] = ()
+    held_out: Sequence[Sequence[TokenRow]] = ()
     held_out_bytes: int = 0
     template: str | None = None
     stop_ids: Sequence[int] = ()

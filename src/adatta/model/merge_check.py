@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -164,20 +165,20 @@ def largest_difference(trained_S: Tensor, merged_S: Tensor) -> float:
     return largest
 
 
-def bits_per_byte(trainable: Trainable, rows: Sequence[TokenRow], *, num_bytes: int) -> float:
+def bits_per_byte(trainable: Trainable, groups: Sequence[Sequence[TokenRow]], *, num_bytes: int) -> float:
     """Return the bits that rows' scored tokens cost, for each byte of their text.
 
     Args:
         trainable: the model.
-        rows: token rows, by their weights.
+        groups: the token rows of each row, by their weights.
         num_bytes: of the text that the scored tokens stand for.
 
     Source: arXiv:2101.00027 section 3.1.
     """
     nats = 0.0
     with torch.no_grad(), trainable.computing():
-        engine = choose_engine(trainable.model, rows[0].ids, engine="auto")
-        for row in rows:
+        engine = choose_engine(trainable.model, groups[0][0].ids, engine="auto")
+        for row in chain.from_iterable(groups):
             forest: Forest = build_forest([row])
             logp_S = score(trainable.model, forest, engine=engine).cpu()
             nats -= float((logp_S.double() * forest.weight_S).sum())

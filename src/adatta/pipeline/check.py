@@ -176,16 +176,14 @@ def _check_rows(
 ) -> StageRows | None:
     name = f"rows of {stage.name}"
     if chat is None:
-        num = checks.attempt(name, lambda: len(list(read_structure(stage))))
+        num = checks.attempt(name, lambda: sum(1 for _ in read_structure(stage)))
         if num is not None:
             checks.add(name, f"{num} of right structure; more needs the model's tokens", verdict="WARN")
         return None
     rows = checks.attempt(name, lambda: prepare_stage(stage, recipe, chat, overlap=overlap))
     if rows is None:
         return None
-    counts, groups = rows.counts(), (*rows.train, *rows.holdout)
-    longest = max(len(branch.ids) for group in groups for branch in group)
-    straddled = len(chat.straddled.intersection(group[0].row_id for group in groups))
+    counts, longest, straddled = rows.counts(), rows.longest, rows.straddled
     speeds = {part: rows.validation[part]["rows_per_s"] for part in ("structure", "meaning", "both")}
     lines = [
         f"{counts['used']} to train on, {counts['holdout']} held out, {counts['quarantined']} quarantined, "
@@ -235,13 +233,12 @@ def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Map
     rate = PRODUCT_FLOP / measure_products()[recipe.precision] * EFFICIENCY if rows else 0.0
     for stage in (stage for stage in recipe.stages if stage.name in rows):
         settings, counts = stage.training, rows[stage.name].counts()
-        longest = max(len(branch.ids) for group in rows[stage.name].train for branch in group)
         need = train_memory(
             shape,
             method=settings.method,
             precision=recipe.precision,
             rank=settings.adapter.rank,
-            forest_tokens=max(settings.batch.forest_tokens, longest),
+            forest_tokens=max(settings.batch.forest_tokens, rows[stage.name].longest),
             targets=settings.adapter.targets,
         )
         parts = {name: getattr(need, name) for name in ("weights", "trained", "activations", "logits")}

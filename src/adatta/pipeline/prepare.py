@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,10 +13,11 @@ from adatta.core.errors import ArtefactError, DataError, Problem, RowError, Temp
 from adatta.core.fingerprint import hash_file
 from adatta.core.problems import Problems, Sink
 from adatta.core.recipe import Recipe, Stage
-from adatta.core.records import Conversation, Document, Message, Origin, Preference, Row, TokenRow
+from adatta.core.records import Conversation, Document, Message, Origin, Preference, Row
 from adatta.core.settings import DataSettings, SftSettings
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.preferences import start_checks
+from adatta.pipeline.token_store import Group, Head, Picked, TokenStore
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -27,24 +29,28 @@ if TYPE_CHECKING:
 ROW_KIND: dict[str, RowKind] = {"sft": "conversation", "dpo": "preference", "adapt": "document"}
 HUB = "hub:"
 
-Group = tuple[TokenRow, ...]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageRows:
     """What a training stage works on.
 
-    `train` and `holdout` hold one group a row: the branches that belong together; a row that is used several
-    times in a pass stands in `train` as often, and `used` counts it once. `holdout_bytes` are the UTF-8 bytes
-    of the held-out rows' scored text. `not_drawn` rows were left out by a source's weight or number.
-    `validation` has the figures of the checks.
+    `train` and `holdout` hold one group a row: the branches that belong together. They are read from a file
+    as they are asked for; two hold four bytes a row each. A row that is used several times in a pass stands
+    in `train` as often, and `used` counts it once. `holdout_bytes` are the UTF-8 bytes of the held-out rows'
+    scored text. `not_drawn` rows were left out by a source's weight or number. `tokens` and `scored_tokens`
+    are those of `train`; `longest` are the tokens of the longest branch on either side, `straddled` the rows
+    that have a token on an answer's border. `validation` has the figures of the checks.
     """
 
-    train: tuple[Group, ...]
+    train: Sequence[Group]
     used: int
     not_drawn: int
-    holdout: tuple[Group, ...]
+    holdout: Sequence[Group]
     holdout_bytes: int
+    tokens: int
+    scored_tokens: int
+    longest: int
+    straddled: int
     sources: tuple[dict[str, Any], ...]
     quarantine: Quarantine
     validation: dict[str, Any]
@@ -52,7 +58,6 @@ class StageRows:
 
     def counts(self) -> dict[str, int]:
         """Count rows and tokens, as the record keeps them; `drawn` are a pass's rows with repetitions."""
-        branches = [row for group in self.train for row in group]
         return {
             "rows": self.used + len(self.holdout) + self.quarantine.rows + self.not_drawn,
             "used": self.used,
@@ -61,8 +66,8 @@ class StageRows:
             "not_drawn": self.not_drawn,
             "quarantined": self.quarantine.rows,
             **self.quarantine.losses(),
-            "tokens": sum(len(row.ids) for row in branches),
-            "scored_tokens": sum(weight > 0 for row in branches for weight in row.weights),
+            "tokens": self.tokens,
+            "scored_tokens": self.scored_tokens,
         }
 
     def data_hashes(self) -> tuple[str, ...]:
@@ -91,46 +96,57 @@ def prepare_stage(
         RowError: rows are wrong and the recipe says `error` for such rows, or too many are.
         DataError: a source has fewer rows than are to be drawn.
     """
+    import numpy as np
+
     from adatta.data.mixture import draw_times
     from adatta.data.split import Split, split_holdout
 
     held = stage.training.holdout
     reader = _Reader(stage, recipe, chat, overlap=overlap)
     parts = [(source, reader.read(source)) for source in stage.training.data]
-    kept = reader.read(DataSettings(path=held.path)) if held.path else []
-    reader.require_good()
-    times = {
-        row.row_id: number
-        for source, rows in parts
-        for row, number in zip(
-            rows, draw_times([row.row_id for row in rows], source, seed=recipe.seed), strict=True
-        )
-    }
-    drawn = [row for _, rows in parts for row in rows if times[row.row_id]]
-    split = (
-        Split(train=tuple(drawn), holdout=tuple(kept), warnings=())
-        if held.path
-        else split_holdout(drawn, held.share, held.min_rows)
+    kept = reader.read(DataSettings(path=held.path)) if held.path else range(0)
+    reader.finish()
+    store = reader.store
+    times = np.concatenate(
+        [draw_times(Picked(store.row_id, part), source, seed=recipe.seed) for source, part in parts]
     )
-    if not split.train:
+    drawn = np.flatnonzero(times).astype(np.uint32)
+    split = Split(is_held=np.zeros(len(drawn), dtype=np.bool_), warnings=())
+    if not held.path:
+        places = np.fromiter(Picked(store.place, drawn), np.uint64, len(drawn))
+        split = split_holdout(places, held.share, held.min_rows)
+    train, holdout = drawn[~split.is_held], kept or drawn[split.is_held]
+    if not len(train):
         what, hint = "no row is left to train on", "give it more rows"
         raise RowError(Problem(where=f"stage {stage.name}", what=what, hint=hint))
     found = StageRows(
-        train=tuple(row.branches for row in split.train for _ in range(times[row.row_id])),
-        used=len(split.train),
+        train=Picked(store.group, np.repeat(train, times[train])),
+        used=len(train),
         not_drawn=len(times) - len(drawn),
-        holdout=tuple(row.branches for row in split.holdout),
-        holdout_bytes=sum(row.scored_bytes for row in split.holdout),
+        holdout=Picked(store.group, holdout),
+        **_add_up(Picked(store.head, train), times[train], held=Picked(store.head, holdout)),
         sources=tuple(reader.sources),
         quarantine=reader.quarantine,
-        validation={**reader.validation.figures(), "near_duplicates": len(reader.near)},
+        validation=reader.figures,
         warnings=tuple(f"{stage.name}: {warning}" for warning in (*split.warnings, *reader.warnings())),
     )
-    if found.counts()["rows"] != reader.validation.structure.rows:
-        what = f"{reader.validation.structure.rows} rows came in, {found.counts()} came out"
+    if found.counts()["rows"] != reader.num_rows:
+        what = f"{reader.num_rows} rows came in, {found.counts()} came out"
         hint = "a defect of adatta: please report it"
         raise DataError(Problem(where=f"stage {stage.name}", what=what, hint=hint, reason="unexpected"))
     return found
+
+
+def _add_up(train: Iterable[Head], times: Iterable[int], *, held: Iterable[Head]) -> dict[str, int]:
+    """Add up what is known of rows: of those to train on as often as they are used."""
+    sums = dict.fromkeys(("holdout_bytes", "tokens", "scored_tokens", "longest", "straddled"), 0)
+    for head, number in chain(zip(train, times, strict=True), zip(held, repeat(0), strict=False)):
+        sums["holdout_bytes"] += 0 if number else head.scored_bytes
+        sums["tokens"] += head.tokens * int(number)
+        sums["scored_tokens"] += head.scored_tokens * int(number)
+        sums["longest"] = max(sums["longest"], head.longest)
+        sums["straddled"] += head.is_straddled
+    return sums
 
 
 def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "keep"] = "drop") -> Group:
@@ -212,16 +228,6 @@ def open_inputs(source: DataSettings, missing: Sink, *, damaged: Sink, tolerant:
         yield Input(name=str(file), records=read_file(file, damaged, tolerant=tolerant), names=source.fields)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Accepted:
-    """A good row as tokens: its text isn't kept."""
-
-    row_id: str
-    group: str | None
-    branches: Group
-    scored_bytes: int
-
-
 class _Reader:
     """Reads the sources of a stage; what is wrong goes where the recipe says."""
 
@@ -236,15 +242,16 @@ class _Reader:
         self.near = Problems()
         self.quarantine = Quarantine()
         self.sources: list[dict[str, Any]] = []
+        self.store = TokenStore()
         self.validation = Validation(
             ROW_KIND[stage.kind], refuse=self._refuse, warn=self.near.append, meaning=self._meaning()
         )
 
-    def read(self, source: DataSettings) -> list[_Accepted]:
-        """Read a source to its end and return its good rows."""
+    def read(self, source: DataSettings) -> range:
+        """Read a source to its end and return the numbers of its good rows."""
         from adatta.data.validate import find_size_mistake
 
-        accepted = []
+        first = len(self.store)
         tolerant = self._recipe.on_bad_row == "quarantine"
         for given in open_inputs(source, self.errors, damaged=self.validation, tolerant=tolerant):
             pairs = start_checks()
@@ -252,7 +259,7 @@ class _Reader:
                 # What the second pass didn't measure is rendered here for the first time.
                 mistake = find_size_mistake(row, measure=self._measure, context=self._recipe.context)
                 if mistake is None:
-                    accepted.append(self._accept(row, pairs))
+                    self._accept(row, pairs)
                 else:
                     self.validation.refuse(row, mistake)
             identity = {"commit": given.commit} if given.commit else {}
@@ -260,11 +267,12 @@ class _Reader:
             described = {"pairs": pairs.summary()} if len(pairs) else {}
             file = {"path": show_path(given.name), "sha256": "" if identity else _hash(given.name)}
             self.sources.append({**file, **identity, **counts, **described})
-        return accepted
+        return range(first, len(self.store))
 
-    def _accept(self, row: Row, pairs: PairChecks) -> _Accepted:
-        """Turn a good row into tokens, and show it to what describes the sources."""
+    def _accept(self, row: Row, pairs: PairChecks) -> None:
+        """Keep a good row as tokens, and show it to what describes the sources."""
         from adatta.data.contents import list_contents
+        from adatta.data.split import place_row
 
         if isinstance(row, Preference):
             pairs.look(row)
@@ -273,13 +281,23 @@ class _Reader:
         roles = {"thoughts"} if self._thoughts == "keep" else set[str]()
         scored = [part.text for part in list_contents(row) if part.is_target or part.role in roles]
         size = sum(len(text.encode("utf-8")) for text in scored)
-        return _Accepted(row_id=row.row_id, group=row.group, branches=self._render(row), scored_bytes=size)
+        branches = self._render(row)
+        self.store.append(
+            branches,
+            place=place_row(row.row_id, row.group),
+            scored_bytes=size,
+            is_straddled=row.row_id in self._chat.straddled,
+        )
+        self._chat.straddled.clear()  # or it would grow with the rows
 
-    def require_good(self) -> None:
-        """Refuse a stage with errors, or with more in quarantine than the recipe allows."""
+    def finish(self) -> None:
+        """Refuse a stage with errors, or with more in quarantine than allowed; forget what was checked."""
         if len(self.errors):
             raise RowError(self.errors.shortened(), counts=self.errors.counts)
-        aside, total, limit = self.quarantine, self.validation.structure.rows, self._recipe.max_bad_share
+        self.num_rows = total = self.validation.structure.rows
+        self.figures = {**self.validation.figures(), "near_duplicates": len(self.near)}
+        del self.validation  # what it keeps of each row is needed no more
+        aside, limit = self.quarantine, self._recipe.max_bad_share
         if aside.rows > limit * total:
             share = aside.rows / total
             what = f"{aside.rows} of {total} rows are bad ({share:.1%}), max_bad_share is {limit:.1%}"

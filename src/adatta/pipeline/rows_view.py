@@ -72,7 +72,9 @@ def view_rows(context: Context, *, num: int, name: str | None = None) -> dict[st
         groups, settings = context.rows[planned.name].train, planned.stage.training
         order = plan_order(settings, groups, kind=planned.kind, seed=context.recipe.seed)
         seen = (order.rows[index][0].row_id for step in order.steps for index in step)
-        wanted = list(dict.fromkeys(seen))[:num] if name is None else []
+        wanted: dict[str, None] = {}
+        while name is None and len(wanted) < num and (row_id := next(seen, None)):
+            wanted[row_id] = None
         found = _find_rows(planned, name, wanted)
         rows = [found[row_id] for row_id in wanted or found]
         views[planned.name] = [_view_row(context, planned, order=order, row=row) for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -75,6 +76,7 @@ def merge_stage(context: Context, planned: PlannedStage, folder: Path, source: P
         The merge's figures for the record.
     """
     from adatta.model.merge import MergeJob, merge
+    from adatta.model.merge_check import CHECKED_TOKENS
 
     settings, rows = planned.stage.training, context.rows[planned.name]
     if settings.merge.into == "none":
@@ -87,8 +89,8 @@ def merge_stage(context: Context, planned: PlannedStage, folder: Path, source: P
             into=settings.merge.into,
             method=settings.method,
             precision=context.recipe.precision,
-            probe=[row for group in rows.train for row in group],
-            held_out=[row for group in rows.holdout for row in group],
+            probe=list(islice(chain.from_iterable(rows.train), CHECKED_TOKENS)),  # each has a token or more
+            held_out=rows.holdout,
             held_out_bytes=rows.holdout_bytes,
             template=context.chat.exported_template(),
             stop_ids=context.chat.stop_ids,

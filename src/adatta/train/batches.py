@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import overload
 
 from adatta.core.records import TokenRow
 from adatta.model.forest import Forest, build_forest, pack
@@ -33,13 +37,39 @@ class Packing:
 
     def batches(self, groups: Sequence[Group]) -> list[Batch]:
         """Return the forests of groups; a group is never divided."""
-        batches = []
+        return list(self.stream(groups))
+
+    def stream(self, groups: Sequence[Group]) -> Iterator[Batch]:
+        """Yield the forests of groups, each built when its turn comes."""
         for indices in pack(groups, self.forest_tokens, share_prefix=self.share_prefix):
             chosen = tuple(groups[index] for index in indices)
             rows = [row for group in chosen for row in group]
-            forest = build_forest(rows, share_prefix=self.share_prefix)
-            batches.append(Batch(forest=forest, groups=chosen))
-        return batches
+            yield Batch(forest=build_forest(rows, share_prefix=self.share_prefix), groups=chosen)
+
+
+class Branches(Sequence[Group]):
+    """Each token row of some groups as a group of its own; nothing of them is kept."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._groups = groups
+        self._ends = array("q", accumulate(map(len, groups)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[Group]:
+        return ((row,) for group in self._groups for row in group)
+
+    @overload
+    def __getitem__(self, index: int) -> Group: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Group]: ...
+    def __getitem__(self, index: int | slice) -> Group | Sequence[Group]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        number = bisect_right(self._ends, place)
+        return (self._groups[number][place - self._ends[number]],)  # counted from the group's end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

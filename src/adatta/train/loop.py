@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -63,7 +63,7 @@ class Work:
     order: Order
     objective: Objective
     measure_at: frozenset[int]
-    holdout: Sequence[Batch]
+    holdout: Sequence[Group]
     engine: EngineName
     key: str
 
@@ -117,7 +117,7 @@ class _Loop:
         with track(len(work.order.steps), f"{work.job.kind} reference", unit="steps") as shown:
 
             def batches() -> Iterator[Batch]:
-                yield from work.holdout
+                yield from work.order.packing.stream(work.holdout)
                 for step in work.order.steps:
                     yield from work.order.packing.batches([work.order.rows[index] for index in step])
                     shown.advance(1)
@@ -196,7 +196,7 @@ class _Loop:
             "time_s": round(seconds, 4),
         }
 
-    def _losses(self, batches: Sequence[Batch], groups: Sequence[Group], *, learn: bool) -> dict[str, float]:
+    def _losses(self, batches: Iterable[Batch], groups: Iterable[Group], *, learn: bool) -> dict[str, float]:
         """Return loss and figures of forests, each divided by the total of all; add up gradients if asked."""
         work = self.work
         total = math.fsum(work.objective.mass(group) for group in groups)
@@ -216,9 +216,9 @@ class _Loop:
         progress, work = self.progress, self.work
         if progress.step not in work.measure_at:
             return
-        groups = [group for batch in work.holdout for group in batch.groups]
         work.trainable.model.eval()
-        figures = self._losses(work.holdout, groups, learn=False)
+        batches = work.order.packing.stream(work.holdout)
+        figures = self._losses(batches, work.holdout, learn=False)
         work.trainable.model.train()
         loss = figures["loss"]
         if not math.isfinite(loss):

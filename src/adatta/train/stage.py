@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain, compress
 from typing import Any
 
 from adatta.core.errors import DataError, RecipeError
-from adatta.core.fingerprint import content_id, hash_folder
+from adatta.core.fingerprint import content_id, hash_folder, list_id
 from adatta.core.settings import VERSIONS, TrainSettings
 from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
 from adatta.model.exactness import choose_engine
@@ -15,7 +17,7 @@ from adatta.model.files import read_config
 from adatta.model.forest import count_tokens
 from adatta.model.memory import ModelShape, train_memory
 from adatta.model.score import EngineName
-from adatta.train.batches import Group, Order, Packing
+from adatta.train.batches import Branches, Group, Order, Packing
 from adatta.train.checkpoint import Progress
 from adatta.train.loop import TrainJob, Work, train
 from adatta.train.losses import OBJECTIVES
@@ -83,22 +85,23 @@ def refuse_unusable(job: TrainJob) -> None:
         )
     if not job.train:
         raise DataError(f"{job.kind} has no training rows; give at least one")
-    groups = [*job.train, *job.holdout]
     branches = OBJECTIVES[job.kind].branches
-    faults = {
-        f"are longer than the context of {job.context} tokens": [
-            group for group in groups if any(len(row.ids) > job.context for row in group)
-        ],
-        "have no token to learn": [
-            group for group in groups if any(not any(row.weights[1:]) for row in group)
-        ],
-        f"don't have {branches} branches": [
-            group for group in groups if branches is not None and len(group) != branches
-        ],
+    faults: dict[str, list[str]] = {
+        f"are longer than the context of {job.context} tokens": [],
+        "have no token to learn": [],
+        f"don't have {branches} branches": [],
     }
+    for group in chain(job.train, job.holdout):
+        is_wrong = (
+            any(len(row.ids) > job.context for row in group),
+            any(not any(row.weights[1:]) for row in group),
+            branches is not None and len(group) != branches,
+        )
+        for found in compress(faults.values(), is_wrong):
+            found.append(group[0].row_id)
     for fault, found in faults.items():
         if found:
-            names = ", ".join(group[0].row_id for group in found[:_NAMED])
+            names = ", ".join(found[:_NAMED])
             raise DataError(f"{len(found)} rows of {job.kind} {fault}: {names}; nothing is cut or skipped")
 
 
@@ -140,13 +143,13 @@ def plan_order(settings: TrainSettings, groups: Sequence[Group], *, kind: str, s
     share_prefix = settings.adapter.dropout == 0 and getattr(settings, "share_prefix", True)
     packing = Packing(forest_tokens=settings.batch.forest_tokens, share_prefix=share_prefix)
     rows = _divide(groups, kind)
-    tokens = [count_tokens(group, share_prefix=share_prefix) for group in rows]
+    tokens = array("q", (count_tokens(group, share_prefix=share_prefix) for group in rows))
     steps = plan_steps(tokens, rows=settings.batch.rows, budget=settings.budget, seed=seed)
     return Order(rows=rows, tokens=tokens, steps=steps, packing=packing)
 
 
 def _divide(groups: Sequence[Group], kind: str) -> Sequence[Group]:
-    return groups if OBJECTIVES[kind].branches else [(row,) for group in groups for row in group]
+    return groups if OBJECTIVES[kind].branches else Branches(groups)
 
 
 def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
@@ -164,24 +167,24 @@ def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
         order=order,
         objective=OBJECTIVES[job.kind],
         measure_at=measure_at,
-        holdout=order.packing.batches(holdout) if holdout else [],
+        holdout=holdout,
         engine=engine,
         key=_job_key(job, engine),
     )
 
 
 def _job_key(job: TrainJob, engine: EngineName) -> str:
-    rows = [
+    rows = (
         [[row.row_id, row.branch, row.ids, row.weights] for row in group]
-        for group in (*job.train, *job.holdout)
-    ]
+        for group in chain(job.train, job.holdout)
+    )
     return content_id(
         {
             "kind": job.kind,
             "version": VERSIONS[job.kind],
             "settings": job.settings.model_dump(mode="json"),
             "model": hash_folder(job.model_folder, ("*.safetensors", "config.json")),
-            "rows": content_id(rows),
+            "rows": list_id(rows),
             "num_train": len(job.train),
             "seed": job.seed,
             "precision": job.precision,

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from adatta.core import fingerprint as module
 from adatta.core.errors import ArtefactError
-from adatta.core.fingerprint import canonical_json, content_id, fingerprint, hash_file, hash_folder
+from adatta.core.fingerprint import (
+    canonical_json,
+    content_id,
+    fingerprint,
+    hash_file,
+    hash_folder,
+    list_id,
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 JSON = st.recursive(
@@ -36,6 +43,11 @@ def test_fingerprint_with_shuffled_keys_is_the_same(value):
     keys = list(value)
     random.shuffle(keys)
     assert fingerprint({key: value[key] for key in keys}) == fingerprint(value)
+
+
+@pytest.mark.parametrize("values", [[], [1], [[1, "due", (0.5,)], {"b": 1, "a": None}, "è"]])
+def test_list_id_of_values_one_by_one_is_that_of_their_list(values):
+    assert list_id(iter(values)) == content_id(values)
 
 
 def test_content_id_of_known_json_is_its_sha256():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -43,6 +44,11 @@ def test_draw_depends_on_seed_and_content_not_on_order(
     shuffled = IDS[:100]
     shuffler.shuffle(shuffled)
     assert times(IDS[:100], seed, weight=weight) == times(shuffled, seed, weight=weight)
+
+
+def test_rows_are_drawn_in_the_order_of_their_hashes() -> None:
+    first = sorted(IDS, key=lambda row_id: sha256(f"draw 3 {row_id}".encode()).hexdigest())[:7]
+    assert {row_id for row_id, number in times(IDS, 3, rows=7).items() if number} == set(first)
 
 
 def test_draw_differs_between_seeds() -> None:

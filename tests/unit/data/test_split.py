@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import random
+from hashlib import sha256
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adatta.core.records import Document, Origin
-from adatta.data.split import split_holdout
+from adatta.data import split as module
+from adatta.data.split import place_row
 
 ORIGIN = Origin(path="a.jsonl", line=1)
 
 
 def document(row_id: str, group: str | None = None) -> Document:
     return Document(text=row_id, row_id=row_id, origin=ORIGIN, group=group)
+
+
+class Sides(NamedTuple):
+    train: tuple[Document, ...]
+    holdout: tuple[Document, ...]
+    warnings: tuple[str, ...]
+
+
+def split_holdout(rows: list[Document], share: float, min_rows: int) -> Sides:
+    places = np.array([place_row(row.row_id, row.group) for row in rows], dtype=np.uint64)
+    split = module.split_holdout(places, share, min_rows)
+    sides = (
+        tuple(row for row, held in zip(rows, split.is_held, strict=True) if held == side) for side in (0, 1)
+    )
+    return Sides(*sides, split.warnings)
 
 
 documents = st.builds(
@@ -78,6 +97,21 @@ def test_split_size_of_single_rows(num_rows: int, held: int) -> None:
     split = split_holdout([document(f"{i:016x}") for i in range(num_rows)], 0.05, 8)
     assert len(split.holdout) == held
     assert len(split.warnings) == (num_rows < 20)
+
+
+@given(rows_to_split, shares, least)
+def test_rows_are_held_out_in_the_order_of_their_hashes(
+    rows: list[Document], share: float, min_rows: int
+) -> None:
+    names = [f"group {row.group}" if row.group else f"row {row.row_id}" for row in rows]
+    largest = 0 if len(rows) < 20 else len(rows) // 5
+    held: list[str] = []
+    for name in sorted(set(names), key=lambda name: sha256(f"holdout {name}".encode()).hexdigest()):
+        num = sum(names.count(other) for other in held)
+        if num < min(max(round(share * len(rows)), min_rows, 1), largest):
+            held += [name] * (num + names.count(name) <= largest)
+    told = [row for row, name in zip(rows, names, strict=True) if name in held]
+    assert list(split_holdout(rows, share, min_rows).holdout) == told
 
 
 def test_split_with_share_zero_holds_out_nothing_and_says_nothing() -> None:

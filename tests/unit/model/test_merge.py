@@ -50,7 +50,7 @@ def trained(toy_folders, architecture_folders, tmp_path):
             method=method,
             precision=precision,
             probe=PROBE,
-            held_out=PROBE[:4],
+            held_out=[(row,) for row in PROBE[:4]],
             held_out_bytes=200,
         )
         return job, trainable

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -72,7 +75,7 @@ def make(data: list[dict[str, object]], top: dict[str, object] | None = None, **
     return prepare_stage(stage, recipe, Chat())  # type: ignore[arg-type]
 
 
-def ids_of(groups: tuple[tuple[TokenRow, ...], ...]) -> list[str]:
+def ids_of(groups: Iterable[tuple[TokenRow, ...]]) -> list[str]:
     return [group[0].row_id for group in groups]
 
 
@@ -189,8 +192,8 @@ def test_weights_and_numbers_mix_sources_and_no_row_stands_on_both_sides(tmp_pat
     assert not set(times) & set(ids_of(rows.holdout))
     assert len(set(ids_of(rows.holdout))) == counts["holdout"]
     again = make(data)
-    assert (again.train, again.holdout) == (rows.train, rows.holdout)
-    assert make(data, {"seed": 7}).train != rows.train
+    assert (list(again.train), list(again.holdout)) == (list(rows.train), list(rows.holdout))
+    assert list(make(data, {"seed": 7}).train) != list(rows.train)
 
 
 def test_more_rows_asked_for_than_there_are_is_refused(tmp_path: Path) -> None:
@@ -266,3 +269,20 @@ def test_each_row_is_rendered_once(tmp_path: Path) -> None:
     stage: Stage = recipe.stages[0]
     prepare_stage(stage, recipe, chat)  # type: ignore[arg-type]
     assert chat.num_rendered == 40 + 2  # two to see what the template adds
+
+
+def test_memory_hardly_grows_with_the_rows(tmp_path: Path) -> None:
+    traced = []
+    for num in (100, 500, 2500):  # the first fills what is filled once
+        path = write(tmp_path / f"{num}.jsonl", *map(good, range(num)))
+        gc.collect()
+        tracemalloc.start()
+        rows = make([{"path": path, "weight": 1.5}])
+        gc.collect()
+        traced.append(tracemalloc.get_traced_memory())
+        tracemalloc.stop()
+        assert (rows.counts()["rows"], rows.counts()["tokens"] > 100 * num) == (num, True)
+        del rows
+    kept, peak = ((many - few) / 2000 for few, many in zip(*traced[1:], strict=True))
+    assert kept < 20  # four bytes a row, and four each time it is used
+    assert peak < 200
