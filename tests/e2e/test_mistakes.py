@@ -123,6 +123,55 @@ def test_mistake_is_told_with_its_line(
     assert not (work / "runs").exists()
 
 
+FIELDS = "data: [{path: data/preferences.jsonl, fields: {prompt: %s}}]"
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("policy", ["error", "quarantine"])
+def test_name_that_no_row_has_is_told_once_at_its_line_of_the_recipe(
+    command: str, policy: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_recipe("data: [{path: data/preferences.jsonl}]", FIELDS % "prompts")(work)
+    add_line(ROWS, "{broken")(work)
+    assert call(command, "recipe.yaml", "--set", f"on_bad_row={policy}") == 2
+    said = capsys.readouterr().err
+    lines = (work / "recipe.yaml").read_text(encoding="utf-8").splitlines()
+    number = next(number for number, line in enumerate(lines, start=1) if "prompts" in line)
+    what = "no row has 'prompts'; did you mean 'prompt'?"
+    message = f"recipe.yaml:{number}: stages.1.dpo.data.0.fields.prompt: {what}"
+    assert said.count("prompts") == said.count(message) == 1, said
+    assert re.search(r"keys of the first row: prompt, chosen, rejected", said)
+    assert ("conversations.jsonl:61" in said) == ((command, policy) == ("check", "error"))
+    assert not (work / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_name_of_a_field_that_there_is_not_is_told_once(
+    command: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting = "stages.dpo.data.0.fields={promt: prompt}"
+    assert call(command, "recipe.yaml", "--set", setting) == 2
+    said = capsys.readouterr().err
+    what = "stages.1.dpo.data.0.fields.promt: preference rows have no field 'promt'"
+    assert said.count("'promt'") == said.count(f"--set {setting}: {what}") == 1, said
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_name_that_some_rows_have_makes_bad_rows_of_the_others(
+    command: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_recipe("data: [{path: data/preferences.jsonl}]", FIELDS % "domanda")(work)
+    add_line(PAIRS, '{"domanda": "Che ore sono?", "chosen": "Sono le tre.", "rejected": "Boh, non so."}')(
+        work
+    )
+    assert call(command, "recipe.yaml") == 2
+    said = capsys.readouterr().err
+    assert "recipe.yaml" not in said
+    for line in (1, 20):
+        assert f"preferences.jsonl:{line}: no column 'domanda', which stands for prompt" in said
+    assert re.search(r"^ +40  missing_key$", said, re.MULTILINE)
+
+
 def test_model_that_cannot_be_exported_is_told_before_training(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -14,7 +15,13 @@ from adatta.core.errors import Problem, RecipeError, RowError, UserError, proble
 from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
 from adatta.core.settings import TrainSettings
 from adatta.lang.profile import load_profile
-from adatta.pipeline.context import locate_base, refuse_unexportable, refuse_unknown_names, resolve
+from adatta.pipeline.context import (
+    locate_base,
+    refuse_unexportable,
+    refuse_unknown_names,
+    refuse_wrong_fields,
+    resolve,
+)
 from adatta.pipeline.overlap import SuiteOverlap, describe_overlap
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.preferences import describe_pairs
@@ -126,12 +133,13 @@ def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     """Check what a recipe names, each thing as far as it doesn't need what failed."""
     base = checks.attempt("model", lambda: locate_base(loaded))
     recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name)) if base else loaded.recipe
+    loaded = replace(loaded, recipe=recipe)
     shape = _check_model(checks, recipe, base) if base else None
     chat = _check_template(checks, loaded, base) if base else None
     overlap = checks.attempt("suites", lambda: SuiteOverlap(recipe))
     rows = {}
     for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
-        if found := _check_rows(checks, stage, recipe=recipe, chat=chat, overlap=overlap):
+        if found := _check_rows(checks, stage, loaded=loaded, chat=chat, overlap=overlap):
             rows[stage.name] = found
     if overlap is not None:
         _check_overlap(checks, recipe, overlap)
@@ -171,16 +179,20 @@ def _check_template(checks: Checks, loaded: LoadedRecipe, base: ModelFiles) -> C
 
 
 def _check_rows(
-    checks: Checks, stage: Stage, *, recipe: Recipe, chat: Chat | None, overlap: SuiteOverlap | None
+    checks: Checks, stage: Stage, *, loaded: LoadedRecipe, chat: Chat | None, overlap: SuiteOverlap | None
 ) -> StageRows | None:
-    name = f"rows of {stage.name}"
-    if chat is None:
-        num = checks.attempt(name, lambda: len(list(read_structure(stage))))
-        if num is not None:
-            checks.add(name, f"{num} of right structure; more needs the model's tokens", verdict="WARN")
-        return None
-    rows = checks.attempt(name, lambda: prepare_stage(stage, recipe, chat, overlap=overlap))
-    if rows is None:
+    name, recipe = f"rows of {stage.name}", loaded.recipe
+
+    def read() -> StageRows | int:
+        refuse_wrong_fields(loaded, [stage])
+        if chat is None:
+            return len(list(read_structure(stage)))
+        return prepare_stage(stage, recipe, chat, overlap=overlap)
+
+    rows = checks.attempt(name, read)
+    if isinstance(rows, int):
+        checks.add(name, f"{rows} of right structure; more needs the model's tokens", verdict="WARN")
+    if chat is None or rows is None or isinstance(rows, int):
         return None
     counts, groups = rows.counts(), (*rows.train, *rows.holdout)
     longest = max(len(branch.ids) for group in groups for branch in group)

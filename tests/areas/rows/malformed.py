@@ -192,7 +192,7 @@ SHAPES = {
         lines(said("Sì.")),
         1,
         "unknown_key",
-        "fields: there is no 'question'",
+        "conversation rows have no field 'question'",
         b"Dimmi",
         problems=2,
         settings={"fields": {"question": "domanda"}},
