@@ -17,6 +17,7 @@ from tests.toys.recipes import write_small_suite
 pytestmark = pytest.mark.torch
 
 THINGS = ("il pane", "il vino", "la neve", "il treno", "la scuola", "il riso")
+UNREAD = "30 sharegpt; keys that nothing reads: score (30)"
 PLACES = ("in montagna", "al mercato", "di notte", "in cucina", "d'estate")
 
 
@@ -65,13 +66,21 @@ def test_own_file_becomes_a_model_that_answers(
     assert (recipe.context, recipe.language) == (512, "it")
 
     assert call("check", "mine/recipe.yaml") == 0
-    assert "rows of sft" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "rows of sft" in said
+    assert UNREAD in said
 
     short = ("--set", "stages.sft.budget={steps: 5}", "--set", "stages.evaluate.max_new_tokens=4")
     assert call("run", "mine/recipe.yaml", *short) == 0
     folders = {stage["name"]: stage["folder"] for stage in read_current(work / "runs" / "mine")["stages"]}
     lines = (work / "runs" / "mine" / folders["sft"] / "metrics.jsonl").read_text(encoding="utf-8")
     assert max(json.loads(line).get("step", 0) for line in lines.splitlines()) == 5
+    record = json.loads((work / "runs" / "mine" / folders["sft"] / "record.json").read_text(encoding="utf-8"))
+    report = json.loads((work / "runs" / "mine" / "report.json").read_text(encoding="utf-8"))
+    for (source,) in (record["inputs"]["data"], report["data"]):
+        assert (source["shapes"], source["ignored"]) == ({"sharegpt": 30}, {"score": 30})
+    for page in ("report.md", "report.html"):
+        assert UNREAD in (work / "runs" / "mine" / page).read_text(encoding="utf-8")
     capsys.readouterr()
 
     assert call("chat", "runs/mine", "--once", "Ciao!", "--max-new-tokens", "8") == 0

@@ -26,6 +26,7 @@ from adatta.pipeline.overlap import SuiteOverlap, describe_overlap
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.preferences import describe_pairs
 from adatta.pipeline.prepare import StageRows, prepare_stage, read_structure
+from adatta.pipeline.report_facts import describe_layouts
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -202,7 +203,7 @@ def _check_rows(
         f"{counts['used']} to train on, {counts['holdout']} held out, {counts['quarantined']} quarantined, "
         f"{counts['not_drawn']} not drawn; {counts['tokens']:,} tokens, {counts['scored_tokens']:,} scored "
         f"({counts['scored_tokens'] / counts['tokens']:.0%}); longest {longest:,} of {recipe.context:,}",
-        *map(_describe_source, rows.sources),
+        *(f"{source['path']}: {describe_layouts(source)}" for source in rows.sources),
         f"rows/s: {', '.join(f'{part} {speed:,.0f}' for part, speed in speeds.items())}",
         *([f"{straddled} rows have a token on the border between header and answer"] if straddled else []),
         *rows.warnings,
@@ -228,13 +229,6 @@ def _check_overlap(checks: Checks, recipe: Recipe, overlap: SuiteOverlap) -> Non
 
 def _warn_if(matters: object) -> Literal["ok", "WARN"]:
     return "WARN" if matters else "ok"
-
-
-def _describe_source(source: Mapping[str, Any]) -> str:
-    shapes = ", ".join(f"{num} {shape or 'of no known layout'}" for shape, num in source["shapes"].items())
-    ignored = ", ".join(f"{key} ({num})" for key, num in source["ignored"].items())
-    unread = f"; keys that nothing reads: {ignored}" if ignored else ""
-    return f"{source['path']}: {shapes or 'no rows'}{unread}"
 
 
 def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Mapping[str, StageRows]) -> None:

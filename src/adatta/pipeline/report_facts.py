@@ -97,6 +97,18 @@ def _show_change(first: Any, last: Any) -> str:
     return f"{show_number(read_number(first))} → {show_number(read_number(last))}"
 
 
+def describe_layouts(source: Mapping[str, Any]) -> str:
+    """Say which layouts a source's rows have, and which of their keys nothing reads.
+
+    Args:
+        source: of a training stage, as the record keeps it.
+    """
+    shapes = ", ".join(f"{num} {shape or 'of no known layout'}" for shape, num in source["shapes"].items())
+    ignored = ", ".join(f"{key} ({num})" for key, num in source["ignored"].items())
+    unread = f"; keys that nothing reads: {ignored}" if ignored else ""
+    return f"{shapes or 'no rows'}{unread}"
+
+
 def show_count(value: Any) -> str:
     """Write a count with thousands separated; nothing where there is none."""
     number = read_number(value)
@@ -172,6 +184,7 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "rate": show_rate,
     "seconds": show_seconds,
     "bytes": show_bytes,
+    "layouts": describe_layouts,
     "pairs": lambda found: describe_pairs(found)[0],
 }
 """What the templates write numbers with."""
