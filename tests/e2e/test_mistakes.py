@@ -196,7 +196,8 @@ def test_overlap_is_a_warning_where_the_recipe_says_so(
     assert call("check", "recipe.yaml", "--set", "on_overlap=report") == 0
     said = capsys.readouterr().out
     assert re.search(
-        r"WARN  overlap: 3 sources against offline: 1 exact, 0 strong.* words in data/text/", said
+        r"WARN  overlap: 3 sources against the items of offline: 1 exact, 0 strong.* words in data/text/",
+        said,
     )
     assert re.search(r"ok    preferences in data/preferences\.jsonl: 40 pairs: .* sound harmful 0", said)
 

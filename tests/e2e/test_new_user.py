@@ -17,7 +17,7 @@ from tests.toys.recipes import write_small_suite
 pytestmark = pytest.mark.torch
 
 THINGS = ("il pane", "il vino", "la neve", "il treno", "la scuola", "il riso")
-UNREAD = "30 sharegpt; keys that nothing reads: score (30)"
+UNREAD = "30 rows (sharegpt); keys that nothing reads: score (30)"
 PLACES = ("in montagna", "al mercato", "di notte", "in cucina", "d'estate")
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -120,7 +121,14 @@ def check_recipe(path: Path, overrides: Sequence[str] = (), *, as_json: bool = F
         print(json.dumps(found, indent=1, ensure_ascii=False))
     elif problems:
         raise RowError(problems, counts=counts) if counts else RecipeError(problems)
+    else:
+        print(f"no mistakes\nnext:  {shlex.join(['adatta', 'run', str(path), *_flags(overrides)])}")
     return not problems
+
+
+def _flags(overrides: Sequence[str]) -> Iterator[str]:
+    for override in overrides:
+        yield from ("--set", override)
 
 
 def _load(path: Path, overrides: Sequence[str]) -> LoadedRecipe:
@@ -171,8 +179,8 @@ def _check_template(checks: Checks, loaded: LoadedRecipe, base: ModelFiles) -> C
     found = {name: getattr(family, name) for name in PROFILE}
     values = {name: value for name, value in found.items() if value != getattr(plain, name)}
     stops = (f"{number} {chat.added_tokens.get(number, '')}".strip() for number in chat.stop_ids)
-    name = family.name or ("no profile needed" if chat.family else "no template: texts only")
-    lines = [f"family: {name}; an answer ends with {', '.join(stops)}"]
+    kind = f"family {family.name}" if family.name else "the model's own"
+    lines = [f"{kind if chat.family else 'none, texts only'}; an answer ends with {', '.join(stops)}"]
     lines += [PROFILE[name].format(value) for name, value in values.items()]
     checks.add("template", "\n".join(lines), family=family.name, stop_ids=chat.stop_ids)
     checks.attempt("export", lambda: refuse_unexportable(loaded, base, chat=chat))
@@ -274,7 +282,7 @@ def _check_disk(checks: Checks, recipe: Recipe, shape: ModelShape) -> None:
 
     whole = model_bytes(shape, "fp32")
     merged = sum(stage.kind in TRAINING and stage.training.merge.into != "none" for stage in recipe.stages)
-    parts: dict[str, float] = {f"{merged} merged models": merged * whole}
+    parts: dict[str, float] = {f"{merged} merged model{'s' * (merged != 1)}": merged * whole}
     for name in (name for stage in recipe.stages for name in getattr(stage.settings, "formats", ())):
         parts[name] = gguf_bytes(shape, name[5:]) if name.startswith("gguf-") else whole
     folder = run_dir(recipe.name)

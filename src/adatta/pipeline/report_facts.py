@@ -103,10 +103,20 @@ def describe_layouts(source: Mapping[str, Any]) -> str:
     Args:
         source: of a training stage, as the record keeps it.
     """
-    shapes = ", ".join(f"{num} {shape or 'of no known layout'}" for shape, num in source["shapes"].items())
-    ignored = ", ".join(f"{key} ({num})" for key, num in source["ignored"].items())
-    unread = f"; keys that nothing reads: {ignored}" if ignored else ""
-    return f"{shapes or 'no rows'}{unread}"
+    return describe_shapes(source["shapes"]) + describe_unread(source["ignored"])
+
+
+def describe_shapes(shapes: Mapping[str, int]) -> str:
+    """Say how many rows have each layout."""
+    kinds = shapes.items()
+    found = [f"{num} row{'s' * (num != 1)} ({shape or 'of no known layout'})" for shape, num in kinds]
+    return ", ".join(found) or "no rows"
+
+
+def describe_unread(ignored: Mapping[str, int]) -> str:
+    """Name the keys that nothing reads, to be put behind something else; nothing where there are none."""
+    keys = ", ".join(f"{key} ({num})" for key, num in ignored.items())
+    return f"; keys that nothing reads: {keys}" if keys else ""
 
 
 def show_count(value: Any) -> str:

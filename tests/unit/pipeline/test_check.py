@@ -56,7 +56,15 @@ def test_right_recipe_is_told_step_by_step(work: Path, capsys: pytest.CaptureFix
         r"20 to train on, 4 held out, 0 quarantined, 0 not drawn; [\d,]+ tokens, [\d,]+ scored", said
     )
     assert re.search(r"rows/s: structure [\d,]+, meaning [\d,]+, both [\d,]+", said)
-    assert "sft.jsonl: 24 messages" in said
+    assert "sft.jsonl: 24 rows (messages)" in said
+    assert "overlap: 3 sources against the items of offline: 0 exact" in said
+    assert said.endswith("no mistakes\nnext:  adatta run recipe.yaml\n")
+
+
+def test_next_command_keeps_what_was_overridden(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "recipe.yaml", "--set", "stages.sft.budget={steps: 5}") == 0
+    end = "next:  adatta run recipe.yaml --set 'stages.sft.budget={steps: 5}'\n"
+    assert capsys.readouterr().out.endswith(end)
 
 
 def test_estimates_are_the_sum_of_their_parts(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

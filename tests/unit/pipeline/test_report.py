@@ -110,7 +110,7 @@ def test_page_says_what_a_reader_asks(made):
         "7d0c1f39be52a418",
         "3.1e−7",
         "8-bit weights answer a little differently",
-        "messages; keys that nothing reads: score (7)",
+        "rows (messages); keys that nothing reads: score (7)",
         "Preferences in data/dpo.jsonl: 40 pairs: chosen longer in 38 [24, 55]%",
         "weak, 9 words of offline/text_it 1f in data/sft.jsonl:7: il faro è una torre",
     ):
