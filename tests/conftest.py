@@ -40,6 +40,15 @@ def seed() -> int:
     return SEED
 
 
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, empty; `runs` and the cache would be made in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
+    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A complete tiny Llama with tied embeddings; read only."""

@@ -17,16 +17,13 @@ pytestmark = pytest.mark.torch  # builds a toy model
 
 
 @pytest.fixture
-def work(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(work: Path, toy_folder: Path) -> Path:
     """A copy of the demo recipe with the project's own data, on a toy model, 4 rows of each file."""
-    shutil.copytree(bundled_dir() / "data", tmp_path / "data")
+    shutil.copytree(bundled_dir() / "data", work / "data")
     recipe = (bundled_dir() / "recipes" / "demo.yaml").read_text(encoding="utf-8")
     recipe = re.sub(r"name: \"package:[^\"]*\"", f'name: "{toy_folder}"', recipe)
-    (tmp_path / "recipe.yaml").write_text(recipe.replace("context: 1024", "context: 4096"), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
-    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
-    return tmp_path
+    (work / "recipe.yaml").write_text(recipe.replace("context: 1024", "context: 4096"), encoding="utf-8")
+    return work
 
 
 def change_recipe(old: str, new: str) -> Callable[[Path], None]:

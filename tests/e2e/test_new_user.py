@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,16 +21,12 @@ PLACES = ("in montagna", "al mercato", "di notte", "in cucina", "d'estate")
 
 
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def work(work: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, and the offline suite with its first items only."""
-    write_small_suite(tmp_path / "bundled", num_items=3)
-    monkeypatch.setattr(suite, "bundled_dir", lambda: tmp_path / "bundled")
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("ADATTA_HOME", str(home))
-    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
-    return home
+    folder = tmp_path_factory.mktemp("bundled")
+    write_small_suite(folder, num_items=3)
+    monkeypatch.setattr(suite, "bundled_dir", lambda: folder)
+    return work
 
 
 def write_sharegpt(path: Path) -> None:

@@ -22,12 +22,10 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.fixture
-def work(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(work: Path, toy_folder: Path) -> Path:
     """The toy recipe in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
-    write_toy_recipe(tmp_path, toy_folder)
-    return tmp_path
+    write_toy_recipe(work, toy_folder)
+    return work
 
 
 def check_json(capsys: pytest.CaptureFixture[str], *overrides: str, code: int) -> dict[str, Any]:
