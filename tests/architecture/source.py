@@ -7,7 +7,7 @@ import io
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,11 @@ class Module:
         """The package below adatta that it belongs to; empty for adatta itself."""
         parts = self.name.split(".")
         return parts[1] if len(parts) > 1 else ""
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree, as `ast.walk` gives them."""
+        return tuple(ast.walk(self.tree))
 
     def at(self, node: ast.AST) -> str:
         """Where a node stands: `file:line`."""
@@ -57,14 +62,19 @@ class Import:
     is_at_load: bool
 
 
-def imports(module: Module) -> Iterator[Import]:
+@cache
+def imports(module: Module) -> tuple[Import, ...]:
     """Every import of a module; `from a import b` gives `a.b`."""
+    return tuple(_imports(module))
+
+
+def _imports(module: Module) -> Iterator[Import]:
     lazy: set[ast.AST] = set()
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         is_type_checking = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
         if isinstance(node, Function) or is_type_checking:
             lazy.update(ast.walk(node))
-    for node in ast.walk(module.tree):
+    for node in module.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, node, node not in lazy)
@@ -78,14 +88,11 @@ def imports(module: Module) -> Iterator[Import]:
                 yield Import(f"{base}.{alias.name}", node, node not in lazy)
 
 
-def functions(module: Module) -> Iterator[tuple[Function, ast.ClassDef | None]]:
+@cache
+def functions(module: Module) -> tuple[tuple[Function, ast.ClassDef | None], ...]:
     """Every function and method, each with the class that it is defined in."""
-    owners = {
-        child: node for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef) for child in node.body
-    }
-    for node in ast.walk(module.tree):
-        if isinstance(node, Function):
-            yield node, owners.get(node)
+    owners = {child: node for node in module.nodes if isinstance(node, ast.ClassDef) for child in node.body}
+    return tuple((node, owners.get(node)) for node in module.nodes if isinstance(node, Function))
 
 
 def docstring_node(node: ast.AST) -> ast.Expr | None:

@@ -96,7 +96,7 @@ def test_functions_are_short():
 def test_classes_are_short():
     offences = []
     for module in modules():
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if not isinstance(node, ast.ClassDef):
                 continue
             num_lines = node.end_lineno - node.lineno + 1 - len(text_lines(node))
@@ -199,7 +199,7 @@ def test_string_ladders_are_tables():
     offences = [
         f"{module.at(node)}: {_ladder(node)} comparisons with strings in a row; use a table"
         for module in modules()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.If) and _ladder(node) > LADDER
     ]
     assert not offences, show(offences)
@@ -213,7 +213,7 @@ def _is_broad(kind: ast.expr | None) -> bool:
 def test_broad_handlers_raise_again():
     offences = []
     for module in modules():
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             is_handler = isinstance(node, ast.ExceptHandler) and _is_broad(node.type)
             if is_handler and not any(isinstance(part, ast.Raise) for part in ast.walk(node)):
                 offences.append(f"{module.at(node)}: catches everything and doesn't raise")
@@ -227,7 +227,7 @@ def test_nothing_is_asserted_in_the_source():
     offences = [
         f"{module.at(node)}: assert; raise an error of ours"
         for module in modules()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Assert)
     ]
     assert not offences, show(offences)
@@ -237,7 +237,7 @@ def test_most_raises_are_of_our_own_classes():
     raised = [
         (module.at(node), ast.unparse(node.exc.func if isinstance(node.exc, ast.Call) else node.exc))
         for module in modules()
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Raise) and node.exc is not None
     ]
     foreign = [f"{where}: {name}" for where, name in raised if name.rpartition(".")[2] not in OWN]

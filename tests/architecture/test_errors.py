@@ -30,7 +30,7 @@ def _raised() -> dict[str, str]:
     """Where each class is made first, by its name."""
     found: dict[str, str] = {}
     for module in modules():
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if isinstance(node, ast.Call):
                 found.setdefault(ast.unparse(node.func).rpartition(".")[2], module.at(node))
     return found

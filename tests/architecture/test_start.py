@@ -73,3 +73,9 @@ def test_light_module_imports(name):
 @pytest.mark.parametrize("name", [module.name for module in modules() if module.package not in LIGHT])
 def test_module_imports(name):
     importlib.import_module(name)
+
+
+def test_fast_tests_are_collected_without_torch(request):
+    if request.config.option.markexpr != "not torch":
+        pytest.skip("tests marked torch are collected, too")
+    assert not TORCH & set(sys.modules)

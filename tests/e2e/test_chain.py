@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from adatta.core.artefact import read_current, verify
 from adatta.core.errors import DriftError, RowError
-from adatta.evals import suite
 from adatta.pipeline.run import run_recipe
-from tests.toys.recipes import write_small_suite, write_toy_recipe
+from tests.toys.recipes import write_toy_recipe
 
-pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The offline suite with its first items only, texts cut short: a toy model needs no more."""
-    folder = tmp_path_factory.mktemp("bundled")
-    write_small_suite(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "bundled_dir", lambda: folder)
-        yield
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("small_suite")]
 
 
 @pytest.fixture(scope="module")

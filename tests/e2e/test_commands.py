@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from adatta.core.recipe import load_recipe
-from adatta.evals import suite
 from tests.toys.command import call
 from tests.toys.models import toy_model
-from tests.toys.recipes import write_small_suite, write_toy_recipe
+from tests.toys.recipes import write_toy_recipe
 
-pytestmark = pytest.mark.torch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def small_suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The offline suite with its first items only, texts cut short."""
-    folder = tmp_path_factory.mktemp("bundled")
-    write_small_suite(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "bundled_dir", lambda: folder)
-        yield
-
-
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
-    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
-    return tmp_path
+pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("small_suite")]
 
 
 def test_init_writes_a_short_commented_recipe_that_loads(work: Path) -> None:

@@ -17,16 +17,13 @@ pytestmark = pytest.mark.torch  # builds a toy model
 
 
 @pytest.fixture
-def work(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(work: Path, toy_folder: Path) -> Path:
     """A copy of the demo recipe with the project's own data, on a toy model, 4 rows of each file."""
-    shutil.copytree(bundled_dir() / "data", tmp_path / "data")
+    shutil.copytree(bundled_dir() / "data", work / "data")
     recipe = (bundled_dir() / "recipes" / "demo.yaml").read_text(encoding="utf-8")
     recipe = re.sub(r"name: \"package:[^\"]*\"", f'name: "{toy_folder}"', recipe)
-    (tmp_path / "recipe.yaml").write_text(recipe.replace("context: 1024", "context: 4096"), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
-    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
-    return tmp_path
+    (work / "recipe.yaml").write_text(recipe.replace("context: 1024", "context: 4096"), encoding="utf-8")
+    return work
 
 
 def change_recipe(old: str, new: str) -> Callable[[Path], None]:
@@ -123,6 +120,55 @@ def test_mistake_is_told_with_its_line(
     assert not (work / "runs").exists()
 
 
+FIELDS = "data: [{path: data/preferences.jsonl, fields: {prompt: %s}}]"
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("policy", ["error", "quarantine"])
+def test_name_that_no_row_has_is_told_once_at_its_line_of_the_recipe(
+    command: str, policy: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_recipe("data: [{path: data/preferences.jsonl}]", FIELDS % "prompts")(work)
+    add_line(ROWS, "{broken")(work)
+    assert call(command, "recipe.yaml", "--set", f"on_bad_row={policy}") == 2
+    said = capsys.readouterr().err
+    lines = (work / "recipe.yaml").read_text(encoding="utf-8").splitlines()
+    number = next(number for number, line in enumerate(lines, start=1) if "prompts" in line)
+    what = "no row has 'prompts'; did you mean 'prompt'?"
+    message = f"recipe.yaml:{number}: stages.1.dpo.data.0.fields.prompt: {what}"
+    assert said.count("prompts") == said.count(message) == 1, said
+    assert re.search(r"keys of the first row: prompt, chosen, rejected", said)
+    assert ("conversations.jsonl:61" in said) == ((command, policy) == ("check", "error"))
+    assert not (work / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_name_of_a_field_that_there_is_not_is_told_once(
+    command: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting = "stages.dpo.data.0.fields={promt: prompt}"
+    assert call(command, "recipe.yaml", "--set", setting) == 2
+    said = capsys.readouterr().err
+    what = "stages.1.dpo.data.0.fields.promt: preference rows have no field 'promt'"
+    assert said.count("'promt'") == said.count(f"--set {setting}: {what}") == 1, said
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_name_that_some_rows_have_makes_bad_rows_of_the_others(
+    command: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_recipe("data: [{path: data/preferences.jsonl}]", FIELDS % "domanda")(work)
+    add_line(PAIRS, '{"domanda": "Che ore sono?", "chosen": "Sono le tre.", "rejected": "Boh, non so."}')(
+        work
+    )
+    assert call(command, "recipe.yaml") == 2
+    said = capsys.readouterr().err
+    assert "recipe.yaml" not in said
+    for line in (1, 20):
+        assert f"preferences.jsonl:{line}: no column 'domanda', which stands for prompt" in said
+    assert re.search(r"^ +40  missing_key$", said, re.MULTILINE)
+
+
 def test_model_that_cannot_be_exported_is_told_before_training(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +193,8 @@ def test_overlap_is_a_warning_where_the_recipe_says_so(
     assert call("check", "recipe.yaml", "--set", "on_overlap=report") == 0
     said = capsys.readouterr().out
     assert re.search(
-        r"WARN  overlap: 3 sources against offline: 1 exact, 0 strong.* words in data/text/", said
+        r"WARN  overlap: 3 sources against the items of offline: 1 exact, 0 strong.* words in data/text/",
+        said,
     )
     assert re.search(r"ok    preferences in data/preferences\.jsonl: 40 pairs: .* sound harmful 0", said)
 

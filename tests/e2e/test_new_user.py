@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,17 @@ from tests.toys.recipes import write_small_suite
 pytestmark = pytest.mark.torch
 
 THINGS = ("il pane", "il vino", "la neve", "il treno", "la scuola", "il riso")
+UNREAD = "30 rows (sharegpt); keys that nothing reads: score (30)"
 PLACES = ("in montagna", "al mercato", "di notte", "in cucina", "d'estate")
 
 
 @pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def work(work: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, and the offline suite with its first items only."""
-    write_small_suite(tmp_path / "bundled", num_items=3)
-    monkeypatch.setattr(suite, "bundled_dir", lambda: tmp_path / "bundled")
-    home = tmp_path / "home"
-    home.mkdir()
-    monkeypatch.chdir(home)
-    monkeypatch.setenv("ADATTA_HOME", str(home))
-    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
-    return home
+    folder = tmp_path_factory.mktemp("bundled")
+    write_small_suite(folder, num_items=3)
+    monkeypatch.setattr(suite, "bundled_dir", lambda: folder)
+    return work
 
 
 def write_sharegpt(path: Path) -> None:
@@ -65,13 +61,21 @@ def test_own_file_becomes_a_model_that_answers(
     assert (recipe.context, recipe.language) == (512, "it")
 
     assert call("check", "mine/recipe.yaml") == 0
-    assert "rows of sft" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "rows of sft" in said
+    assert UNREAD in said
 
     short = ("--set", "stages.sft.budget={steps: 5}", "--set", "stages.evaluate.max_new_tokens=4")
     assert call("run", "mine/recipe.yaml", *short) == 0
     folders = {stage["name"]: stage["folder"] for stage in read_current(work / "runs" / "mine")["stages"]}
     lines = (work / "runs" / "mine" / folders["sft"] / "metrics.jsonl").read_text(encoding="utf-8")
     assert max(json.loads(line).get("step", 0) for line in lines.splitlines()) == 5
+    record = json.loads((work / "runs" / "mine" / folders["sft"] / "record.json").read_text(encoding="utf-8"))
+    report = json.loads((work / "runs" / "mine" / "report.json").read_text(encoding="utf-8"))
+    for (source,) in (record["inputs"]["data"], report["data"]):
+        assert (source["shapes"], source["ignored"]) == ({"sharegpt": 30}, {"score": 30})
+    for page in ("report.md", "report.html"):
+        assert UNREAD in (work / "runs" / "mine" / page).read_text(encoding="utf-8")
     capsys.readouterr()
 
     assert call("chat", "runs/mine", "--once", "Ciao!", "--max-new-tokens", "8") == 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
@@ -18,11 +18,11 @@ RowKind = Literal["conversation", "preference", "document"]
 Way = Literal["text", "messages", "instruction", "user", "assistant", "answer"]
 METADATA = ("fault", "group", "id", "language", "register", "source", "title", "topic", "unsafe")
 _KEPT = ("language", "group")
-_MESSAGE_KEYS = ("role", "content")
+MESSAGE_KEYS = ("role", "content")
+ABSENT = object()
 _NO_NAMES: Mapping[str, str] = {}
-_ABSENT = object()
 _NO_TOOLS: tuple[Any, ...] = (None, "", "[]", [])
-_TYPO, _GUESS = 0.84, 0.7  # likeness of keys: surely a slip (langage, prompts), perhaps meant
+_TYPO, GUESS = 0.84, 0.7  # likeness of keys: surely a slip (langage, prompts), perhaps meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def _plan(keys: tuple[str, ...], kind: RowKind) -> Shaped:
     shape = load_shapes()[name]
     absent = [key for key in (*shape.optional, *_KEPT) if key not in keys]
     rest = [key for key in keys if key not in (*shape.keys, *shape.optional, *METADATA)]
-    slips = {key: near for key in rest if (near := _nearest(key, absent, _TYPO))}
+    slips = {key: near for key in rest if (near := nearest_key(key, absent, likeness=_TYPO))}
     mistakes = tuple(_slip(key, near) for key, near in slips.items())
     return Shaped(name, None, mistakes, tuple(key for key in rest if key not in slips))
 
@@ -139,7 +139,9 @@ def _explain(keys: Sequence[str], kind: RowKind) -> Mistake:
     """Say why keys fit no shape of a kind; the nearest shape comes first."""
 
     def likeness(shape: Shape) -> float:
-        return sum((key in keys) + bool(_nearest(key, keys, _GUESS)) for key in shape.keys) / len(shape.keys)
+        return sum((key in keys) + bool(nearest_key(key, keys, likeness=GUESS)) for key in shape.keys) / len(
+            shape.keys
+        )
 
     shapes = sorted(_shapes_of(kind).values(), key=likeness, reverse=True)
     missing = [key for key in shapes[0].keys if key not in keys]
@@ -148,7 +150,7 @@ def _explain(keys: Sequence[str], kind: RowKind) -> Mistake:
     if other:
         what = f"a {other} row where {kind} rows are expected"
         return Mistake(what, f"{kind} rows have the keys {have}", "wrong_kind", missing[0])
-    slips = [(near, key) for key in missing if (near := _nearest(key, keys, _GUESS))]
+    slips = [(near, key) for key in missing if (near := nearest_key(key, keys, likeness=GUESS))]
     if slips:
         return _slip(*slips[0])
     hint = f"{kind} rows have {have}; here: {', '.join(keys)[:200]}; other names go into the recipe's fields"
@@ -159,47 +161,51 @@ def _slip(key: str, near: str) -> Mistake:
     return Mistake(f"unknown key {key[:60]!r}", f"did you mean {near!r}?", "unknown_key", key)
 
 
-def _nearest(key: str, keys: Sequence[str], likeness: float) -> str:
+def nearest_key(key: str, keys: Iterable[str], *, likeness: float) -> str:
+    """Return the key that is most like another one, whatever their case; nothing where none is like it."""
     lower = {other.lower(): other for other in keys}
     found = difflib.get_close_matches(key.lower(), list(lower), n=1, cutoff=likeness)
     return lower[found[0]] if found else ""
+
+
+def find_unknown_name(ours: str, kind: RowKind) -> Mistake | None:
+    """Say what is wrong with a name on our side of a field map, if rows of the kind have no such field."""
+    known = {key for shape in _shapes_of(kind).values() for key in (*shape.keys, *shape.optional)}
+    if ours in {*known, *_KEPT, *MESSAGE_KEYS}:
+        return None
+    hint = f"fields of {kind} rows: {', '.join(sorted(known))}"
+    return Mistake(f"{kind} rows have no field {ours!r}", hint, "unknown_key", ours)
 
 
 def _rename(
     fields: Mapping[str, Any], names: Mapping[str, str], kind: RowKind
 ) -> tuple[Mapping[str, Any], list[Mistake]]:
     """Put fields under our names; those of messages (role, content) are left to the reader."""
-    known = {key for shape in _shapes_of(kind).values() for key in (*shape.keys, *shape.optional)}
-    hint = f"fields of {kind} rows: {', '.join(sorted(known))}"
-    lost = [
-        Mistake(f"fields: there is no {ours!r}", hint, "unknown_key", ours)
-        for ours in names
-        if ours not in {*known, *_KEPT, *_MESSAGE_KEYS}
-    ]
-    theirs = {ours: path for ours, path in names.items() if ours not in _MESSAGE_KEYS}
-    renamed = {ours: _dig(fields, path) for ours, path in theirs.items()}
+    lost = [mistake for ours in names if (mistake := find_unknown_name(ours, kind))]
+    theirs = {ours: path for ours, path in names.items() if ours not in MESSAGE_KEYS}
+    renamed = {ours: dig(fields, path) for ours, path in theirs.items()}
     hint = f"here: {', '.join(fields)[:200]}"
     lost += [
         Mistake(f"no column {theirs[ours]!r}, which stands for {ours}", hint, "missing_key", ours)
         for ours, value in renamed.items()
-        if value is _ABSENT
+        if value is ABSENT
     ]
     taken = {*theirs.values(), *(path.partition(".")[0] for path in theirs.values())}
     return {key: value for key, value in fields.items() if key not in taken} | renamed, lost
 
 
-def _dig(value: Any, path: str) -> Any:
-    """Return what a dotted path leads to; numbers lead into lists, from 0."""
+def dig(value: Any, path: str) -> Any:
+    """Return what a dotted path leads to, or ABSENT; numbers lead into lists, from 0."""
     key, dot, rest = path.partition(".")
     if isinstance(value, Mapping):
         if path in value:
             return value[path]
-        value = value.get(key, _ABSENT)
+        value = value.get(key, ABSENT)
     elif isinstance(value, list) and key.isdigit() and int(key) < len(value):
         value = value[int(key)]
     else:
-        return value if value is None else _ABSENT
-    return _dig(value, rest) if dot else value
+        return value if value is None else ABSENT
+    return dig(value, rest) if dot else value
 
 
 def _build(content: Mapping[str, Any], fields: Mapping[str, Any], origin: Origin) -> Row:

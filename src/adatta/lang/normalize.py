@@ -35,7 +35,9 @@ def normalize(text: str, language: Traits) -> str:
     if not text.isascii() or "`" in text:
         for sign, plain in _SIGNS.items():
             text = text.replace(sign, plain)
-    if language.typed_accents and "'" in text:
+    before = None if language.typed_accents and "'" in text else text
+    while text != before:  # what is replaced may leave another pair of quotes
+        before = text
         text = _accent(_QUOTED.sub(r'"\1"', text), language.typed_accents)
     return text
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -14,12 +16,19 @@ from adatta.core.errors import Problem, RecipeError, RowError, UserError, proble
 from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
 from adatta.core.settings import TrainSettings
 from adatta.lang.profile import load_profile
-from adatta.pipeline.context import locate_base, refuse_unexportable, refuse_unknown_names, resolve
+from adatta.pipeline.context import (
+    locate_base,
+    refuse_unexportable,
+    refuse_unknown_names,
+    refuse_wrong_fields,
+    resolve,
+)
 from adatta.pipeline.numbers import show_losses
 from adatta.pipeline.overlap import SuiteOverlap, describe_overlap
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.preferences import describe_pairs
 from adatta.pipeline.prepare import StageRows, prepare_stage, read_structure
+from adatta.pipeline.report_facts import describe_layouts
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -113,7 +122,14 @@ def check_recipe(path: Path, overrides: Sequence[str] = (), *, as_json: bool = F
         print(json.dumps(found, indent=1, ensure_ascii=False))
     elif problems:
         raise RowError(problems, counts=counts) if counts else RecipeError(problems)
+    else:
+        print(f"no mistakes\nnext:  {shlex.join(['adatta', 'run', str(path), *_flags(overrides)])}")
     return not problems
+
+
+def _flags(overrides: Sequence[str]) -> Iterator[str]:
+    for override in overrides:
+        yield from ("--set", override)
 
 
 def _load(path: Path, overrides: Sequence[str]) -> LoadedRecipe:
@@ -127,12 +143,13 @@ def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     """Check what a recipe names, each thing as far as it doesn't need what failed."""
     base = checks.attempt("model", lambda: locate_base(loaded))
     recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name)) if base else loaded.recipe
+    loaded = replace(loaded, recipe=recipe)
     shape = _check_model(checks, recipe, base) if base else None
     chat = _check_template(checks, loaded, base) if base else None
     overlap = checks.attempt("suites", lambda: SuiteOverlap(recipe))
     rows = {}
     for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
-        if found := _check_rows(checks, stage, recipe=recipe, chat=chat, overlap=overlap):
+        if found := _check_rows(checks, stage, loaded=loaded, chat=chat, overlap=overlap):
             rows[stage.name] = found
     if overlap is not None:
         _check_overlap(checks, recipe, overlap)
@@ -163,8 +180,8 @@ def _check_template(checks: Checks, loaded: LoadedRecipe, base: ModelFiles) -> C
     found = {name: getattr(family, name) for name in PROFILE}
     values = {name: value for name, value in found.items() if value != getattr(plain, name)}
     stops = (f"{number} {chat.added_tokens.get(number, '')}".strip() for number in chat.stop_ids)
-    name = family.name or ("no profile needed" if chat.family else "no template: texts only")
-    lines = [f"family: {name}; an answer ends with {', '.join(stops)}"]
+    kind = f"family {family.name}" if family.name else "the model's own"
+    lines = [f"{kind if chat.family else 'none, texts only'}; an answer ends with {', '.join(stops)}"]
     lines += [PROFILE[name].format(value) for name, value in values.items()]
     checks.add("template", "\n".join(lines), family=family.name, stop_ids=chat.stop_ids)
     checks.attempt("export", lambda: refuse_unexportable(loaded, base, chat=chat))
@@ -172,16 +189,20 @@ def _check_template(checks: Checks, loaded: LoadedRecipe, base: ModelFiles) -> C
 
 
 def _check_rows(
-    checks: Checks, stage: Stage, *, recipe: Recipe, chat: Chat | None, overlap: SuiteOverlap | None
+    checks: Checks, stage: Stage, *, loaded: LoadedRecipe, chat: Chat | None, overlap: SuiteOverlap | None
 ) -> StageRows | None:
-    name = f"rows of {stage.name}"
-    if chat is None:
-        num = checks.attempt(name, lambda: sum(1 for _ in read_structure(stage)))
-        if num is not None:
-            checks.add(name, f"{num} of right structure; more needs the model's tokens", verdict="WARN")
-        return None
-    rows = checks.attempt(name, lambda: prepare_stage(stage, recipe, chat, overlap=overlap))
-    if rows is None:
+    name, recipe = f"rows of {stage.name}", loaded.recipe
+
+    def read() -> StageRows | int:
+        refuse_wrong_fields(loaded, [stage])
+        if chat is None:
+            return sum(1 for _ in read_structure(stage))
+        return prepare_stage(stage, recipe, chat, overlap=overlap)
+
+    rows = checks.attempt(name, read)
+    if isinstance(rows, int):
+        checks.add(name, f"{rows} of right structure; more needs the model's tokens", verdict="WARN")
+    if chat is None or rows is None or isinstance(rows, int):
         return None
     counts, longest, straddled = rows.counts(), rows.longest, rows.straddled
     speeds = {part: rows.validation[part]["rows_per_s"] for part in ("structure", "meaning", "both")}
@@ -189,7 +210,7 @@ def _check_rows(
         f"{counts['used']} to train on, {counts['holdout']} held out, {counts['quarantined']} quarantined, "
         f"{counts['not_drawn']} not drawn; {counts['tokens']:,} tokens, {counts['scored_tokens']:,} scored "
         f"({counts['scored_tokens'] / counts['tokens']:.0%}); longest {longest:,} of {recipe.context:,}",
-        *map(_describe_source, rows.sources),
+        *(f"{source['path']}: {describe_layouts(source)}" for source in rows.sources),
         f"rows/s: {', '.join(f'{part} {speed:,.0f}' for part, speed in speeds.items())}",
         *filter(None, [show_losses(counts)]),
         *([f"{straddled} rows have a token on the border between header and answer"] if straddled else []),
@@ -216,13 +237,6 @@ def _check_overlap(checks: Checks, recipe: Recipe, overlap: SuiteOverlap) -> Non
 
 def _warn_if(matters: object) -> Literal["ok", "WARN"]:
     return "WARN" if matters else "ok"
-
-
-def _describe_source(source: Mapping[str, Any]) -> str:
-    shapes = ", ".join(f"{num} {shape or 'of no known layout'}" for shape, num in source["shapes"].items())
-    ignored = ", ".join(f"{key} ({num})" for key, num in source["ignored"].items())
-    unread = f"; keys that nothing reads: {ignored}" if ignored else ""
-    return f"{source['path']}: {shapes or 'no rows'}{unread}"
 
 
 def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Mapping[str, StageRows]) -> None:
@@ -267,7 +281,7 @@ def _check_disk(checks: Checks, recipe: Recipe, shape: ModelShape) -> None:
 
     whole = model_bytes(shape, "fp32")
     merged = sum(stage.kind in TRAINING and stage.training.merge.into != "none" for stage in recipe.stages)
-    parts: dict[str, float] = {f"{merged} merged models": merged * whole}
+    parts: dict[str, float] = {f"{merged} merged model{'s' * (merged != 1)}": merged * whole}
     for name in (name for stage in recipe.stages for name in getattr(stage.settings, "formats", ())):
         parts[name] = gguf_bytes(shape, name[5:]) if name.startswith("gguf-") else whole
     folder = run_dir(recipe.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,16 +14,18 @@ from ruamel.yaml import YAML
 from adatta.core.artefact import run_dir
 from adatta.core.errors import DataError, ExportError, ModelError, Problem, RecipeError, RowError
 from adatta.core.fingerprint import content_id
-from adatta.core.recipe import LoadedRecipe, Recipe, load_recipe
+from adatta.core.problems import Problems
+from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
 from adatta.core.registry import list_names
 from adatta.core.settings import EvaluateSettings, StageEntry
 from adatta.lang.profile import Profile, load_profile
 from adatta.pipeline.overlap import SuiteOverlap, load_suites
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
-from adatta.pipeline.prepare import StageRows, prepare_stage
+from adatta.pipeline.prepare import ROW_KIND, StageRows, open_inputs, prepare_stage
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
+    from adatta.data.turns import Mistake
     from adatta.model.files import ModelFiles
 
 
@@ -70,6 +73,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     recipe = resolve(loaded.recipe, folder)
     chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
     refuse_unexportable(loaded, base, chat=chat)
+    refuse_wrong_fields(loaded, loaded.recipe.stages)
     overlap = SuiteOverlap(recipe)
     rows = prepare_all(recipe, chat, overlap=overlap)
     if recipe.on_overlap == "error":
@@ -192,6 +196,38 @@ def refuse_unknown_names(loaded: LoadedRecipe) -> None:
             problems.append(_place(loaded, path, f"there is no '{name}'", f"there are: {', '.join(known)}"))
     if problems:
         raise RecipeError(problems)
+
+
+def refuse_wrong_fields(loaded: LoadedRecipe, stages: Sequence[Stage]) -> None:
+    """Tell the names in field maps that are wrong for every row of their source, once each.
+
+    Args:
+        loaded: the recipe.
+        stages: those of its stages that are looked at.
+
+    Raises:
+        RecipeError: naming each of them, at the recipe's line.
+    """
+    problems = [
+        _place(loaded, path, mistake.what, mistake.hint)
+        for number, stage in enumerate(loaded.recipe.stages)
+        if stage in stages and stage.kind in TRAINING
+        for path, mistake in _wrong_fields(stage, f"stages.{number}.{stage.kind}.data")
+    ]
+    if problems:
+        raise RecipeError(problems)
+
+
+def _wrong_fields(stage: Stage, place: str) -> Iterator[tuple[str, Mistake]]:
+    from adatta.data.field_map import find_wrong_names
+
+    for number, source in enumerate(stage.training.data):
+        unread = Problems()
+        inputs = open_inputs(source, unread, damaged=unread, tolerant=True) if source.fields else ()
+        records = (record for given in inputs for record in given.records)
+        with suppress(DataError):  # of a source that can't be reached: told when its rows are checked
+            for mistake in find_wrong_names(source.fields, ROW_KIND[stage.kind], records=records):
+                yield f"{place}.{number}.fields.{mistake.field}", mistake
 
 
 def _names(loaded: LoadedRecipe, key: str) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from adatta.core.errors import Problem, RecipeError
 from adatta.core.problems import Problems
 from adatta.core.runtime import bundled_dir
 from adatta.lang.profile import load_profile
+from adatta.pipeline.report_facts import describe_shapes, describe_unread
 
 if TYPE_CHECKING:
     from adatta.data.shape import RowKind
@@ -52,8 +53,7 @@ class _Found:
     longest_tokens: int = 0
 
     def __str__(self) -> str:
-        shapes = ", ".join(f"{count} rows ({shape})" for shape, count in self.shapes.items())
-        return f"{shapes}, the longest about {self.longest_tokens} tokens"
+        return f"{describe_shapes(self.shapes)}, the longest about {self.longest_tokens} tokens"
 
 
 def init_folder(folder: Path, *, base: str, files: InitFiles, language: str = "it") -> None:
@@ -87,8 +87,7 @@ def init_folder(folder: Path, *, base: str, files: InitFiles, language: str = "i
         _copy(bundled_dir() / "data" / name, folder / "data" / name)
     write_atomic(recipe, text)
     for stage, rows in found.items():
-        ignored = f"; not read: {', '.join(rows.ignored)}" if rows.ignored else ""
-        print(f"{stage}: {rows}{ignored}")
+        print(f"{stage}: {rows}{describe_unread(rows.ignored)}")
     print(f"wrote {recipe}\nnext:  adatta check {recipe}\nthen:  adatta run {recipe}")
 
 

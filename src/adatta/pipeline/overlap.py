@@ -133,7 +133,8 @@ def describe_overlap(summary: Mapping[str, Any]) -> tuple[str, bool]:
     found = ", ".join(f"{totals[kind]} {kind}" for kind in LEAK_KINDS)
     sources, suites = ({entry[key] for entry in summary["counts"]} for key in ("source", "suite"))
     rows = [f"; {match['num_words']} words in {match['rows'][0]}" for match in summary["longest"][:1]]
-    line = f"{len(sources)} sources against {', '.join(sorted(suites))}: {found}{''.join(rows)}"
+    num = f"{len(sources)} source{'s' * (len(sources) > 1)}"
+    line = f"{num} against the items of {', '.join(sorted(suites))}: {found} matches{''.join(rows)}"
     return line, any(totals[kind] for kind in BLOCKING)
 
 

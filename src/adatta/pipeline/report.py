@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,7 @@ def render_markdown(view: Mapping[str, Any]) -> str:
     return load_template("report.md.jinja", escapes=False).render(view)
 
 
+@cache
 def load_template(name: str, *, escapes: bool) -> Template:
     """Load a page of this package.
 

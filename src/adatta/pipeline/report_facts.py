@@ -98,6 +98,28 @@ def _show_change(first: Any, last: Any) -> str:
     return f"{show_number(read_number(first))} → {show_number(read_number(last))}"
 
 
+def describe_layouts(source: Mapping[str, Any]) -> str:
+    """Say which layouts a source's rows have, and which of their keys nothing reads.
+
+    Args:
+        source: of a training stage, as the record keeps it.
+    """
+    return describe_shapes(source["shapes"]) + describe_unread(source["ignored"])
+
+
+def describe_shapes(shapes: Mapping[str, int]) -> str:
+    """Say how many rows have each layout."""
+    kinds = shapes.items()
+    found = [f"{num} row{'s' * (num != 1)} ({shape or 'of no known layout'})" for shape, num in kinds]
+    return ", ".join(found) or "no rows"
+
+
+def describe_unread(ignored: Mapping[str, int]) -> str:
+    """Name the keys that nothing reads, to be put behind something else; nothing where there are none."""
+    keys = ", ".join(f"{key} ({num})" for key, num in ignored.items())
+    return f"; keys that nothing reads: {keys}" if keys else ""
+
+
 def show_count(value: Any) -> str:
     """Write a count with thousands separated; nothing where there is none."""
     number = read_number(value)
@@ -173,6 +195,7 @@ FILTERS: dict[str, Callable[[Any], str]] = {
     "rate": show_rate,
     "seconds": show_seconds,
     "bytes": show_bytes,
+    "layouts": describe_layouts,
     "pairs": lambda found: describe_pairs(found)[0],
 }
 """What the templates write numbers with."""

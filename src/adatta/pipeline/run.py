@@ -45,6 +45,7 @@ def run_recipe(path: Path, overrides: Sequence[str] = ()) -> Path:
     Raises:
         AdattaError: the first thing that can't be done; what is complete stays and is reused next time.
     """
+    print(f"checking {path}: recipe, model, every row", flush=True)
     context = open_context(path, overrides)
     with run_lock(context.run_dir):
         write_atomic(context.run_dir / "recipe.yaml", dump_recipe(context.recipe, context.loaded.sources))

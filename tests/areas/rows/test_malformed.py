@@ -33,15 +33,6 @@ PACKED = (".gz", ".zst", ".parquet")
 pytestmark = pytest.mark.torch  # builds a toy model
 
 
-@pytest.fixture
-def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, empty; in it, `runs` would be made."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
-    monkeypatch.setenv("ADATTA_CACHE", str(tmp_path / "cache"))
-    return tmp_path
-
-
 def write(work: Path, model: Path, name: str, file: Malformed) -> Path:
     for path, content in {**file.beside, name: file.content}.items():
         (work / path).write_bytes(content)

@@ -14,6 +14,7 @@ from adatta.chat.encode import Encoder
 from adatta.chat.render import Chat
 from adatta.core.errors import TemplateError
 from adatta.core.records import Conversation, Document, Message, Origin
+from tests.unit.chat.families import write_family
 
 ORIGIN = Origin(path="a.jsonl", line=1)
 
@@ -100,6 +101,16 @@ def test_rows_with_a_token_on_the_border_are_remembered(chats: dict[str, Chat]) 
     assert len(plain.ids) == len(plain.weights)
     first = next(place for place, weight in enumerate(row.weights) if weight)
     assert chat.decode([row.ids[first]]) == "\n\n"
+
+
+def test_load_refuses_a_tokenizer_that_gives_harmless_text_an_added_token(tmp_path: Path) -> None:
+    folder = write_family(tmp_path / "chatml", "chatml")
+    fields = json.loads((folder / "tokenizer.json").read_text())
+    space = {**fields["added_tokens"][-1], "id": 900, "content": "  ", "special": False}
+    fields["added_tokens"].append(space)
+    (folder / "tokenizer.json").write_text(json.dumps(fields))
+    with pytest.raises(TemplateError, match="harmless conversation gets other ids than the tokenizer's own"):
+        Chat.load(folder)
 
 
 @pytest.mark.parametrize("form", ["NFKC", "NFC"])

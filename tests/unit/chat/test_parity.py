@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +12,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from adatta.chat.render import Chat
-from adatta.core.errors import TemplateError
 from adatta.core.records import Conversation, Message, Origin
-from tests.unit.chat.families import BYTE_LEVEL, FAMILIES, write_family
+from tests.unit.chat.families import BYTE_LEVEL, FAMILIES
 
+pytestmark = pytest.mark.torch  # transformers imports it
 ORIGIN = Origin(path="a.jsonl", line=1)
 SYSTEM = 'Rispondi in italiano.\nUsa "virgolette", \\ e {{ graffe }} {% %} così: è.'
 
@@ -115,17 +114,6 @@ def test_exported_template_does_what_the_system_prompt_does(
     assert "helpful" not in text
 
 
-def test_load_refuses_a_tokenizer_that_gives_harmless_text_an_added_token(tmp_path: Path) -> None:
-    folder = write_family(tmp_path / "chatml", "chatml")
-    fields = json.loads((folder / "tokenizer.json").read_text())
-    space = {**fields["added_tokens"][-1], "id": 900, "content": "  ", "special": False}
-    fields["added_tokens"].append(space)
-    (folder / "tokenizer.json").write_text(json.dumps(fields))
-    with pytest.raises(TemplateError, match="harmless conversation gets other ids than the tokenizer's own"):
-        Chat.load(folder)
-
-
-@pytest.mark.torch
 def test_ids_of_toy_models_are_those_of_their_own_tokenizer(toy_folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(toy_folder)
     chat = Chat.load(toy_folder)

@@ -18,6 +18,7 @@ from adatta.core.errors import DataError, MissingExtraError
 from adatta.data import hub
 
 datasets = pytest.importorskip("datasets")
+pytestmark = pytest.mark.torch  # datasets imports it when a data set is read
 
 HTTP = sys.modules[
     HfHubHTTPError.__bases__[0].__module__.partition(".")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from adatta.lang.normalize import normalize
@@ -68,6 +68,7 @@ def test_letters_are_composed() -> None:
     assert normalize(unicodedata.normalize("NFD", "Perché è così"), IT) == "perché è così"
 
 
+@example("`a«`a``")
 @given(st.text(alphabet="aeiouchtr '’‘`\"«»É0\u0301.", max_size=30))
 def test_normalising_twice_changes_nothing(text: str) -> None:
     for profile in (IT, EN):

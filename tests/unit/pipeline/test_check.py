@@ -22,12 +22,10 @@ pytestmark = pytest.mark.torch
 
 
 @pytest.fixture
-def work(toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def work(work: Path, toy_folder: Path) -> Path:
     """The toy recipe in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADATTA_HOME", str(tmp_path))
-    write_toy_recipe(tmp_path, toy_folder)
-    return tmp_path
+    write_toy_recipe(work, toy_folder)
+    return work
 
 
 def check_json(capsys: pytest.CaptureFixture[str], *overrides: str, code: int) -> dict[str, Any]:
@@ -56,7 +54,15 @@ def test_right_recipe_is_told_step_by_step(work: Path, capsys: pytest.CaptureFix
         r"20 to train on, 4 held out, 0 quarantined, 0 not drawn; [\d,]+ tokens, [\d,]+ scored", said
     )
     assert re.search(r"rows/s: structure [\d,]+, meaning [\d,]+, both [\d,]+", said)
-    assert "sft.jsonl: 24 messages" in said
+    assert "sft.jsonl: 24 rows (messages)" in said
+    assert "overlap: 3 sources against the items of offline: 0 exact" in said
+    assert said.endswith("no mistakes\nnext:  adatta run recipe.yaml\n")
+
+
+def test_next_command_keeps_what_was_overridden(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("check", "recipe.yaml", "--set", "stages.sft.budget={steps: 5}") == 0
+    end = "next:  adatta run recipe.yaml --set 'stages.sft.budget={steps: 5}'\n"
+    assert capsys.readouterr().out.endswith(end)
 
 
 def test_estimates_are_the_sum_of_their_parts(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

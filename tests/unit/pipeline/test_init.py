@@ -44,8 +44,8 @@ def test_recipe_names_files_from_where_it_stands(tmp_path: Path, capsys: pytest.
     assert (recipe.language, recipe.model.name) == ("en", HUB)
     said = capsys.readouterr().out
     assert "sft: 2 rows (alpaca), the longest about" in said
-    assert "not read: score" in said
-    assert "preferences: 1 rows (preference_question)" in said
+    assert "keys that nothing reads: score (1)" in said
+    assert "preferences: 1 row (preference_question)" in said
 
 
 def test_folders_and_other_formats_are_read(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_folders_and_other_formats_are_read(tmp_path: Path) -> None:
     make(tmp_path / "mio", sft=tmp_path / "rows", text=text)
     recipe = (tmp_path / "mio" / "recipe.yaml").read_text(encoding="utf-8")
     assert "# 3 rows (alpaca)" in recipe
-    assert "# 1 rows (text)" in recipe
+    assert "# 1 row (text)" in recipe
 
 
 @pytest.mark.parametrize(("num_chars", "context"), [(10, 1024), (1900, 1024), (2100, 2048), (9000, 8192)])

@@ -117,6 +117,7 @@ def test_page_says_what_a_reader_asks(made):
         "7d0c1f39be52a418",
         "3.1e−7",
         "8-bit weights answer a little differently",
+        "rows (messages); keys that nothing reads: score (7)",
         "Preferences in data/dpo.jsonl: 40 pairs: chosen longer in 38 [24, 55]%",
         "weak, 9 words of offline/text_it 1f in data/sft.jsonl:7: il faro è una torre",
     ):
@@ -181,9 +182,11 @@ def test_texts_are_escaped_everywhere(tmp_path):
     metrics = make_metrics()
     metrics[0] |= {"task": HOSTILE, "unscored": {HOSTILE: 1}}
     metrics[0]["stages"][HOSTILE] = metrics[0]["stages"]["sft"]
+    found = {"rows": 1, "shapes": {HOSTILE: 1}, "ignored": {HOSTILE: 1}}
+    source = {"path": HOSTILE, "sha256": HOSTILE, **found}
     records = [
         make_record("sft", 1, name=HOSTILE, warnings=[HOSTILE], settings={"method": HOSTILE, "x": HOSTILE}),
-        make_record("evaluate", 2, inputs={"data": [{"path": HOSTILE, "sha256": HOSTILE, "rows": 1}]}),
+        make_record("evaluate", 2, inputs={"data": [source]}),
     ]
     _, page = write_page(
         tmp_path,
