@@ -144,6 +144,22 @@ def train_memory(
     )
 
 
+def train_flop(shape: ModelShape, *, method: str, tokens: float, scored: float) -> float:
+    """Return the floating-point operations of a training step's matrix products with the model's weights.
+
+    Each weight takes two for a token forward, two for the gradient of its inputs and, where it is trained,
+    two for its own. Left out are attention, the adapter and what is computed again.
+
+    Args:
+        shape: of the model.
+        method: `qlora`, `lora` or `full`.
+        tokens: that are computed.
+        scored: of them.
+    """
+    passes = 6 if method == "full" else 4  # backward needs no products for frozen weights
+    return passes * (tokens * shape.linear_parameters + scored * shape.vocabulary * shape.hidden)
+
+
 def model_bytes(shape: ModelShape, precision: str) -> int:
     """Return the size of a model's weights, in memory or in a safetensors folder, in bytes."""
     return shape.parameters * BYTES[precision]

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adatta.core.records import TokenRow
-from adatta.model.forest import Forest, build_forest, pack
+from adatta.model.forest import Forest, build_forest, pack, pack_sizes
 
 Group = Sequence[TokenRow]  # the token rows of one row: two answers of a preference, windows of a document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One forest and its groups."""
+    """One forest and its groups; `places` says where these stand among all that were packed."""
 
     forest: Forest
     groups: tuple[Group, ...]
+    places: tuple[int, ...]
 
     @property
     def rows(self) -> tuple[TokenRow, ...]:
@@ -38,7 +39,7 @@ class Packing:
             chosen = tuple(groups[index] for index in indices)
             rows = [row for group in chosen for row in group]
             forest = build_forest(rows, share_prefix=self.share_prefix)
-            batches.append(Batch(forest=forest, groups=chosen))
+            batches.append(Batch(forest=forest, groups=chosen, places=tuple(indices)))
         return batches
 
 
@@ -54,3 +55,13 @@ class Order:
     tokens: Sequence[int]
     steps: Sequence[Sequence[int]]
     packing: Packing
+
+    def largest(self) -> list[int]:
+        """Return the rows of the largest forest of all steps, known by their tokens: no row is read."""
+        limit = self.packing.forest_tokens
+        forests = (
+            [step[place] for place in places]
+            for step in self.steps
+            for places in pack_sizes([self.tokens[index] for index in step], limit)
+        )
+        return max(forests, key=lambda indices: sum(self.tokens[index] for index in indices))
