@@ -227,7 +227,7 @@ OPTIONS: Mapping[str, Option] = {
     "SftSettings.thoughts": sft("thoughts=keep", rows, "data.0.path=thoughts.jsonl", refused="thoughts"),
     "TrainSettings.method": sft("method=qlora", weights),
     "SftSettings.answers": sft("answers=last", rows, "data.0.path=turns.jsonl"),
-    "TrainSettings.keep": sft("keep=best", weights, "optimizer.lr=10", "holdout={path: many.jsonl}"),
+    "TrainSettings.keep": sft("keep=best", weights, "optimizer.lr=1", "holdout={path: many.jsonl}"),
     "AdapterSettings.rank": sft("adapter.rank=2", weights),
     "AdapterSettings.alpha": sft("adapter.alpha=3", weights),
     "AdapterSettings.dropout": sft("adapter.dropout=0.5", logged("loss", digits=4)),
@@ -313,7 +313,8 @@ def write_files(folder: Path) -> None:
     """Write rows that only some options need."""
     ten = [conversation(number, f"È nel nord, la numero {number}.") for number in range(10)]
     write_rows(folder / "more.jsonl", ten)
-    write_rows(folder / "many.jsonl", [conversation(number, f"Sta a {number} km.") for number in range(30)])
+    many = [conversation(number, f"{number**9} {number**7}") for number in range(30)]
+    write_rows(folder / "many.jsonl", many)
     two = [{"messages": 2 * conversation(number, f"È la {number}.")["messages"]} for number in range(10)]
     write_rows(folder / "turns.jsonl", two)
     write_rows(folder / "bad.jsonl", ten[:8], bad=2)

@@ -238,9 +238,8 @@ def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Map
             shape,
             method=settings.method,
             precision=recipe.precision,
-            rank=settings.adapter.rank,
+            adapter=settings.adapter,
             forest_tokens=max(settings.batch.forest_tokens, longest),
-            targets=settings.adapter.targets,
         )
         parts = {name: getattr(need, name) for name in ("weights", "trained", "activations", "logits")}
         parts["libraries"] = LIBRARIES_BYTES

@@ -127,16 +127,21 @@ def prepare_memory(work: Work) -> dict[str, Any]:
     """
     settings, trainable, free = work.job.settings, work.trainable, free_bytes()
     indices = work.order.largest()
-    need = train_memory(
-        work.meter.shape,
-        method=settings.method,
-        precision="fp32" if work.job.precision == "fp64" else work.job.precision,
-        rank=settings.adapter.rank,
-        forest_tokens=sum(work.order.tokens[index] for index in indices),
-        targets=settings.adapter.targets,
-    )
-    predicted = need.total - need.weights
-    recomputed = {"always": True, "never": False}.get(settings.batch.checkpointing, predicted > free)
+
+    def predict(*, is_recomputed: bool) -> int:
+        need = train_memory(
+            work.meter.shape,
+            method=settings.method,
+            precision="fp32" if work.job.precision == "fp64" else work.job.precision,
+            adapter=settings.adapter,
+            forest_tokens=sum(work.order.tokens[index] for index in indices),
+            is_recomputed=is_recomputed,
+        )
+        return need.total - need.weights
+
+    is_short = predict(is_recomputed=False) > free
+    recomputed = {"always": True, "never": False}.get(settings.batch.checkpointing, is_short)
+    predicted = predict(is_recomputed=recomputed)
     if recomputed:
         model = trainable.model.get_base_model() if settings.method != "full" else trainable.model
         model.activation_checkpointing_enable()

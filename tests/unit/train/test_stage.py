@@ -76,8 +76,8 @@ def losses(job):
 
 
 def adapter(job):
-    weights = load_file(job.out_dir / "adapter" / "adapter_model.safetensors")
-    return torch.cat([weights[name].flatten() for name in sorted(weights)])
+    files = sorted((job.out_dir / "adapter").glob("*.safetensors"))
+    return torch.cat([value.flatten() for path in files for _, value in sorted(load_file(path).items())])
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp64", 1e-10), ("fp32", 1e-5)])
@@ -116,10 +116,18 @@ def test_shared_prefixes_change_nothing(job, wide_norms):
     assert (adapter(shared) - adapter(apart)).norm() <= 1e-9 * adapter(apart).norm()
 
 
+@pytest.mark.parametrize("more", [{}, {"dora": True}, {"also": ["embeddings", "norms"]}])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", ["qlora", "lora", "full"])
-def test_the_first_margin_of_dpo_is_exactly_zero(job, method, precision):
-    one = job("dpo", method=method, precision=precision, holdout=8, batch={"rows": 8, "forest_tokens": 90})
+def test_the_first_margin_of_dpo_is_exactly_zero(job, method, precision, more):
+    one = job(
+        "dpo",
+        method=method,
+        precision=precision,
+        adapter={"rank": 4, "alpha": 8, **more},
+        holdout=8,
+        batch={"rows": 8, "forest_tokens": 90},
+    )
     train_stage(one)
     first = read_metrics(one.out_dir / "metrics.jsonl")[:2]
     assert first[0]["holdout_margin"] == 0.0
@@ -165,6 +173,16 @@ def test_every_kind_learns_with_every_method(job, kind, method):
     assert results["tokens_per_s"] > 0
 
 
+@pytest.mark.parametrize("more", [{"dora": True}, {"also": ["embeddings"]}, {"also": ["norms"]}])
+def test_what_else_is_trained_moves(job, more):
+    plain = job(name="plain")
+    one = job(name="more", adapter={"rank": 4, "alpha": 8, **more})
+    train_stage(plain)
+    train_stage(one)
+    assert losses(one)[0] == pytest.approx(losses(plain)[0], rel=1e-6)
+    assert losses(one)[-1] < losses(plain)[-1]
+
+
 @pytest.mark.parametrize("method", ["qlora", "full"])
 def test_little_memory_recomputes_layers_and_changes_nothing(job, monkeypatch, method):
     lr = {"lr": 1e-3}
@@ -206,7 +224,7 @@ def test_the_largest_forest_of_the_plan_is_tried_where_memory_may_be_short(job, 
     ]
     assert facts["tokens"] == max(forests)
     assert not facts["tried"]
-    monkeypatch.setattr(stage, "free_bytes", lambda: facts["predicted_bytes"])
+    monkeypatch.setattr(stage, "free_bytes", lambda: facts["predicted_bytes"] + 1)
     seen = []
     real = trial.score
     monkeypatch.setattr(trial, "score", lambda *a, **k: seen.append(a[1].num_tokens) or real(*a, **k))
@@ -307,9 +325,10 @@ def interrupt(job, monkeypatch, *, after):
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_a_stopped_stage_goes_on_to_the_same_bits(job, monkeypatch, kind):
-    whole = job(kind, name="whole", holdout=30, keep="best")
+    more = {"rank": 4, "alpha": 8, "dora": True, "also": ["embeddings", "norms"]}
+    whole = job(kind, name="whole", holdout=30, keep="best", adapter=more)
     expected = train_stage(whole)
-    broken = replace(job(kind, name="broken", holdout=30, keep="best"), checkpoint_s=0.0)
+    broken = replace(job(kind, name="broken", holdout=30, keep="best", adapter=more), checkpoint_s=0.0)
     interrupt(broken, monkeypatch, after=2)
     results = train_stage(broken)
     timed = {*MEASURED, "largest_forest"}
