@@ -239,6 +239,7 @@ def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Map
             method=settings.method,
             precision=recipe.precision,
             adapter=settings.adapter,
+            is_recomputed=settings.batch.checkpointing == "always",
             forest_tokens=max(settings.batch.forest_tokens, longest),
         )
         parts = {name: getattr(need, name) for name in ("weights", "trained", "activations", "logits")}

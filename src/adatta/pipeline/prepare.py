@@ -117,7 +117,7 @@ def prepare_stage(
     if not split.train:
         what, hint = "no row is left to train on", "give it more rows"
         raise RowError(Problem(where=f"stage {stage.name}", what=what, hint=hint))
-    refuse_few_holdout(stage.training, len(split.holdout))
+    refuse_few_holdout(stage.training, len(split.holdout), where=f"stage {stage.name}")
     found = StageRows(
         train=tuple(row.branches for row in split.train for _ in range(times[row.row_id])),
         used=len(split.train),

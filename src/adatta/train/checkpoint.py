@@ -128,8 +128,9 @@ def load_checkpoint(
 
 
 def _moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    # bitsandbytes counts its steps in a plain number, and shares its code books between parameters.
     return {
-        f"{key}.{name}": torch.as_tensor(value)  # bitsandbytes counts its steps in a plain number
+        f"{key}.{name}": value.clone() if key.startswith("qmap") else torch.as_tensor(value)
         for name, parameter in parameters.items()
         for key, value in optimizer.state[parameter].items()
     }

@@ -85,7 +85,7 @@ def refuse_unusable(job: TrainJob) -> None:
         DataError: if there are no rows, one is longer than the context, has nothing to learn, or lacks a
             branch.
     """
-    refuse_few_holdout(job.settings, len(job.holdout))
+    refuse_few_holdout(job.settings, len(job.holdout), where=job.kind)
     refuse_optimizer(job.settings.optimizer)
     if job.settings.merge.into == "dequantised" and job.settings.method != "qlora":
         raise RecipeError(

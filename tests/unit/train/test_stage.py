@@ -450,7 +450,7 @@ def test_a_preference_without_its_other_answer_is_refused(job):
 
 
 def test_best_with_few_held_out_rows_is_refused(job):
-    with pytest.raises(RecipeError, match="needs 30 held-out rows, here are 29"):
+    with pytest.raises(RecipeError, match="needs 30 held-out rows to choose by, here are 29"):
         train_stage(job(keep="best", holdout=29))
 
 
