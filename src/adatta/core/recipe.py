@@ -295,8 +295,6 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
     """Yield (place, what, hint) for values that are right alone and wrong together."""
     stages = recipe.stages
     training = [index for index, stage in enumerate(stages) if isinstance(stage.settings, TrainSettings)]
-    if recipe.engine == "fused":
-        yield ("engine",), "fused is not available yet", "use auto, forest or plain"
     if recipe.on_overlong == "split" and any(stage.kind in ("sft", "dpo") for stage in stages):
         what = "split is not available yet for conversations and preferences"
         yield ("on_overlong",), what, "use quarantine"
@@ -305,6 +303,8 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
         settings = stage.settings
         if isinstance(settings, TrainSettings):
             yield from _training_contradictions(settings, place, is_last=index == training[-1])
+            if recipe.engine == "fused" and settings.adapter.dropout:
+                yield ("engine",), f"fused can't do {stage.name}'s dropout", "use auto or forest"
         if isinstance(settings, EvaluateSettings):
             trained = [stages[i].name for i in training if i < index]
             yield from _evaluation_contradictions(settings, place, trained)

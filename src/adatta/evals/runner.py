@@ -12,12 +12,14 @@ from adatta.core.progress import track
 from adatta.core.records import Score, TokenRow
 from adatta.evals.ask import Limits, Subject, ask_suite
 from adatta.evals.suite import Suite
+from adatta.model.exactness import choose_engine
 from adatta.model.forest import build_forest, pack
 from adatta.model.score import EngineName, score
 
 # S scored tokens
 
 FOREST_TOKENS = 2048
+PROBE = "Roma è la capitale d'Italia, e il Tevere la attraversa prima di arrivare al mare, a Ostia."
 
 
 def evaluate_model(
@@ -28,7 +30,7 @@ def evaluate_model(
     subject: Subject,
     limits: Limits,
     generate: Callable[..., list[tuple[int, ...]]],
-    engine: EngineName = "forest",
+    engine: str = "auto",
 ) -> list[Score]:
     """Evaluate a model on all items of a suite.
 
@@ -39,19 +41,21 @@ def evaluate_model(
         subject: The model's place in the table.
         limits: Context and longest answer.
         generate: As `model.generate.generate_greedy`.
-        engine: As in `model.score.score`.
+        engine: `auto`, or a name as in `model.score.score`.
 
     Returns:
         One score an item and metric.
 
     Raises:
         EvalError: The chat inserts a system prompt where none belongs.
+        ExactnessError: The engine that was asked for can't compute the model.
         RowError: The suite's files have mistakes.
     """
+    chosen = choose_engine(model, chat.continuation("", PROBE).ids, engine=engine)
 
     def sum_log_probs(groups: Sequence[Sequence[TokenRow]]) -> list[list[float]]:
         with track(len(groups), f"{subject.stage}: log-probs", unit="items") as bar:
-            return sum_groups(model, groups, engine=engine, progress=bar.advance)
+            return sum_groups(model, groups, engine=chosen, progress=bar.advance)
 
     def answer(prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         with track(len(prompts), f"{subject.stage}: answers", unit="answers") as bar:

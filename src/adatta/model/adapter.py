@@ -12,7 +12,6 @@ from typing import Any, Literal
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.utils.integrations import dequantize_module_weight
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -76,9 +75,7 @@ def load_trainable(
         base.model.requires_grad_(True)
         return base
     model = add_adapter(base.model, settings, seed=seed, base_name=str(folder))
-    _open([weight for name in settings.also for weight in _ALSO[name](base.model)], base.model)
-    if settings.also:
-        _restore(base.model, folder)
+    _open([weight for name in settings.also for weight in _ALSO[name](base.model)])
     return replace(base, model=model)
 
 
@@ -97,7 +94,9 @@ def load_base(folder: Path, *, method: Method, precision: str) -> Trainable:
         model: Any = load_model(folder, torch.promote_types(dtype, torch.float32)).to(device)
         autocast = dtype if dtype == torch.bfloat16 else None
         return Trainable(model=model, method=method, base="plain", autocast=autocast)
-    model = load_model(folder, dtype).to(device)
+    model = load_model(folder, dtype if dtype != torch.bfloat16 else "auto").to(device)
+    if dtype == torch.bfloat16:
+        narrow_products(model)
     if method == "lora":
         return Trainable(model=model, method=method, base="plain")
     layers = tuple(linear_layers(model))
@@ -106,6 +105,16 @@ def load_base(folder: Path, *, method: Method, precision: str) -> Trainable:
     quantise_base(model, layers, dequantise=dequantise)
     held = "dequantised" if dequantise else "four-bit"
     return Trainable(model=model, method=method, base=held, quantised=layers)
+
+
+def narrow_products(model: Any) -> None:
+    """Turn weights of products into bf16; norms, biases and embeddings stay as wide as they are stored."""
+    for parameter in model.parameters():
+        if parameter.dtype == torch.float16:
+            parameter.data = parameter.data.float()
+    for name in linear_layers(model):
+        weight = model.get_submodule(name).weight
+        weight.data = weight.data.bfloat16()
 
 
 def free_bytes() -> int:
@@ -128,7 +137,7 @@ def load_trained(base_folder: Path, trained_folder: Path, *, method: Method, pre
         return base
     also = read_also(trained_folder)
     model = wrap_adapter(base.model, trained_folder)
-    _open([base.model.get_parameter(name) for name in also], base.model)
+    _open([base.model.get_parameter(name) for name in also])
     for name, weight in also.items():
         base.model.get_parameter(name).data.copy_(weight)
     return replace(base, model=model)
@@ -231,35 +240,11 @@ _ALSO: Mapping[str, Callable[[Any], list[nn.Parameter]]] = {
 }
 
 
-def _open(weights: Sequence[nn.Parameter], model: Any) -> None:
-    """Let weights of the base be trained, in fp32; what their layers give and take keeps its dtype."""
-    chosen = {id(weight): weight.dtype for weight in weights}
-    for layer in model.modules():
-        dtypes = [chosen[id(own)] for own in layer.parameters(recurse=False) if id(own) in chosen]
-        if dtypes and dtypes[0] == torch.bfloat16 and isinstance(layer, nn.Linear):
-            layer.register_forward_pre_hook(_widen)  # the output matrix: its logits may stay wide
-        elif dtypes and dtypes[0] == torch.bfloat16:
-            layer.register_forward_hook(_narrow)
+def _open(weights: Sequence[nn.Parameter]) -> None:
+    """Let weights of the base be trained, in fp32."""
     for weight in weights:
         weight.data = weight.data.to(torch.promote_types(weight.dtype, torch.float32))
         weight.requires_grad_(True)
-
-
-def _restore(model: Any, folder: Path) -> None:
-    """Give opened weights the values of the files, which a narrow dtype had rounded."""
-    opened = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    for path in folder.glob("*.safetensors"):
-        with safe_open(str(path), framework="pt") as file:
-            for name in opened.keys() & set(file.keys()):
-                opened[name].data.copy_(file.get_tensor(name))
-
-
-def _widen(layer: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (args[0].float(), *args[1:])
-
-
-def _narrow(layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return output.to(torch.bfloat16)
 
 
 def _targets(model: Any, targets: str | Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from adatta.model.gguf import convert_gguf, gguf_fingerprint
 from adatta.model.name import ADAPTER_CONFIG, CURRENT, Kind, ModelName, kind_of_folder, parse_name
 
 SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
+FUSED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ALSO_WEIGHTS = "trained_base.safetensors"  # what of the base a stage trained beside its adapter
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")

@@ -49,7 +49,7 @@ def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTra
 
     Args:
         folder: a folder of `fetch`, or one that a stage wrote.
-        dtype: of the weights: a torch type, `fp32` or `bf16`.
+        dtype: of the weights: a torch type, `fp32` or `bf16`; `auto` is the one they are stored in.
 
     Raises:
         ModelError: if a weight is missing, left over or of the wrong shape: transformers alone would go on
@@ -57,7 +57,7 @@ def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTra
     """
     check_files(folder, str(folder))
     disable_progress_bar()
-    dtype = DTYPES[dtype] if isinstance(dtype, str) else dtype
+    dtype = DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype
     try:
         model, loading = AutoModelForCausalLM.from_pretrained(
             folder,

@@ -218,7 +218,7 @@ def _activation_bytes(
     width = BYTES[precision]
     block = 4 * wide + width * narrow
     if adapter.dora:
-        block += (4 + width) * sum(shape.linear_layers[name][1] for name in targets)
+        block += 2 * width * sum(shape.linear_layers[name][1] for name in targets)
     outside = width * (2 * shape.head_dim + 2 * hidden) + 16  # rotations; what the head reads, twice
     mask = width * tokens * tokens
     return tokens * block, tokens * outside + mask

@@ -1,8 +1,9 @@
-"""Log-probs of a forest's scored tokens, with their gradient, by one of two paths that agree."""
+"""Log-probs of a forest's scored tokens, with their gradient, by one of three paths that agree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -10,12 +11,14 @@ from torch import Tensor
 
 from adatta.core.errors import ModelError
 from adatta.model.attention import branches
+from adatta.model.blocks import decode, explain_unfused
 from adatta.model.forest import Forest
 from adatta.model.head import TokenLogProbs
+from adatta.model.linear import product_dtype
 
 # T tokens of the forest, S scored tokens, P positions that are read, E features, V vocabulary
 
-EngineName = Literal["forest", "plain"]
+EngineName = Literal["forest", "fused", "plain"]
 
 
 class Scores(NamedTuple):
@@ -31,14 +34,15 @@ def score(model: Any, forest: Forest, *, engine: EngineName = "forest") -> Tenso
     Args:
         model: a causal LM of transformers, or a PEFT model around one.
         forest: the rows.
-        engine: `forest` computes the packed forest at once; `plain` gives transformers one row at a time,
-            unpatched, and takes `log_softmax` of all its logits: the reference.
+        engine: `forest` computes the packed forest at once with transformers' modules, `fused` with our own
+            blocks (the Llama family); `plain` gives transformers one row at a time, unpatched, and takes
+            `log_softmax` of all its logits: the reference.
 
     Returns:
         Log-probs [S] in nats: float64 for a float64 model, else fp32.
 
     Raises:
-        ModelError: if the engine has no such name or the model has no plain output matrix.
+        ModelError: if the engine has no such name or can't compute the model.
     """
     return score_tokens(model, forest, engine=engine).logp_S
 
@@ -64,14 +68,32 @@ def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -
 def _score_forest(model: Any, forest: Forest) -> Scores:
     if model.config._attn_implementation != branches.NAME:
         model.set_attn_implementation(branches.NAME)
-    hidden_TE = model.get_decoder()(
-        input_ids=forest.ids_T[None],
-        position_ids=forest.position_T[None],
-        attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
-        use_cache=False,
-        forest=branches.Branches(forest),
-    ).last_hidden_state[0]
-    return _read_head(model, hidden_TE, forest)
+    embedded_TE = model.get_input_embeddings()(forest.ids_T)
+    wide = torch.promote_types(embedded_TE.dtype, torch.float32)
+    with _bf16_products(model):
+        hidden_TE = model.get_decoder()(
+            inputs_embeds=embedded_TE[None].to(wide),  # so that what the layers add is added in fp32
+            position_ids=forest.position_T[None],
+            attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
+            use_cache=False,
+            forest=branches.Branches(forest),
+        ).last_hidden_state[0]
+        return _read_head(model, hidden_TE, forest)
+
+
+def _bf16_products(model: Any) -> AbstractContextManager[Any]:
+    """Let layers with bf16 weights take fp32 inputs inside."""
+    if any(parameter.dtype == torch.bfloat16 for parameter in model.parameters()):
+        return torch.autocast(model.device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def _score_fused(model: Any, forest: Forest) -> Scores:
+    reason = explain_unfused(model)
+    if reason is not None:
+        raise ModelError(f"the fused engine can't compute this model: {reason}; use `engine: forest`")
+    with _bf16_products(model):
+        return _read_head(model, decode(model, forest), forest)
 
 
 def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
@@ -85,9 +107,7 @@ def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
     token_U, scored_at_S = forest.scored_S.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     position_P, read_at_U = forest.parent_T[token_U].unique(return_inverse=True)  # type: ignore[no-untyped-call]
     order_U = read_at_U.argsort(stable=True)
-    device = head.weight.device.type
-    is_cast = torch.is_autocast_enabled(device)  # products are then computed in another dtype
-    weight_VE = head.weight.to(torch.get_autocast_dtype(device)) if is_cast else head.weight
+    weight_VE = head.weight.to(product_dtype(head.weight))
     hidden_PE = hidden_TE[position_P].to(weight_VE.dtype)
     logp_U, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
         hidden_PE, weight_VE, read_at_U[order_U], forest.ids_T[token_U[order_U]]
@@ -109,7 +129,8 @@ def _score_plain(model: Any, forest: Forest) -> Scores:
         while parents[path[-1]] >= 0:
             path.append(parents[path[-1]])
         ids = forest.ids_T[path[::-1]]
-        logits_TV = model(input_ids=ids[None], use_cache=False).logits[0]
+        with _bf16_products(model):
+            logits_TV = model(input_ids=ids[None], use_cache=False).logits[0]
         logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
         depth = forest.position_T[scored]
         logp_S.append(torch.log_softmax(logits_TV, -1)[depth - 1, ids[depth]])
@@ -117,4 +138,8 @@ def _score_plain(model: Any, forest: Forest) -> Scores:
     return Scores(torch.cat(logp_S), torch.cat(is_best_S))
 
 
-_ENGINES: dict[str, Callable[[Any, Forest], Scores]] = {"forest": _score_forest, "plain": _score_plain}
+_ENGINES: dict[str, Callable[[Any, Forest], Scores]] = {
+    "forest": _score_forest,
+    "fused": _score_fused,
+    "plain": _score_plain,
+}

@@ -125,7 +125,7 @@ def _load(path: Path, overrides: Sequence[str]) -> LoadedRecipe:
 def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     """Check what a recipe names, each thing as far as it doesn't need what failed."""
     base = checks.attempt("model", lambda: locate_base(loaded))
-    recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name)) if base else loaded.recipe
+    recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name), base=base) if base else loaded.recipe
     shape = _check_model(checks, recipe, base) if base else None
     chat = _check_template(checks, loaded, base) if base else None
     overlap = checks.attempt("suites", lambda: SuiteOverlap(recipe))

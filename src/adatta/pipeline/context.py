@@ -67,7 +67,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     refuse_unknown_names(loaded)
     suites = {name: suite.content_hash() for name, suite in load_suites(loaded.recipe).items()}
     base = locate_base(loaded)
-    recipe = resolve(loaded.recipe, folder)
+    recipe = resolve(loaded.recipe, folder, base=base)
     chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
     refuse_unexportable(loaded, base, chat=chat)
     overlap = SuiteOverlap(recipe)
@@ -122,12 +122,13 @@ def name_suites(loaded: LoadedRecipe, profile: Profile) -> LoadedRecipe:
     return replace(loaded, recipe=recipe, resolved=recipe.model_dump(mode="json"))
 
 
-def resolve(recipe: Recipe, folder: Path) -> Recipe:
+def resolve(recipe: Recipe, folder: Path, *, base: ModelFiles) -> Recipe:
     """Replace `auto`: once, when the run is made; afterwards the run's own recipe says what it was.
 
     Args:
         recipe: as loaded.
         folder: the run's folder.
+        base: the chain's first model.
 
     Returns:
         The recipe with a named precision and engine.
@@ -140,8 +141,17 @@ def resolve(recipe: Recipe, folder: Path) -> Recipe:
     if recipe.precision == "auto":
         changes["precision"] = earlier.get("precision") or resolve_precision("auto")
     if recipe.engine == "auto":
-        changes["engine"] = earlier.get("engine") or "forest"
+        changes["engine"] = earlier.get("engine") or _fastest_engine(recipe, base)
     return recipe.model_copy(update=changes)
+
+
+def _fastest_engine(recipe: Recipe, base: ModelFiles) -> str:
+    """Name the fastest engine that can compute the model in every stage; each is tried when it is loaded."""
+    from adatta.model.files import FUSED, read_config
+
+    adapters = [stage.training.adapter for stage in recipe.stages if stage.kind in TRAINING]
+    plain_layers = not any(adapter.dropout for adapter in adapters)
+    return "fused" if plain_layers and read_config(base.folder)["architectures"][0] in FUSED else "forest"
 
 
 def prepare_all(recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = None) -> dict[str, StageRows]:

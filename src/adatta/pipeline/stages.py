@@ -41,7 +41,7 @@ def do_training(context: Context, planned: PlannedStage, folder: Path, done: Don
             seed=context.recipe.seed,
             context=context.recipe.context,
             precision=cast(Literal["fp32", "bf16"], context.recipe.precision),
-            engine=cast(Literal["forest", "plain"], context.recipe.engine),
+            engine=context.recipe.engine,
         )
     )
     gc.collect()
@@ -162,7 +162,7 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
                 subject=subject,
                 limits=Limits(context=context.recipe.context, max_new_tokens=settings.max_new_tokens),
                 generate=generate_greedy,
-                engine=cast(Literal["forest", "plain"], context.recipe.engine),
+                engine=context.recipe.engine,
             )
     del model
     gc.collect()

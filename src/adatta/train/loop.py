@@ -52,7 +52,7 @@ class TrainJob:
     seed: int
     context: int
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    engine: Literal["auto", "forest", "plain"] = "auto"
+    engine: Literal["auto", "forest", "fused", "plain"] = "auto"
     checkpoint_s: float = 60.0
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
-
-from adatta.core.errors import DataError, ExactnessError, RecipeError
+from adatta.core.errors import DataError, RecipeError
 from adatta.core.fingerprint import content_id, hash_folder
-from adatta.core.records import TokenRow
 from adatta.core.settings import VERSIONS, TrainSettings
 from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
+from adatta.model.exactness import choose_engine
 from adatta.model.files import read_config
-from adatta.model.forest import build_forest, count_tokens
+from adatta.model.forest import count_tokens
 from adatta.model.memory import ModelShape, train_memory
-from adatta.model.score import EngineName, score
+from adatta.model.score import EngineName
 from adatta.train.batches import Group, Order, Packing
 from adatta.train.checkpoint import Progress
 from adatta.train.loop import TrainJob, Work, train
@@ -27,14 +24,10 @@ from adatta.train.schedule import holdout_steps, plan_steps, refuse_few_holdout
 from adatta.train.trial import needs_trial, try_forest
 from adatta.train.watch import Meter
 
-__all__ = ["Order", "TrainJob", "choose_engine", "plan_order", "train_stage"]
+__all__ = ["Order", "TrainJob", "plan_order", "train_stage"]
 
 ADAPTER = "adapter"
-_PROBE_TOKENS = 64
-_PROBE_TOLERANCE = {"fp64": 1e-10, "fp32": 1e-4, "bf16": 0.1}  # mean nats a token
 _NAMED = 5  # rows that an error names
-
-_log = logging.getLogger(__name__)
 
 
 def train_stage(job: TrainJob) -> dict[str, Any]:
@@ -65,7 +58,9 @@ def train_stage(job: TrainJob) -> dict[str, Any]:
         seed=job.seed,
     )
     trainable.model.train()
-    engine = choose_engine(trainable, job.train[0][0], engine=job.engine, precision=job.precision)
+    with trainable.computing():
+        ids = job.train[0][0].ids
+        engine = choose_engine(trainable.model, ids, engine=job.engine)
     work = _plan_work(job, trainable, engine)
     memory = prepare_memory(work)
     progress = train(work)
@@ -151,40 +146,6 @@ def prepare_memory(work: Work) -> dict[str, Any]:
         try_forest(trainable, largest.forest, engine=work.engine)
     forest = {"tokens": largest.forest.num_tokens, "predicted_bytes": predicted, "tried": is_tried}
     return {"recomputed": recomputed, "largest_forest": forest}
-
-
-def choose_engine(trainable: Trainable, row: TokenRow, *, engine: str, precision: str) -> EngineName:
-    """Return the fastest engine that gives transformers' own log-probs on a small forest.
-
-    Args:
-        trainable: the model.
-        row: whose first tokens make the forest, once whole and once with another end.
-        engine: `auto`, or the one to use.
-        precision: decides the tolerance.
-
-    Raises:
-        ExactnessError: if `forest` was asked for and differs.
-    """
-    if engine == "plain":
-        return "plain"
-    ids = row.ids[:_PROBE_TOKENS]
-    half = len(ids) // 2
-    ends = (ids[half:], ids[half:][::-1])
-    rows = [
-        TokenRow(ids=ids[:half] + end, weights=(1.0,) * len(ids), row_id=row.row_id, branch=branch)
-        for branch, end in enumerate(ends)
-    ]
-    forest = build_forest(rows)
-    with torch.no_grad(), trainable.computing():
-        plain_S = score(trainable.model, forest, engine="plain")
-        difference = float((score(trainable.model, forest, engine="forest") - plain_S).abs().mean())
-    if difference <= _PROBE_TOLERANCE[precision]:
-        return "forest"
-    message = f"engine forest differs from plain by {difference:.2g} nats a token on this model"
-    if engine == "forest":
-        raise ExactnessError(f"{message}, more than {_PROBE_TOLERANCE[precision]}; use engine: plain")
-    _log.warning("%s; plain is used", message)
-    return "plain"
 
 
 def plan_order(settings: TrainSettings, groups: Sequence[Group], *, kind: str, seed: int) -> Order:

@@ -57,7 +57,7 @@ def trl_losses(job: TrainJob, folder: Path, **preference: Any) -> list[float]:
         "num_train_epochs": 1,
         "logging_steps": 1,
         "train_sampling_strategy": "sequential",
-        "bf16": False,
+        "bf16": job.precision == "bf16",
         "use_cpu": True,
         "gradient_checkpointing": False,
         "report_to": [],

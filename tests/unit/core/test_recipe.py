@@ -217,7 +217,7 @@ DPO = "- dpo: {data: [{path: p.jsonl}], %s}\n"
 @pytest.mark.parametrize(
     ("top", "stages", "message"),
     [
-        ("engine: fused", "- report:", "r.yaml:3: engine: fused is not available yet"),
+        ("engine: fused", SFT % "adapter: {dropout: 0.1}", "r.yaml:3: engine: fused can't do sft's dropout"),
         ("on_overlong: split", DPO % "", "r.yaml:3: on_overlong: split is not available yet"),
         ("", DPO % "adapter: {dropout: 0.1}", "r.yaml:5: stages.0.dpo.adapter.dropout: dropout above 0"),
         (
@@ -273,7 +273,7 @@ def test_contradictions_are_refused_where_they_stand(write, top, stages, message
 
 
 def test_contradictions_are_told_beside_wrong_values_elsewhere(write):
-    text = f"{HEAD}seed: x\nengine: fused\nstages:\n{SFT % 'merge: {into: none}'}{DPO % 'betta: 1.0'}"
+    text = f"{HEAD}seed: x\non_overlong: split\nstages:\n{SFT % 'merge: {into: none}'}{DPO % 'betta: 1.0'}"
     assert [problem.split(": ")[0] for problem in problems_of(write(text))] == [
         f"r.yaml:{n}" for n in (3, 4, 6, 7)
     ]

@@ -14,7 +14,6 @@ from adatta.model import adapter
 from adatta.model.adapter import load_base, load_trainable, load_trained, save_trained
 from adatta.model.files import locate
 from adatta.model.forest import build_forest
-from adatta.model.load import load_model
 from adatta.model.score import score
 from tests.toys.rows import branching_rows
 
@@ -85,13 +84,7 @@ def test_a_new_adapter_changes_nothing(toy_folder, precision, name):
     with trainable.model.disable_adapter():
         assert torch.equal(with_adapter, score(trainable.model, forest))
     base_S = score(load_base(toy_folder, method="lora", precision=precision).model, forest)
-    if precision == "bf16" and "also" in MORE[name]:  # what is trained is as wide as in the file
-        stored = load_model(toy_folder)
-        for key, value in trainable.model.get_base_model().named_parameters():
-            assert ".lora_" in key or not value.requires_grad or torch.equal(value, stored.get_parameter(key))
-        assert (with_adapter - base_S).abs().mean() < 0.05
-    else:
-        assert torch.equal(with_adapter, base_S)
+    assert torch.equal(with_adapter, base_S)
 
 
 def test_the_start_follows_the_seed_alone(toy_folder):

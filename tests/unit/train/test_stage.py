@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from adatta.core.errors import (
     CheckpointError,
@@ -96,15 +95,18 @@ def test_forests_of_any_size_give_the_same_training(job, wide_norms, kind, preci
         assert (other_adapter - runs[0][1]).norm() <= tolerance * runs[0][1].norm()
 
 
-@pytest.mark.parametrize("kind", ["sft", "dpo"])
-def test_plain_trains_as_forest_does(job, wide_norms, kind):
-    forest, plain = (
-        replace(job(kind, precision="fp64", name=name), engine=name) for name in ("forest", "plain")
+@pytest.mark.parametrize("engine", ["forest", "fused"])
+@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("kind", ["sft", "dpo", "adapt"])
+def test_plain_trains_as_forest_and_fused_do(job, wide_norms, kind, method, engine):
+    ours, plain = (
+        replace(job(kind, precision="fp64", method=method, name=name), engine=name)
+        for name in (engine, "plain")
     )
-    assert train_stage(forest)["engine"] == "forest"
+    assert train_stage(ours)["engine"] == engine
     assert train_stage(plain)["engine"] == "plain"
-    assert losses(forest) == pytest.approx(losses(plain), rel=1e-10)
-    assert (adapter(forest) - adapter(plain)).norm() <= 1e-9 * adapter(plain).norm()
+    assert losses(ours) == pytest.approx(losses(plain), rel=1e-10)
+    assert (adapter(ours) - adapter(plain)).norm() <= 1e-9 * adapter(plain).norm()
 
 
 def test_shared_prefixes_change_nothing(job, wide_norms):
@@ -184,16 +186,19 @@ def test_what_else_is_trained_moves(job, more):
 
 
 @pytest.mark.parametrize("method", ["qlora", "full"])
-def test_little_memory_recomputes_layers_and_changes_nothing(job, monkeypatch, method):
+@pytest.mark.parametrize("engine", ["forest", "fused"])
+def test_little_memory_recomputes_layers_and_changes_nothing(job, monkeypatch, method, engine):
     lr = {"lr": 1e-3}
-    ample, scarce = (job(name=name, method=method, optimizer=lr) for name in ("ample", "scarce"))
+    ample, scarce = (
+        replace(job(name=name, method=method, optimizer=lr), engine=engine) for name in ("ample", "scarce")
+    )
     assert not train_stage(ample)["recomputed"]
     monkeypatch.setattr(stage, "free_bytes", lambda: 0)
     calls = []
-    real = branches.attend
-    monkeypatch.setitem(
-        ALL_ATTENTION_FUNCTIONS._global_mapping,
-        branches.NAME,
+    real = branches.Branches.attend
+    monkeypatch.setattr(
+        branches.Branches,
+        "attend",
         lambda *arguments, **keywords: calls.append(1) or real(*arguments, **keywords),
     )
     assert train_stage(scarce)["recomputed"]
@@ -481,7 +486,7 @@ def wrong_forest(monkeypatch):
 def test_an_engine_that_is_not_exact_is_replaced_or_refused(job, caplog):
     assert train_stage(job(name="auto"))["engine"] == "plain"
     assert "plain is used" in caplog.text
-    with pytest.raises(ExactnessError, match="engine forest differs from plain"):
+    with pytest.raises(ExactnessError, match="engine forest can't be used: on this model it differs"):
         train_stage(replace(job(name="named"), engine="forest"))
 
 

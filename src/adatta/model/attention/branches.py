@@ -59,6 +59,16 @@ class Branches:
         Returns:
             The output [1, H, T, D].
         """
+        if query.device.type == "cpu":  # in bf16 its backward pass is slower there, and less exact
+            query, key, value = (
+                states.to(torch.promote_types(states.dtype, torch.float32)) for states in (query, key, value)
+            )
+        with torch.autocast(query.device.type, enabled=False):
+            return self._attend(query, key, value, window, scale)
+
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, window: int | None, scale: float | None
+    ) -> Tensor:
         if self._one_mask:
             return _attend(query, key, value, self._mask(-1, window, query), scale)
         lengths = [chain.length for chain in self._chains]
