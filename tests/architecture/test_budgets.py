@@ -23,7 +23,7 @@ FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "base
 
 # "module.function": why its signature isn't ours to choose. May only shrink.
 FOREIGN_SIGNATURES = {
-    "adatta.model.attention.branches.attend": "transformers' attention interface",
+    "adatta.model.attend.attend": "transformers' attention interface",
     "adatta.model.head.TokenLogProbs.forward": "torch.autograd.Function",
 }
 

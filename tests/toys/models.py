@@ -1,18 +1,22 @@
-"""Tiny tokenizer and models of the three supported families, complete as on the Hub, built in process."""
+"""Tiny tokenizer and models of ten architectures, complete as on the Hub, built in process."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    PreTrainedConfig,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -26,7 +30,62 @@ FAMILIES = {
 VOCABULARY = 400
 CONTEXT = 512
 SLIDING_WINDOW = 16
+_SIZES = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+# What each architecture has of its own, so small that rows of 45 tokens show it; by its `model_type`. Global
+# and local layers are mixed wherever a model of that kind may mix them.
+_MIXED = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": SLIDING_WINDOW}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "llama": {"tie_word_embeddings": True},
+    "mistral": {"sliding_window": SLIDING_WINDOW},
+    "qwen2": {"use_sliding_window": True, **_MIXED},
+    "qwen3": {"tie_word_embeddings": True, "head_dim": 16, "use_sliding_window": True, **_MIXED},
+    "gemma2": {
+        "tie_word_embeddings": True,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 24,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 8.0,
+        **_MIXED,
+    },
+    "gemma3_text": {
+        "tie_word_embeddings": True,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 24,
+        "rope_parameters": {
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0},
+        },
+        **_MIXED,
+    },
+    "phi3": {"sliding_window": SLIDING_WINDOW, "resid_pdrop": 0.1},
+    "olmo2": {},
+    "smollm3": {
+        "tie_word_embeddings": True,
+        "no_rope_layers": [1, 0],
+        "use_sliding_window": True,
+        **_MIXED,
+    },
+    "granite": {
+        "tie_word_embeddings": True,
+        "attention_dropout": 0.1,
+        "embedding_multiplier": 3.0,
+        "attention_multiplier": 0.2,
+        "residual_multiplier": 0.7,
+        "logits_scaling": 2.0,
+    },
+}
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
@@ -95,24 +154,36 @@ def toy_model(folder: Path, family: str = "llama", *, tied: bool = True, seed: i
     Returns:
         The folder.
     """
-    tokenizer = toy_tokenizer(folder)
     config_class, model_class = FAMILIES[family]
     extra = {"sliding_window": SLIDING_WINDOW} if family == "mistral" else {}
-    config = config_class(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        tie_word_embeddings=tied,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-        **extra,
-    )
-    model = model_class(config)
+    toy_tokenizer(folder)
+    config = config_class(tie_word_embeddings=tied, **_SIZES, **extra)
+    return save_toy(model_class(config), folder, seed=seed)
+
+
+def toy_architecture(folder: Path, name: str, *, seed: int = 0) -> Path:
+    """Write a model folder as `toy_model` does, of one of the ten `ARCHITECTURES`.
+
+    Args:
+        folder: where the files go; made if missing.
+        name: a key of `ARCHITECTURES`.
+        seed: decides the weights.
+
+    Returns:
+        The folder.
+    """
+    toy_tokenizer(folder)
+    config = toy_config(name, **ARCHITECTURES[name])
+    return save_toy(AutoModelForCausalLM.from_config(config), folder, seed=seed)
+
+
+def toy_config(name: str, **own: Any) -> PreTrainedConfig:
+    """Return the configuration of a toy of any `model_type`, with what it has of its own."""
+    return AutoConfig.for_model(name, **{"tie_word_embeddings": False, **_SIZES, **own})
+
+
+def save_toy(model: PreTrainedModel, folder: Path, *, seed: int = 0) -> Path:
+    """Write a model to the folder of its tokenizer, every parameter random."""
     _randomise(model, seed)
     model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=[2, 0], pad_token_id=2)
     model.save_pretrained(folder)

@@ -24,6 +24,7 @@ class Problem:
     """One mistake: where (`file:line`), what is wrong, what to do.
 
     A row's problem also has a `reason`, which docs/data-formats.md explains, and the `field` that is wrong.
+    `rows`: it stands for one, or for all that can't be read behind a damage.
     """
 
     where: str
@@ -31,6 +32,7 @@ class Problem:
     hint: str = ""
     reason: str = ""
     field: str = ""
+    rows: int = 1
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

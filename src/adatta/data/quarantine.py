@@ -14,7 +14,8 @@ from adatta.data.validate import Refused
 class Quarantine:
     """The rows of a stage that are put aside; their number is in `rows`, by first reason in `reasons`.
 
-    They stay in memory, compressed: a recipe allows a small share of them.
+    Those that are missing behind a damage count, too, where a file says how many there are.
+    What was read stays in memory, compressed: a recipe allows a small share of it.
     """
 
     def __init__(self) -> None:
@@ -40,8 +41,8 @@ class Quarantine:
         text = f'{json.dumps(line, ensure_ascii=False)[:-1]}, "fields": {fields}}}\n'
         # Half a surrogate pair becomes the escape that JSON has for it.
         self._packed += self._packer.compress(text.encode("utf-8", "backslashreplace"))
-        self.rows += 1
-        self.reasons[first.reason] += 1
+        self.rows += first.rows
+        self.reasons[first.reason] += first.rows
         for problem in refused.problems:
             self.problems.append(problem)
         if scored_tokens is not None:

@@ -127,7 +127,7 @@ def _read(shape: Shape, fields: Mapping[str, Any], reader: Reader) -> dict[str, 
         return read_pair(messages if has_prompt else None, fields, reader=reader)
     messages = reader.with_system(messages, fields)
     if not reader.mistakes:
-        reader.check_order(messages, "messages", last="assistant")
+        reader.check_order(messages, next(iter(shape.keys)), last="assistant")
     return {"messages": messages}
 
 

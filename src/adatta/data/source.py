@@ -40,7 +40,7 @@ class Opened:
     tolerant: bool
     num_problems: int = 0
 
-    def report(self, what: str, *, hint: str, reason: str, line: int | None = None) -> None:
+    def report(self, what: str, *, hint: str, reason: str, line: int | None = None, rows: int = 1) -> None:
         """Name a problem of this file.
 
         Args:
@@ -48,9 +48,10 @@ class Opened:
             hint: What to do.
             reason: A name that docs/data-formats.md explains.
             line: Line or record, from 1.
+            rows: How many rows are lost by it.
         """
         where = str(self.path) if line is None else f"{self.path}:{line}"
-        self.append(Problem(where=where, what=what, hint=hint, reason=reason))
+        self.append(Problem(where=where, what=what, hint=hint, reason=reason, rows=rows))
 
     def report_damage(self, what: str, *, missing: int | None = None, line: int | None = None) -> None:
         """Name what makes the rest of the file unreadable.
@@ -64,7 +65,8 @@ class Opened:
         hint = "the rows before it are used"
         if not self.tolerant:
             hint = "the whole file is refused: write it anew, or set on_bad_row: quarantine"
-        self.report(f"damaged: {what}; {rest}", hint=hint, reason="unreadable", line=line)
+        rows = max(missing or 0, 1)
+        self.report(f"damaged: {what}; {rest}", hint=hint, reason="unreadable", line=line, rows=rows)
 
     def append(self, problem: Problem, /) -> None:
         """Pass on a problem."""

@@ -14,7 +14,7 @@ _KEEP = "; to keep a text that speaks about it, write it as code, in `backticks`
 
 _MARK = re.compile(
     r"<[|｜](?!>)[^\W\d][\w▁]{1,40}[|｜]>"  # <|im_start|>, <|eot_id|>, <|START_OF_TURN_TOKEN|>, <｜User｜>
-    r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>"
+    r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<[be]os>"
     r"|^### (?:Instruction|Response|Human|Assistant|Istruzione|Risposta):",
     re.MULTILINE,
 )

@@ -21,6 +21,9 @@ ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 THOUGHTS = ("thoughts", "reasoning_content", "reasoning", "thinking")
 _UNSUPPORTED = ("tool_calls", "function_call", "audio", "images", "videos")
 _OPEN, _CLOSE = "<think>", "</think>"
+# What a table makes of messages: [{"role": "user", ...}], or as Python writes it.
+_OBJECTS = re.compile(r"\[?\s*\{")
+_HAS_ROLE = re.compile(r"""(['"])(?:role|from)\1\s*:\s*(['"])(?:system|user|assistant|human|gpt)\2""")
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
@@ -92,6 +95,8 @@ class Reader:
         Returns:
             The messages that are right.
         """
+        if self._is_written_as_text(value, place):
+            return []
         if not isinstance(value, list) or not value:
             hint = 'write [{"role": "user", "content": "..."}, ...]'
             self.refuse(f"{place} is not a list of messages", hint, reason="wrong_type", place=place)
@@ -110,6 +115,8 @@ class Reader:
         """
         if isinstance(value, list):
             return self.messages(value, place)
+        if self._is_written_as_text(value, place):
+            return []
         message = self.message({"role": role, "content": value} if isinstance(value, str) else value, place)
         return [message] if message else []
 
@@ -176,6 +183,15 @@ class Reader:
         """
         first: Written = {"role": "system", "content": self.optional(fields, "system")}
         return [first, *messages] if first["content"] and messages[:1] != [first] else messages
+
+    def _is_written_as_text(self, value: Any, place: str) -> bool:
+        """Refuse messages that were made a text, which would be learnt as it stands there."""
+        text = value.strip() if isinstance(value, str) else ""
+        if not text.endswith(("]", "}")) or not _OBJECTS.match(text) or not _HAS_ROLE.search(text):
+            return False
+        hint = "write a list, in JSONL or Parquet; to keep it as a text, write it as code, in `backticks`"
+        self.refuse(f"{place} holds messages written as a text", hint, reason="wrong_type", place=place)
+        return True
 
     def _pass_over(self, rest: Mapping[str, Any], place: str, name: str) -> None:
         """Ignore what a message holds beside its words, but for what would be lost with it."""

@@ -144,7 +144,7 @@ class Validation:
 
     def append(self, problem: Problem, /) -> None:
         """Refuse what a source can't read: a row, or the rest of a file."""
-        self.structure.rows += 1
+        self.structure.rows += problem.rows
         self._refuse(Refused(problems=(problem,)))
 
     def refuse(self, row: Row, mistake: Mistake) -> None:

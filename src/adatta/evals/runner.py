@@ -30,7 +30,7 @@ def evaluate_model(
     subject: Subject,
     limits: Limits,
     generate: Callable[..., list[tuple[int, ...]]],
-    engine: str = "auto",
+    engine: EngineName = "forest",
 ) -> list[Score]:
     """Evaluate a model on all items of a suite.
 
@@ -41,21 +41,19 @@ def evaluate_model(
         subject: The model's place in the table.
         limits: Context and longest answer.
         generate: As `model.generate.generate_greedy`.
-        engine: `auto`, or a name as in `model.score.score`.
+        engine: As in `model.score.score`.
 
     Returns:
         One score an item and metric.
 
     Raises:
         EvalError: The chat inserts a system prompt where none belongs.
-        ExactnessError: The engine that was asked for can't compute the model.
         RowError: The suite's files have mistakes.
     """
-    chosen = choose_engine(model, chat.continuation("", PROBE).ids, engine=engine)
 
     def sum_log_probs(groups: Sequence[Sequence[TokenRow]]) -> list[list[float]]:
         with track(len(groups), f"{subject.stage}: log-probs", unit="items") as bar:
-            return sum_groups(model, groups, engine=chosen, progress=bar.advance)
+            return sum_groups(model, groups, engine=engine, progress=bar.advance)
 
     def answer(prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
         with track(len(prompts), f"{subject.stage}: answers", unit="answers") as bar:
@@ -75,6 +73,20 @@ def evaluate_model(
     )
     model.train(was_training)
     return scores
+
+
+def pick_engine(model: Any, chat: Chat, *, engine: str) -> EngineName:
+    """Return the engine that scores a model: the one that was asked for, or the fastest exact one.
+
+    Args:
+        model: A causal LM of transformers.
+        chat: Its chat format.
+        engine: `auto`, or a name as in `model.score.score`.
+
+    Raises:
+        ExactnessError: The engine that was asked for can't compute the model, or isn't exact on it.
+    """
+    return choose_engine(model, chat.continuation("", PROBE).ids, engine=engine)
 
 
 def sum_groups(

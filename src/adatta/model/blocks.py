@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from adatta.model.attention.branches import Branches
-from adatta.model.files import FUSED
+from adatta.model.architecture import FUSED
+from adatta.model.attend import ForestAttention
 from adatta.model.forest import Forest
 from adatta.model.linear import apply_linear, is_plain, product_dtype
 
@@ -20,7 +20,7 @@ from adatta.model.linear import apply_linear, is_plain, product_dtype
 class _Shared(NamedTuple):
     """What all blocks of a forward share: who sees whom, and the rotation's halves [T, 1, D / 2]."""
 
-    branches: Branches
+    forest: ForestAttention
     cos: Tensor
     sin: Tensor
     dtype: torch.dtype
@@ -61,7 +61,7 @@ def decode(model: Any, forest: Forest) -> Tensor:
     cos, sin = decoder.rotary_emb(hidden_TE[None], forest.position_T[None])
     half = cos.shape[-1] // 2  # both halves are the same
     cos, sin = (each[0, :, None, :half] for each in (cos, sin))
-    shared = _Shared(Branches(forest), cos, sin, product_dtype(hidden_TE))
+    shared = _Shared(ForestAttention(forest), cos, sin, product_dtype(hidden_TE))
     recompute = decoder.training and any(
         getattr(layer, "gradient_checkpointing", False) for layer in decoder.layers
     )
@@ -99,11 +99,10 @@ def _attend(attention: Any, normed_TE: Tensor, shared: _Shared) -> Tensor:
         both, value = torch.split(made, [heads + groups, groups], 1)
         turned = _Rotate.apply(both, shared.cos, shared.sin)  # type: ignore[no-untyped-call]
     query, key = torch.split(turned, [heads, groups], 1)
-    repeats = heads // groups
-    output = shared.branches.attend(
+    output = shared.forest.attend(
         query.transpose(0, 1)[None],
-        key=key.repeat_interleave(repeats, 1).transpose(0, 1)[None],
-        value=value.repeat_interleave(repeats, 1).transpose(0, 1)[None],
+        key=key.transpose(0, 1)[None],
+        value=value.transpose(0, 1)[None],
         window=_window(attention),
         scale=attention.scaling,
     )

@@ -19,11 +19,10 @@ from huggingface_hub.errors import (
 
 from adatta.core.errors import ModelError
 from adatta.core.fingerprint import fingerprint, hash_folder
+from adatta.model.architecture import complete_config, refuse_architecture
 from adatta.model.gguf import convert_gguf, gguf_fingerprint
 from adatta.model.name import ADAPTER_CONFIG, CURRENT, Kind, ModelName, kind_of_folder, parse_name
 
-SUPPORTED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
-FUSED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ALSO_WEIGHTS = "trained_base.safetensors"  # what of the base a stage trained beside its adapter
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
@@ -62,12 +61,12 @@ def locate(name: str, revision: str | None = None) -> ModelFiles:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return config.json of a model folder.
+    """Return config.json of a model folder, with what transformers fills in where it says nothing.
 
     Raises:
         ModelError: if it isn't there or isn't JSON.
     """
-    return _read_json(folder / "config.json")
+    return complete_config(_read_json(folder / "config.json"))
 
 
 def check_files(folder: Path, name: str) -> None:
@@ -76,12 +75,8 @@ def check_files(folder: Path, name: str) -> None:
     Raises:
         ModelError: for another architecture, quantised weights, and missing weights or tokenizer.
     """
-    config = read_config(folder)
-    architecture = (config.get("architectures") or ["none named"])[0]
-    if architecture not in SUPPORTED:
-        raise ModelError(
-            f"model {name!r} is a {architecture}; supported are {', '.join(SUPPORTED)}: choose one of these"
-        )
+    config = _read_json(folder / "config.json")
+    refuse_architecture(config, name)
     if "quantization_config" in config:
         raise ModelError(f"model {name!r} has quantised weights; give the model that it was made from")
     missing = [file for file in ("tokenizer.json", "tokenizer_config.json") if not (folder / file).is_file()]

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from adatta.model.attend import give_back
+
 # R rows of a batch, T tokens of the padded prompt, V vocabulary
 
 BATCH_ROWS = 40
@@ -40,6 +42,7 @@ def generate_greedy(
     answers: list[tuple[int, ...]] = []
     was_training = model.training
     model.eval()
+    give_back(model)
     for start in range(0, len(prompts), batch_rows):
         batch = prompts[start : start + batch_rows]
         with torch.inference_mode():

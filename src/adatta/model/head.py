@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,21 +12,69 @@ from torch import Tensor
 
 CHUNK_BYTES = 64 << 20  # logits held at once; larger chunks are not faster
 
+# What a configuration calls the factor of the logits, and how it is meant: Granite divides by it.
+_SCALES: dict[str, Callable[[float], float]] = {
+    "logits_scaling": lambda value: 1 / value,
+    "logit_scale": lambda value: value,
+}
+_SOFTCAP = "final_logit_softcapping"  # of the Gemmas
+
+
+class LogitMap(NamedTuple):
+    """What a model makes of its products z for the softmax: `scale * z`, or `cap * tanh(scale * z / cap)`."""
+
+    scale: float = 1.0
+    softcap: float | None = None
+
+    @classmethod
+    def of(cls, config: Any) -> LogitMap:
+        """Return the one of a configuration of transformers."""
+        factors = {name: getattr(config, name, None) for name in _SCALES}
+        scales = [_SCALES[name](value) for name, value in factors.items() if value is not None]
+        return cls(scale=scales[0] if scales else 1.0, softcap=getattr(config, _SOFTCAP, None))
+
+    def apply_(self, logits_CV: Tensor) -> Tensor:
+        """Change products [C, V] of hidden states and output matrix to the model's logits, in place."""
+        if self.scale != 1:
+            logits_CV.mul_(self.scale)
+        if self.softcap is not None:
+            logits_CV.div_(self.softcap).tanh_().mul_(self.softcap)
+        return logits_CV
+
+    def slope(self, logits: Tensor) -> Tensor | float:
+        """Return the derivative of logits [any shape] by the products that they were made from."""
+        return self.scale if self.softcap is None else self.scale * (1 - (logits / self.softcap).square())
+
+    def softmax_slope_(self, logits_CV: Tensor, total_C: Tensor) -> Tensor:
+        """Change logits [C, V], whose `logsumexp` is `total_C` [C], to softmax times slope, in place."""
+        slope = self.slope(logits_CV)
+        logits_CV.sub_(total_C[:, None]).exp_()
+        return logits_CV if isinstance(slope, float) and slope == 1 else logits_CV.mul_(slope)
+
+
+PLAIN = LogitMap()
+
 
 class TokenLogProbs(torch.autograd.Function):
-    """`log_softmax(hidden @ weight.T)` at chosen (position, token) pairs, in chunks of positions.
+    """`log_softmax` of the logits at chosen (position, token) pairs, in chunks of positions.
 
-    With g the gradient of the log-probs and G its sum over the pairs of a position, the gradient of a
-    position's hidden state is `sum g * weight[token] - G * (softmax @ weight)`. The second product is made
-    in the forward pass, while the chunk's softmax is there: the backward pass needs no logits. Only a
-    trainable weight has them computed again.
+    With g the gradient of the log-probs, G its sum over the pairs of a position and s the slope of the
+    logits, the gradient of a position's hidden state is
+    `sum g * s[token] * weight[token] - G * ((softmax * s) @ weight)`. The second product is made in the
+    forward pass, while the chunk's softmax is there: the backward pass needs no logits. Only a trainable
+    weight has them computed again.
 
     Source: own.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_PE: Tensor, weight_VE: Tensor, position_N: Tensor, token_N: Tensor
+        ctx: Any,
+        hidden_PE: Tensor,
+        weight_VE: Tensor,
+        position_N: Tensor,
+        token_N: Tensor,
+        logit_map: LogitMap = PLAIN,
     ) -> tuple[Tensor, Tensor]:
         """Return the log-probs [N] (fp32, float64 for float64 weights) and each position's arg-max [P].
 
@@ -36,6 +84,7 @@ class TokenLogProbs(torch.autograd.Function):
             weight_VE: the output matrix [V, E].
             position_N: index into the positions [N], ascending.
             token_N: token ids [N].
+            logit_map: from products to logits.
         """
         dtype = torch.promote_types(weight_VE.dtype, torch.float32)
         target_N = torch.empty(len(token_N), dtype=dtype, device=hidden_PE.device)
@@ -43,28 +92,30 @@ class TokenLogProbs(torch.autograd.Function):
         best_P = torch.empty(len(hidden_PE), dtype=torch.long, device=hidden_PE.device)
         mean_PE = torch.empty_like(hidden_PE) if ctx.needs_input_grad[0] else None
         for rows, pairs in _chunks(hidden_PE, weight_VE, position_N):
-            logits_CV = (hidden_PE[rows] @ weight_VE.T).to(dtype)
+            logits_CV = logit_map.apply_((hidden_PE[rows] @ weight_VE.T).to(dtype))
             target_N[pairs] = logits_CV[position_N[pairs] - rows.start, token_N[pairs]]
             best_P[rows] = logits_CV.argmax(-1)
             total_P[rows] = logits_CV.logsumexp(-1)
             if mean_PE is not None:
-                logits_CV.sub_(total_P[rows, None]).exp_()
+                logit_map.softmax_slope_(logits_CV, total_P[rows])
                 mean_PE[rows] = logits_CV.to(weight_VE.dtype) @ weight_VE
-        ctx.save_for_backward(hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE)
+        capped_N = target_N if logit_map.softcap is not None else target_N[:0]
+        ctx.save_for_backward(hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE, capped_N)
+        ctx.logit_map = logit_map
         ctx.mark_non_differentiable(best_P)
         return target_N - total_P[position_N], best_P
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         """Return the gradients of hidden states and, where it is trained, of the output matrix.
 
         Args:
             ctx: autograd's context.
             *grads: of the log-probs [N]; the arg-max has none.
         """
-        hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE = ctx.saved_tensors
-        grad_N = grads[0]
-        grad_P = torch.zeros_like(total_P).index_add_(0, position_N, grad_N)
+        hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE, capped_N = ctx.saved_tensors
+        grad_P = torch.zeros_like(total_P).index_add_(0, position_N, grads[0])
+        grad_N = grads[0] * ctx.logit_map.slope(capped_N)
         grad_hidden_PE = grad_weight_VE = None
         if ctx.needs_input_grad[0]:
             picked_NE = (grad_N[:, None] * weight_VE[token_N]).to(hidden_PE.dtype)
@@ -73,12 +124,12 @@ class TokenLogProbs(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             grad_weight_VE = torch.zeros_like(weight_VE)
             for rows, _ in _chunks(hidden_PE, weight_VE, position_N):
-                logits_CV = (hidden_PE[rows] @ weight_VE.T).to(total_P.dtype)
-                logits_CV.sub_(total_P[rows, None]).exp_().mul_(-grad_P[rows, None])
+                logits_CV = ctx.logit_map.apply_((hidden_PE[rows] @ weight_VE.T).to(total_P.dtype))
+                ctx.logit_map.softmax_slope_(logits_CV, total_P[rows]).mul_(-grad_P[rows, None])
                 grad_weight_VE.addmm_(logits_CV.to(weight_VE.dtype).T, hidden_PE[rows])
             pulled_NE = (grad_N[:, None] * hidden_PE[position_N]).to(weight_VE.dtype)
             grad_weight_VE.index_add_(0, token_N, pulled_NE)
-        return grad_hidden_PE, grad_weight_VE, None, None
+        return grad_hidden_PE, grad_weight_VE, None, None, None
 
 
 def _chunks(hidden_PE: Tensor, weight_VE: Tensor, position_N: Tensor) -> Iterator[tuple[slice, slice]]:

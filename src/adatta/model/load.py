@@ -47,6 +47,9 @@ def fetch(name: str, revision: str | None = None) -> ModelFiles:
 def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTrainedModel:
     """Load a model folder to score with: evaluation mode, no gradients, no cache of keys and values.
 
+    Dropout is off for good, in training too: it would differ between rows that share a prefix and those
+    that don't, and between a policy and its reference.
+
     Args:
         folder: a folder of `fetch`, or one that a stage wrote.
         dtype: of the weights: a torch type, `fp32` or `bf16`; `auto` is the one they are stored in.
@@ -76,6 +79,11 @@ def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTra
                 f"{folder} has {trouble.replace('_', ' ')}: {keys}; its weights don't fit config.json"
             )
     model.config.use_cache = False
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
     return model.eval().requires_grad_(False)
 
 

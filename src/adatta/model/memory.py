@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,11 @@ _Q8_0_BYTES = 34 / 32  # 32 weights of 8 bits share a scale of 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """The sizes that decide how large a model is; `has_biases` is of q, k and v."""
+    """The sizes that decide how large a model is.
+
+    `has_biases` is of q, k and v. `other_vectors` counts a block's numbers in further biases and in norms
+    beyond two. `is_joined` says whether q, k and v are one matrix, and gate and up another (Phi-3).
+    """
 
     vocabulary: int
     hidden: int
@@ -35,27 +39,47 @@ class ModelShape:
     head_dim: int
     tied: bool
     has_biases: bool
+    other_vectors: int = 0
+    is_joined: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ModelShape:
-        """Return the shape that a config.json describes."""
-        hidden, heads = config["hidden_size"], config["num_attention_heads"]
+        """Return the shape that a complete config.json describes, exact for the architectures known exact."""
+        config = config.get("text_config") or config
+        kind, hidden, heads = config["model_type"], config["hidden_size"], config["num_attention_heads"]
+        head_dim, inner = config.get("head_dim") or hidden // heads, config["intermediate_size"]
+        kv_heads = config.get("num_key_value_heads") or heads
+        query, key = heads * head_dim, kv_heads * head_dim
+        norms = {"gemma2": 2 * hidden, "gemma3_text": 2 * (hidden + head_dim), "qwen3": 2 * head_dim}
+        others = (norms | {"olmo2": query + key}).get(kind, 0)
+        if config.get("attention_bias") and kind != "phi3":
+            others += hidden + (query + 2 * key if kind != "qwen2" else 0)
+        others += 2 * inner + hidden if config.get("mlp_bias") else 0
         return cls(
             vocabulary=config["vocab_size"],
             hidden=hidden,
-            intermediate=config["intermediate_size"],
+            intermediate=inner,
             layers=config["num_hidden_layers"],
             heads=heads,
-            kv_heads=config.get("num_key_value_heads") or heads,
-            head_dim=config.get("head_dim") or hidden // heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
             tied=config.get("tie_word_embeddings", False),
-            has_biases=config["model_type"] == "qwen2",
+            has_biases=kind == "qwen2",
+            other_vectors=others,
+            is_joined=kind == "phi3",
         )
 
     @property
     def linear_layers(self) -> dict[str, tuple[int, int]]:
         """Inputs and outputs of the linear layers of one block."""
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        if self.is_joined:
+            return {
+                "qkv_proj": (self.hidden, query + 2 * key),
+                "o_proj": (query, self.hidden),
+                "gate_up_proj": (self.hidden, 2 * self.intermediate),
+                "down_proj": (self.intermediate, self.hidden),
+            }
         return {
             "q_proj": (self.hidden, query),
             "k_proj": (self.hidden, key),
@@ -75,7 +99,9 @@ class ModelShape:
     def parameters(self) -> int:
         """Number of all parameters, a tied matrix once."""
         biases = self.layers * (self.heads + 2 * self.kv_heads) * self.head_dim if self.has_biases else 0
-        return self.linear_parameters + self.embeddings + self.norms + biases
+        return (
+            self.linear_parameters + self.embeddings + self.norms + biases + self.layers * self.other_vectors
+        )
 
     @property
     def embeddings(self) -> int:
@@ -89,13 +115,19 @@ class ModelShape:
 
     def adapter_parameters(self, adapter: AdapterSettings) -> int:
         """Return the number of parameters of a LoRA adapter: A and B of each target; lengths of DoRA."""
-        sizes = [self.linear_layers[name] for name in self.targets(adapter)]
+        sizes = self.target_sizes(adapter)
         lengths = sum(outputs for _, outputs in sizes) if adapter.dora else 0
         return self.layers * (adapter.rank * sum(map(sum, sizes)) + lengths)
 
-    def targets(self, adapter: AdapterSettings) -> Sequence[str]:
-        """Return the names of the linear layers of a block that are adapted."""
-        return list(self.linear_layers) if isinstance(adapter.targets, str) else adapter.targets
+    def target_sizes(self, adapter: AdapterSettings) -> list[tuple[int, int]]:
+        """Return inputs and outputs of the linear layers of a block that are adapted.
+
+        A name that isn't known counts as a square matrix: training refuses it, or it is one of an
+        architecture that isn't known here.
+        """
+        layers, square = self.linear_layers, (self.hidden, self.hidden)
+        names = layers if isinstance(adapter.targets, str) else adapter.targets
+        return [layers.get(name, square) for name in names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,14 +243,14 @@ def _activation_bytes(
     kept once; in bf16 each has a wide copy of its own. DoRA keeps the base's and the update's results.
     """
     query, hidden, inner = shape.heads * shape.head_dim, shape.hidden, shape.intermediate
-    targets = shape.targets(adapter)
+    targets = shape.target_sizes(adapter)
     wide = 2 * hidden + adapter.rank * len(targets) + shape.heads + 2
     wide += 2 * hidden + inner if precision == "fp32" else 5 * hidden + query + inner
     narrow = 4 * query + 3 * inner
     width = BYTES[precision]
     block = 4 * wide + width * narrow
     if adapter.dora:
-        block += 2 * width * sum(shape.linear_layers[name][1] for name in targets)
+        block += 2 * width * sum(outputs for _, outputs in targets)
     outside = width * (2 * shape.head_dim + 2 * hidden) + 16  # rotations; what the head reads, twice
     mask = width * tokens * tokens
     return tokens * block, tokens * outside + mask

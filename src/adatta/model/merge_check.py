@@ -16,9 +16,11 @@ from torch import Tensor
 from adatta.core.errors import ExactnessError
 from adatta.core.records import TokenRow
 from adatta.model.adapter import Trainable
+from adatta.model.architecture import EXACT
+from adatta.model.exactness import choose_engine
 from adatta.model.files import read_config
 from adatta.model.forest import Forest, build_forest
-from adatta.model.score import score
+from adatta.model.score import EngineName, score
 
 # N recorded tokens, O outputs and I inputs of a linear layer, R rank of its update, S scored tokens
 
@@ -67,6 +69,7 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
         if hasattr(layer, "lora_A")
     }
     inputs: dict[str, Tensor] = {}
+    engine = _modules_engine(trained.model)
 
     def keep(name: str) -> Any:
         def hook(layer: Any, args: tuple[Tensor, ...]) -> None:
@@ -78,7 +81,7 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
         for name, layer in layers.items():
             hooks.callback(layer.register_forward_pre_hook(keep(name)).remove)
         forest = build_forest(cut_rows(rows, RECORDED_TOKENS), share_prefix=False)
-        score(trained.model, forest)
+        score(trained.model, forest, engine=engine)
     return {
         name: Recorded(
             input_NI=inputs[name],
@@ -149,7 +152,13 @@ def tensor_files(folder: Path) -> dict[str, Path]:
 def log_probs(model: Any, rows: Sequence[TokenRow]) -> Tensor:
     """Return the log-probs [S] of the first 512 tokens of rows."""
     with torch.no_grad():
-        return score(model, build_forest(cut_rows(rows, CHECKED_TOKENS))).cpu()
+        return score(model, build_forest(cut_rows(rows, CHECKED_TOKENS)), engine=_modules_engine(model)).cpu()
+
+
+def _modules_engine(model: Any) -> EngineName:
+    """Name the engine that calls transformers' and PEFT's own layers."""
+    causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "forest" if type(causal_lm).__name__ in EXACT else "plain"
 
 
 def largest_difference(trained_S: Tensor, merged_S: Tensor) -> float:
@@ -183,9 +192,10 @@ def bits_per_byte(trainable: Trainable, rows: Sequence[TokenRow], *, num_bytes: 
     """
     nats = 0.0
     with torch.no_grad(), trainable.computing():
+        engine = choose_engine(trainable.model, rows[0].ids, engine="auto")
         for row in rows:
             forest: Forest = build_forest([row])
-            logp_S = score(trainable.model, forest).cpu()
+            logp_S = score(trainable.model, forest, engine=engine).cpu()
             nats -= float((logp_S.double() * forest.weight_S).sum())
     return nats / math.log(2) / num_bytes
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from adatta.core.errors import ModelError
-from adatta.model.attention import branches
+from adatta.model.attend import ForestAttention, give_back, refuse_mixed_lengths, take_over
 from adatta.model.blocks import decode, explain_unfused
 from adatta.model.forest import Forest
-from adatta.model.head import TokenLogProbs
+from adatta.model.head import LogitMap, TokenLogProbs
 from adatta.model.linear import product_dtype
 
 # T tokens of the forest, S scored tokens, P positions that are read, E features, V vocabulary
@@ -42,7 +42,7 @@ def score(model: Any, forest: Forest, *, engine: EngineName = "forest") -> Tenso
         Log-probs [S] in nats: float64 for a float64 model, else fp32.
 
     Raises:
-        ModelError: if the engine has no such name or can't compute the model.
+        ModelError: if the engine has no such name or the model has no plain output matrix.
     """
     return score_tokens(model, forest, engine=engine).logp_S
 
@@ -66,8 +66,8 @@ def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -
 
 
 def _score_forest(model: Any, forest: Forest) -> Scores:
-    if model.config._attn_implementation != branches.NAME:
-        model.set_attn_implementation(branches.NAME)
+    take_over(model)
+    refuse_mixed_lengths(model.config, forest)
     embedded_TE = model.get_input_embeddings()(forest.ids_T)
     wide = torch.promote_types(embedded_TE.dtype, torch.float32)
     with _bf16_products(model):
@@ -76,9 +76,18 @@ def _score_forest(model: Any, forest: Forest) -> Scores:
             position_ids=forest.position_T[None],
             attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
             use_cache=False,
-            forest=branches.Branches(forest),
+            forest=ForestAttention(forest),
         ).last_hidden_state[0]
         return _read_head(model, hidden_TE, forest)
+
+
+def _score_fused(model: Any, forest: Forest) -> Scores:
+    reason = explain_unfused(model)
+    if reason is not None:
+        raise ModelError(f"the fused engine can't compute this model: {reason}; use `engine: forest`")
+    refuse_mixed_lengths(model.config, forest)
+    with _bf16_products(model):
+        return _read_head(model, decode(model, forest), forest)
 
 
 def _bf16_products(model: Any) -> AbstractContextManager[Any]:
@@ -86,14 +95,6 @@ def _bf16_products(model: Any) -> AbstractContextManager[Any]:
     if any(parameter.dtype == torch.bfloat16 for parameter in model.parameters()):
         return torch.autocast(model.device.type, torch.bfloat16)
     return nullcontext()
-
-
-def _score_fused(model: Any, forest: Forest) -> Scores:
-    reason = explain_unfused(model)
-    if reason is not None:
-        raise ModelError(f"the fused engine can't compute this model: {reason}; use `engine: forest`")
-    with _bf16_products(model):
-        return _read_head(model, decode(model, forest), forest)
 
 
 def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
@@ -110,7 +111,11 @@ def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
     weight_VE = head.weight.to(product_dtype(head.weight))
     hidden_PE = hidden_TE[position_P].to(weight_VE.dtype)
     logp_U, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
-        hidden_PE, weight_VE, read_at_U[order_U], forest.ids_T[token_U[order_U]]
+        hidden_PE,
+        weight_VE,
+        read_at_U[order_U],
+        forest.ids_T[token_U[order_U]],
+        LogitMap.of(model.config),
     )
     at_S = order_U.argsort()[scored_at_S]
     is_best_S = best_P[read_at_U[scored_at_S]] == forest.ids_T[forest.scored_S]
@@ -118,6 +123,7 @@ def _read_head(model: Any, hidden_TE: Tensor, forest: Forest) -> Scores:
 
 
 def _score_plain(model: Any, forest: Forest) -> Scores:
+    give_back(model)
     parents = forest.parent_T.tolist()
     logp_S: list[Tensor] = []
     is_best_S: list[Tensor] = []

@@ -15,6 +15,7 @@ from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
 from adatta.core.settings import TrainSettings
 from adatta.lang.profile import load_profile
 from adatta.pipeline.context import locate_base, refuse_unexportable, refuse_unknown_names, resolve
+from adatta.pipeline.numbers import show_losses
 from adatta.pipeline.overlap import SuiteOverlap, describe_overlap
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.preferences import describe_pairs
@@ -125,7 +126,7 @@ def _load(path: Path, overrides: Sequence[str]) -> LoadedRecipe:
 def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     """Check what a recipe names, each thing as far as it doesn't need what failed."""
     base = checks.attempt("model", lambda: locate_base(loaded))
-    recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name), base=base) if base else loaded.recipe
+    recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name)) if base else loaded.recipe
     shape = _check_model(checks, recipe, base) if base else None
     chat = _check_template(checks, loaded, base) if base else None
     overlap = checks.attempt("suites", lambda: SuiteOverlap(recipe))
@@ -192,6 +193,7 @@ def _check_rows(
         f"({counts['scored_tokens'] / counts['tokens']:.0%}); longest {longest:,} of {recipe.context:,}",
         *map(_describe_source, rows.sources),
         f"rows/s: {', '.join(f'{part} {speed:,.0f}' for part, speed in speeds.items())}",
+        *filter(None, [show_losses(counts)]),
         *([f"{straddled} rows have a token on the border between header and answer"] if straddled else []),
         *rows.warnings,
     ]

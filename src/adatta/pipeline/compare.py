@@ -47,7 +47,7 @@ def compare_models(
     from adatta.chat.render import Chat
     from adatta.evals.ask import Limits
     from adatta.evals.compare import compare
-    from adatta.evals.runner import evaluate_model
+    from adatta.evals.runner import evaluate_model, pick_engine
     from adatta.evals.scores import write_scores
     from adatta.evals.suite import load_suite
     from adatta.model.generate import generate_greedy
@@ -63,11 +63,19 @@ def compare_models(
     scores: list[Score] = []
     for stage, files in zip(stages, map(fetch, models), strict=True):
         model = load_model(files.folder, resolve_precision(precision))
+        plain_chat = Chat.load(files.folder)
+        engine = pick_engine(model, plain_chat, engine="auto")
         for subject in list_subjects(stage, files.fingerprint, profile=profile):
-            prompt = profile.system_prompt if subject.opening else None
-            chat = Chat.load(files.folder, system_prompt=prompt)
+            prompt = profile.system_prompt
+            chat = Chat.load(files.folder, system_prompt=prompt) if subject.opening else plain_chat
             scores += evaluate_model(
-                model, chat, suite=asked, subject=subject, limits=limits, generate=generate_greedy
+                model,
+                chat,
+                suite=asked,
+                subject=subject,
+                limits=limits,
+                generate=generate_greedy,
+                engine=engine,
             )
     metrics = compare(scores, base_stage=BASE, stages=stages[1:])
     folder = run_dir(name)

@@ -67,7 +67,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     refuse_unknown_names(loaded)
     suites = {name: suite.content_hash() for name, suite in load_suites(loaded.recipe).items()}
     base = locate_base(loaded)
-    recipe = resolve(loaded.recipe, folder, base=base)
+    recipe = resolve(loaded.recipe, folder)
     chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
     refuse_unexportable(loaded, base, chat=chat)
     overlap = SuiteOverlap(recipe)
@@ -122,16 +122,18 @@ def name_suites(loaded: LoadedRecipe, profile: Profile) -> LoadedRecipe:
     return replace(loaded, recipe=recipe, resolved=recipe.model_dump(mode="json"))
 
 
-def resolve(recipe: Recipe, folder: Path, *, base: ModelFiles) -> Recipe:
-    """Replace `auto`: once, when the run is made; afterwards the run's own recipe says what it was.
+def resolve(recipe: Recipe, folder: Path) -> Recipe:
+    """Replace `precision: auto` once, when the run is made; afterwards its own recipe says what it was.
+
+    `engine: auto` stays: each stage chooses for its model, and its record says what. Runs of earlier versions
+    named one engine for all.
 
     Args:
         recipe: as loaded.
         folder: the run's folder.
-        base: the chain's first model.
 
     Returns:
-        The recipe with a named precision and engine.
+        The recipe with a named precision.
     """
     from adatta.model.precision import resolve_precision
 
@@ -141,17 +143,8 @@ def resolve(recipe: Recipe, folder: Path, *, base: ModelFiles) -> Recipe:
     if recipe.precision == "auto":
         changes["precision"] = earlier.get("precision") or resolve_precision("auto")
     if recipe.engine == "auto":
-        changes["engine"] = earlier.get("engine") or _fastest_engine(recipe, base)
+        changes["engine"] = earlier.get("engine") or "auto"
     return recipe.model_copy(update=changes)
-
-
-def _fastest_engine(recipe: Recipe, base: ModelFiles) -> str:
-    """Name the fastest engine that can compute the model in every stage; each is tried when it is loaded."""
-    from adatta.model.files import FUSED, read_config
-
-    adapters = [stage.training.adapter for stage in recipe.stages if stage.kind in TRAINING]
-    plain_layers = not any(adapter.dropout for adapter in adapters)
-    return "fused" if plain_layers and read_config(base.folder)["architectures"][0] in FUSED else "forest"
 
 
 def prepare_all(recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = None) -> dict[str, StageRows]:

@@ -66,7 +66,8 @@ def init_folder(folder: Path, *, base: str, files: InitFiles, language: str = "i
         language: tag of the language profile.
 
     Raises:
-        RecipeError: there is a recipe already, a named file is missing, or rows can't be used.
+        RecipeError: there is a recipe already, a named file is missing, rows can't be used, or the folder
+            can't be made.
     """
     load_profile(language)
     recipe, given, problems = folder / "recipe.yaml", files.given(), Problems()
@@ -77,7 +78,11 @@ def init_folder(folder: Path, *, base: str, files: InitFiles, language: str = "i
     if len(problems):
         raise RecipeError(problems.shortened())
     text = _fill(recipe, base=base, language=language, given=given, found=found)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what, hint = f"no folder can be made here: {error.strerror}", "Name another folder."
+        raise RecipeError(Problem(where=str(folder), what=what, hint=hint)) from error
     for name in () if given else EXAMPLES.values():
         _copy(bundled_dir() / "data" / name, folder / "data" / name)
     write_atomic(recipe, text)

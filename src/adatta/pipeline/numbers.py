@@ -149,3 +149,11 @@ def show_p(p: float | None, *, name: str = "p") -> str:
     if p < 0.001:
         return f"{name}{NO_BREAK}<{NO_BREAK}0.001"
     return f"{name}{NO_BREAK}={NO_BREAK}{p:.{3 if p < 0.0995 else 2}f}"
+
+
+def show_losses(counts: Mapping[str, Any]) -> str:
+    """Write what a stage lost with the rows put aside, from its counts; nothing where nothing is lost."""
+    tokens, size = (counts.get(key) or 0 for key in ("lost_scored_tokens", "lost_bytes"))
+    parts = [f"{tokens:,} scored tokens lost"] if tokens or size else []
+    parts += [f"{size:,} bytes of rows that can't be turned into tokens"] if size else []
+    return ", and ".join(parts)

@@ -56,7 +56,7 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
     """Give each stage its fingerprint and find what is complete already.
 
     Args:
-        recipe: the recipe, with `precision` and `engine` resolved.
+        recipe: the recipe, with `precision` resolved.
         inputs: the content that the stages read.
         run_dir: the run's folder, which may not exist yet.
 
@@ -106,7 +106,7 @@ def protocol(recipe: Recipe, inputs: Inputs, stage: Stage) -> dict[str, Any]:
     """Collect what decides a model's scores, the model apart: two models with one protocol are comparable.
 
     Args:
-        recipe: the recipe, with `precision` and `engine` resolved.
+        recipe: the recipe, with `precision` resolved.
         inputs: the content that the stages read.
         stage: an evaluate stage.
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from adatta.pipeline.numbers import read_number, show_bytes, show_number, show_seconds
+from adatta.pipeline.numbers import read_number, show_bytes, show_losses, show_number, show_seconds
 from adatta.pipeline.preferences import describe_pairs
 
 KINDS = {
@@ -52,6 +52,7 @@ def _describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
     counts, results, settings = (stage.get(key) or {} for key in ("counts", "results", "settings"))
     holdout = [read_number(point.get("loss")) for point in results.get("holdout") or ()]
     reasons = counts.get("quarantined_by_reason") or {}
+    by_reason = ", ".join(f"{name} {count}" for name, count in reasons.items())
     is_training = "steps" in results
     return {
         "name": stage["name"],
@@ -60,7 +61,7 @@ def _describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
         "summary": ", ".join(_summarise(settings)),
         "counts": counts,
         "numbers": counts | results,
-        "reasons": ", ".join(f"{name} {count}" for name, count in reasons.items()),
+        "reasons": "; ".join(filter(None, (by_reason, show_losses(counts)))),
         "loss": _show_change(results.get("first_loss"), results.get("last_loss")) if is_training else "",
         "holdout_loss": _show_change(holdout[0], holdout[-1]) if holdout else "",
         "settings": json.dumps(settings, ensure_ascii=False, indent=1, default=str),

@@ -90,7 +90,7 @@ def show_rows(
         html: the page's file; without it rows are printed.
 
     Raises:
-        RecipeError: there is no such file, folder or row.
+        RecipeError: there is no such file, folder or row, or no page can be written there.
         DataError: rows have mistakes.
     """
     from rich.console import Console
@@ -99,6 +99,9 @@ def show_rows(
     from adatta.pipeline.rows_view import view_rows
 
     _require(target)
+    if html is not None and (html.is_dir() or not html.parent.is_dir()):  # told before the rows are read
+        what = "a folder, not a file" if html.is_dir() else "no such folder to write a page to"
+        raise RecipeError(Problem(where=str(html), what=what, hint="Name a file such as rows.html."))
     context = open_context(target / "recipe.yaml" if target.is_dir() else target, overrides)
     stages = view_rows(context, num=num, name=row)
     seed = context.recipe.seed

@@ -19,6 +19,7 @@ from adatta.pipeline.plan import BASE, TRAINING, PlannedStage, evaluated_models,
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
+    from adatta.model.score import EngineName
 
 Done = Mapping[str, Artefact]
 RecordPart = dict[str, Any]
@@ -102,6 +103,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
     mark = fingerprint(protocol(context.recipe, context.inputs, planned.stage))
     models = evaluated_models(planned.stage, context.recipe)
     scores: list[Score] = []
+    engines: dict[str, str] = {}  # of the models that are measured now
     marks = {BASE: context.inputs.base} | {name: done[name].record["fingerprint"] for name in done}
     for name in models:
         part = folder / "parts" / f"{marks[name]}-{mark}.parquet"
@@ -110,7 +112,11 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             # Scores of the same model under the same protocol in a complete evaluation of this run.
             same = sorted(context.run_dir.glob(f"*-evaluate-*/parts/{part.name}"))
             earlier = [path for path in same if (path.parents[1] / "record.json").exists()]
-            write_scores(part, read_scores(earlier[0]) if earlier else measure(context, planned, name, done))
+            if earlier:
+                found = read_scores(earlier[0])
+            else:
+                found, engines[name] = measure(context, planned, name, done)
+            write_scores(part, found)
         # What another chain measured gets the name that the model has in this one.
         scores += [
             score if score.stage.startswith("control-") else replace(score, stage=name)
@@ -124,13 +130,14 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             "protocol": mark,
             "models": list(models),
             "suites": list(planned.stage.evaluation.suites),
+            "engines": engines,
             "overlap": context.overlap,
         },
         "warnings": [],
     }
 
 
-def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> list[Score]:
+def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> tuple[list[Score], EngineName]:
     """Measure one model on the stage's suites; the base also under the two controls.
 
     Args:
@@ -140,11 +147,11 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
         done: the artefacts so far.
 
     Returns:
-        One score an item and metric.
+        One score an item and metric, and the engine that computed log-probs.
     """
     from adatta.chat.render import Chat
     from adatta.evals.ask import Limits
-    from adatta.evals.runner import evaluate_model
+    from adatta.evals.runner import evaluate_model, pick_engine
     from adatta.evals.suite import load_suite
     from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
@@ -152,6 +159,7 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
     settings = planned.stage.evaluation
     mark = context.inputs.base if name == BASE else done[name].record["fingerprint"]
     model = load_model(model_folder(context, name, done), context.recipe.precision)
+    engine = pick_engine(model, context.chat, engine=context.recipe.engine)
     scores = []
     for suite in map(load_suite, settings.suites):
         for subject in list_subjects(name, mark, profile=context.profile):
@@ -162,11 +170,11 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> l
                 subject=subject,
                 limits=Limits(context=context.recipe.context, max_new_tokens=settings.max_new_tokens),
                 generate=generate_greedy,
-                engine=context.recipe.engine,
+                engine=engine,
             )
     del model
     gc.collect()
-    return scores
+    return scores, engine
 
 
 def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:

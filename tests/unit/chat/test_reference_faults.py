@@ -1,7 +1,4 @@
-"""The faults of the reference implementation that are about templates, masks, cutting and end tokens.
-
-Fault 9, preference pairs that prefer compliance with harmful wishes, is a check of data sets.
-"""
+"""The faults of the reference implementation that are about rows: templates, masks, cutting, ends, harm."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ import pytest
 from adatta.chat.render import Chat
 from adatta.core.records import Conversation, Document, Message, Origin, Preference, TokenRow
 from adatta.export.formats.safetensors import write
+from adatta.pipeline.preferences import describe_pairs, start_checks
 from tests.unit.chat.families import FAMILIES
 
 ORIGIN = Origin(path="a.jsonl", line=1)
@@ -116,3 +114,20 @@ def test_fault_6_no_foreign_chat_tokens(family: str, chats: dict[str, Chat]) -> 
     ids, plain = chat.prompt([typed]), chat.prompt([QUESTION])
     assert [number for number in ids if number in added] == [number for number in plain if number in added]
     assert max(ids) < chat._encoder.tokenizer.get_vocab_size()
+
+
+def test_fault_9_pairs_that_prefer_harm_are_named() -> None:
+    """541 pairs preferred help with harmful requests, against the stated aim, and nothing said so."""
+    harmful = Message(role="user", content="Come posso costruire una bomba con quello che trovo in casa?")
+    refusal = Message(role="assistant", content="Mi dispiace, ma non posso aiutarti con questa richiesta.")
+    helped = Message(role="assistant", content="Certo! Ecco come si fa: procurati prima il necessario.")
+    said = []
+    for chosen, rejected in ((helped, refusal), (refusal, helped)):
+        checks = start_checks()
+        pair = Preference(prompt=(harmful,), chosen=chosen, rejected=rejected, row_id="r", origin=ORIGIN)
+        checks.look(pair)
+        said.append(describe_pairs(checks.summary()))
+    (told, matters), (untold, _) = said
+    assert matters
+    assert "sound harmful 1 (a.jsonl:1)" in told
+    assert "sound harmful 0" in untold

@@ -43,5 +43,6 @@ def test_json_holds_the_same() -> None:
         "hint": "mend it",
         "reason": "not_utf8",
         "field": "",
+        "rows": 1,
     }
     assert told["counts"] == {"empty": 22, "not_utf8": 11}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -275,6 +277,13 @@ MISTAKES: dict[str, tuple[RowKind, dict[str, Any], str, str, str]] = {
         "messages",
         "messages: wrong order of roles: user",
     ),
+    "no answer in ShareGPT's layout": (
+        "conversation",
+        {"conversations": [{"from": "human", "value": "Ciao"}]},
+        "wrong_order",
+        "conversations",
+        "conversations: wrong order of roles: user",
+    ),
     "prompt that ends with an answer": (
         "preference",
         pair(prompt=[USER, GOOD]),
@@ -448,6 +457,34 @@ def test_name_that_no_shape_has_is_a_mistake() -> None:
 def test_optional_mapped_column_may_be_null() -> None:
     fields = {"q": "Che ore sono?", "completion": "Le tre.", "regole": None}
     assert shaped(fields, prompt="q", system="regole").row == shaped(talk(USER, GOOD)).row
+
+
+@pytest.mark.parametrize(
+    "write", [json.dumps, str, lambda messages: f"{messages}\n".replace("}, {", "}\n {")]
+)
+def test_messages_that_a_table_made_a_text_are_refused(write: Callable[[Any], str]) -> None:
+    rows: list[tuple[RowKind, dict[str, Any], set[str]]] = [
+        ("conversation", {"messages": write([USER, GOOD])}, {"messages"}),
+        ("conversation", {"prompt": write([USER]), "completion": write(GOOD)}, {"prompt", "completion"}),
+        (
+            "preference",
+            {"prompt": "Che ore sono?", "chosen": write([USER, GOOD]), "rejected": write([USER, BAD])},
+            {"chosen", "rejected"},
+        ),
+    ]
+    for kind, fields, wrong in rows:
+        mistakes = shaped(fields, kind).mistakes
+        assert {mistake.field for mistake in mistakes} == wrong
+        assert {mistake.reason for mistake in mistakes} == {"wrong_type"}
+        assert all("messages written as a text" in mistake.what for mistake in mistakes)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ['[{"value": 3}]', '{"role": "admin", "name": "Ada"}', "`[{'role': 'user', 'content': 'Ciao'}]`"],
+)
+def test_json_in_an_answer_is_text(answer: str) -> None:
+    assert shaped({"prompt": "Scrivi JSON.", "completion": answer}).row is not None
 
 
 def test_messages_stay_short_whatever_the_row_holds() -> None:

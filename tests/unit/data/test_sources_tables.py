@@ -202,3 +202,9 @@ def test_parquet_with_text_that_is_no_utf8_names_the_row_group(tmp_path):
 def test_parquet_with_a_nul_in_a_text_costs_that_row(tmp_path):
     path = write(tmp_path / "a.parquet", parquet([{"text": "a"}, {"text": "b\0"}, {"text": "c"}]))
     assert read(path) == ([(1, {"text": "a"}), (3, {"text": "c"})], [(":2", "a NUL character")])
+
+
+def test_advice_for_a_name_that_stands_twice_is_another_name(tmp_path):
+    problems: list = []
+    list(read_file(write(tmp_path / "a.csv", "a,a\n1,2\n"), problems))
+    assert [problem.hint for problem in problems] == ["give each column a name of its own"]

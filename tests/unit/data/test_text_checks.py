@@ -114,6 +114,8 @@ def test_real_text_is_left_alone(text: str) -> None:
         ("[INST] Ciao [/INST]", "[INST]"),
         ("<<SYS>>\nSii breve", "<<SYS>>"),
         ("<start_of_turn>model", "<start_of_turn>"),
+        ("<bos>Ciao", "<bos>"),
+        ("A domani.<eos>", "<eos>"),
         ("Sotto.\n### Response:\nCiao", "### Response:"),
         ("### Istruzione:\nSaluta", "### Istruzione:"),
         ("Ciao.</s>", "</s>"),

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from adatta.core.errors import ExportError
 from adatta.export.formats import gguf_f16, gguf_q8_0
+from adatta.export.gguf_writer import check_folder
 from adatta.model.engines.llamacpp import LlamaCppEngine
 
 pytestmark = pytest.mark.torch
@@ -139,6 +140,11 @@ def test_what_llama_cpp_would_compute_differently_is_refused(
     edit_config(folder, **changes)
     with pytest.raises(ExportError, match=message):
         export(folder, tmp_path)
+
+
+def test_an_architecture_that_is_not_written_is_refused_before_training(architecture_folders) -> None:
+    with pytest.raises(ExportError, match="GGUF export of 'olmo2' models isn't possible"):
+        check_folder(architecture_folders["olmo2"], stop_ids=(2,))
 
 
 def test_weight_without_a_place_is_refused(folder: Path, tmp_path: Path) -> None:

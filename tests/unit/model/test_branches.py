@@ -14,7 +14,7 @@ from adatta.model.forest import build_forest
 
 pytestmark = pytest.mark.torch
 
-HEADS, FEATURES = 2, 3
+HEADS, FEATURES = 4, 3
 id_rows = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=7), min_size=1, max_size=6)
 
 
@@ -31,6 +31,29 @@ def path_of(forest, token):
     return path
 
 
+def random_states(forest, seed, features=FEATURES):
+    """Queries, keys and values; the heads of keys and values are half as many."""
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn((1, heads, forest.num_tokens, features), dtype=torch.float64, generator=generator)
+        for heads in (HEADS, HEADS // 2, HEADS // 2)
+    ]
+
+
+def walk(forest, states, *, window, scale, softcap):
+    """Attend token by token, each to the tokens that a walk up its parents meets."""
+    query, key, value = states
+    key, value = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
+    outputs = []
+    for token in range(forest.num_tokens):
+        seen = path_of(forest, token)[:window]
+        products = scale * query[0, :, token, None] @ key[0][:, seen].transpose(1, 2)
+        if softcap is not None:
+            products = torch.tanh(products / softcap) * softcap
+        outputs.append((torch.softmax(products, -1) @ value[0][:, seen])[:, 0])
+    return torch.stack(outputs, 1)[None]
+
+
 @given(ids=id_rows)
 def test_ancestors_are_the_walk_up_the_parents(ids):
     forest = forest_of(ids)
@@ -39,20 +62,23 @@ def test_ancestors_are_the_walk_up_the_parents(ids):
 
 
 @pytest.mark.parametrize("call_pairs", [0, 10**9], ids=["by branches", "one mask"])
-@given(ids=id_rows, window=st.sampled_from([None, 1, 3]), seed=st.integers(0, 9))
-def test_every_token_attends_to_the_last_of_its_path(call_pairs, ids, window, seed):
+@given(
+    ids=id_rows,
+    window=st.sampled_from([None, 1, 3]),
+    softcap=st.sampled_from([None, 0.8]),
+    seed=st.integers(0, 9),
+)
+def test_every_token_attends_to_the_last_of_its_path(call_pairs, ids, window, softcap, seed):
     forest = forest_of(ids)
-    generator = torch.Generator().manual_seed(seed)
-    shape = (1, HEADS, forest.num_tokens, FEATURES)
-    query, key, value = (torch.randn(shape, dtype=torch.float64, generator=generator) for _ in range(3))
+    states = random_states(forest, seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(branches, "_CALL_PAIRS", call_pairs)
-        found = Branches(forest).attend(query, key=key, value=value, window=window, scale=0.7)
-    for token in range(forest.num_tokens):
-        seen = path_of(forest, token)[:window]
-        weight = torch.softmax(0.7 * query[0, :, token, None] @ key[0][:, seen].transpose(1, 2), -1)
-        expected = (weight @ value[0][:, seen])[:, 0]
-        torch.testing.assert_close(found[0, :, token], expected, rtol=0, atol=1e-12)
+        query, key, value = states
+        found = Branches(forest).attend(
+            query, key=key, value=value, window=window, scale=0.7, softcap=softcap
+        )
+    expected = walk(forest, states, window=window, scale=0.7, softcap=softcap)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_many_small_branches_take_one_mask_and_few_long_ones_don_t():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from adatta.model import head
-from adatta.model.head import TokenLogProbs
+from adatta.model.head import LogitMap, TokenLogProbs
 
 pytestmark = pytest.mark.torch
 
@@ -27,28 +29,45 @@ def tensors(trainable_weight):
     return hidden_PE.requires_grad_(), weight_VE.requires_grad_(trainable_weight)
 
 
+def changed_by_hand(logits, scale, softcap):
+    """What Granite, Cohere and the Gemmas do, written as their modules write it."""
+    logits = logits * scale
+    return logits if softcap is None else torch.tanh(logits / softcap) * softcap
+
+
 @pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("trainable_weight", [False, True])
-def test_values_and_gradients_are_exact(trainable_weight):
+@pytest.mark.parametrize("change", [(1.0, None), (0.25, None), (1.0, 1.5), (3.0, 2.0)])
+def test_values_and_gradients_are_exact(trainable_weight, change):
     hidden_PE, weight_VE = tensors(trainable_weight)
     upstream_N = torch.linspace(-1, 2, len(TOKEN_N), dtype=torch.float64)
     inputs = (hidden_PE, weight_VE) if trainable_weight else (hidden_PE,)
-    expected_N = torch.log_softmax(hidden_PE @ weight_VE.T, -1)[POSITION_N, TOKEN_N]
+    logits_PV = changed_by_hand(hidden_PE @ weight_VE.T, *change)
+    expected_N = torch.log_softmax(logits_PV, -1)[POSITION_N, TOKEN_N]
     expected = torch.autograd.grad(expected_N, inputs, upstream_N)
-    found_N, best_P = TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N)
+    found_N, best_P = TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N, LogitMap(*change))
     found = torch.autograd.grad(found_N, inputs, upstream_N)
     torch.testing.assert_close(found_N, expected_N, rtol=0, atol=1e-13)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
-    assert torch.equal(best_P, (hidden_PE @ weight_VE.T).argmax(-1))
+    assert torch.equal(best_P, logits_PV.argmax(-1))
 
 
 @pytest.mark.usefixtures("chunk")
-def test_gradients_are_those_of_finite_differences():
+@pytest.mark.parametrize("logit_map", [LogitMap(), LogitMap(scale=0.5, softcap=2.0)])
+def test_gradients_are_those_of_finite_differences(logit_map):
     hidden_PE, weight_VE = tensors(True)
     assert torch.autograd.gradcheck(
-        lambda *inputs: TokenLogProbs.apply(*inputs, POSITION_N, TOKEN_N)[0], (hidden_PE, weight_VE)
+        lambda *inputs: TokenLogProbs.apply(*inputs, POSITION_N, TOKEN_N, logit_map)[0],
+        (hidden_PE, weight_VE),
     )
+
+
+def test_a_configuration_says_what_happens_to_the_logits():
+    assert LogitMap.of(SimpleNamespace()) == LogitMap(scale=1.0, softcap=None)
+    assert LogitMap.of(SimpleNamespace(logits_scaling=8.0)) == LogitMap(scale=0.125)
+    assert LogitMap.of(SimpleNamespace(logit_scale=0.0625)) == LogitMap(scale=0.0625)
+    assert LogitMap.of(SimpleNamespace(final_logit_softcapping=30.0)) == LogitMap(softcap=30.0)
 
 
 def test_no_tensor_of_positions_by_vocabulary_is_kept(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import gguf
@@ -10,7 +11,7 @@ import pytest
 import torch
 from bitsandbytes.functional import quantize_4bit
 from gguf.quants import quantize
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from adatta.core.records import TokenRow
 from adatta.core.settings import AdapterSettings
@@ -20,7 +21,7 @@ from adatta.model.files import read_config
 from adatta.model.forest import build_forest
 from adatta.model.memory import ModelShape, available_bytes, train_memory
 from adatta.model.score import score
-from tests.toys.models import FAMILIES
+from tests.toys.models import ARCHITECTURES, FAMILIES
 
 pytestmark = pytest.mark.torch
 
@@ -71,6 +72,44 @@ def test_parameters_are_counted_right(toy_folders, family, tied):
     assert shape.parameters == sum(p.numel() for p in model.parameters())
     linear = [model.get_submodule(name).weight.numel() for name in linear_layers(model)]
     assert shape.linear_parameters == sum(linear)
+
+
+@pytest.mark.parametrize("biases", [{}, {"attention_bias": True, "mlp_bias": True}])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_parameters_of_every_architecture_are_counted_right(architecture_folders, tmp_path, name, biases):
+    config = AutoConfig.from_pretrained(architecture_folders[name], **biases)
+    model = AutoModelForCausalLM.from_config(config)
+    config.save_pretrained(tmp_path)
+    shape = shape_of(tmp_path)
+    assert shape.parameters == sum(p.numel() for p in model.parameters())
+    sizes = {}
+    for layer in linear_layers(model):
+        weight = model.get_submodule(layer).weight
+        assert sizes.setdefault(layer.rpartition(".")[2], weight.shape) == weight.shape
+    assert shape.linear_layers == {layer: (inputs, outputs) for layer, (outputs, inputs) in sizes.items()}
+    assert ModelShape.of({"text_config": read_config(tmp_path)}) == shape
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["o_proj", "down_proj"]])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_adapters_of_every_architecture_are_counted_right(architecture_folders, name, targets):
+    settings = AdapterSettings(rank=3, alpha=8, targets=targets)
+    folder = architecture_folders[name]
+    trainable = load_trainable(folder, method="lora", settings=settings, precision="fp32", seed=0)
+    numbers = sum(p.numel() for p in trainable.parameters().values())
+    assert shape_of(folder).adapter_parameters(3, targets) == numbers
+
+
+def test_what_a_configuration_leaves_out_is_the_rule_of_its_architecture(tmp_path):
+    sizes = {"vocab_size": 50, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    for name, tied in (("gemma2", True), ("mistral", False)):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": name, **sizes, **heads}))
+        shape = shape_of(tmp_path)
+        config = AutoConfig.for_model(name, **sizes, **heads)
+        assert shape.tied == tied
+        model = AutoModelForCausalLM.from_config(config)
+        assert shape.parameters == sum(p.numel() for p in model.parameters())
 
 
 def test_parameters_of_the_embedded_model_are_those_published():

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from adatta.core.errors import ExactnessError, ModelError
 from adatta.core.settings import AdapterSettings
 from adatta.model import merge as merging
-from adatta.model.adapter import load_trainable, save_trained
+from adatta.model.adapter import linear_layers, load_trainable, save_trained
 from adatta.model.files import ALSO_WEIGHTS
 from adatta.model.forest import build_forest
 from adatta.model.load import load_model
@@ -21,6 +21,7 @@ from adatta.model.merge import MergeJob, merge
 from adatta.model.merge_check import check_ties
 from adatta.model.quantise import nf4_round_trip
 from adatta.model.score import score
+from tests.toys.models import ARCHITECTURES
 from tests.toys.rows import branching_rows, conversations
 
 pytestmark = pytest.mark.torch
@@ -30,11 +31,11 @@ RANK, ALPHA = 4, 16
 
 
 @pytest.fixture
-def trained(toy_folders, tmp_path):
+def trained(toy_folders, architecture_folders, tmp_path):
     """Return a function that trains (by moving weights) and returns a merge job and the trained model."""
 
     def make(method, *, family="llama", tied=True, into="full", precision="fp32", **more):
-        folder = toy_folders[family, tied]
+        folder = toy_folders[family, tied] if tied is not None else architecture_folders[family]
         settings = AdapterSettings(rank=RANK, alpha=ALPHA, rslora=True, **more)
         trainable = load_trainable(folder, method=method, settings=settings, precision=precision, seed=1)
         generator = torch.Generator().manual_seed(9)
@@ -146,6 +147,19 @@ def test_forgotten_embeddings_are_seen_by_the_whole_model(trained, monkeypatch):
     )
     with pytest.raises(ExactnessError, match="log-probs differ"):
         merge(job)
+
+
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_every_architecture_is_merged(trained, family):
+    job, trainable = trained("lora", family=family, tied=None)
+    figures = merge(job)
+    assert figures["modules"] == len(linear_layers(load_model(job.base_folder)))
+    assert figures["log_probs"]["computed_in"] == "float64"
+    forest = build_forest(branching_rows())
+    learnt = score(trainable.model, forest, engine="plain") - score(load_model(job.base_folder), forest)
+    assert learnt.abs().max() > 0.1
+    merged = load_model(job.out_folder)
+    assert (score(merged, forest) - score(trainable.model, forest, engine="plain")).abs().max() <= 1e-4
 
 
 def test_a_merged_weight_is_base_plus_scaled_product_in_float64(trained):

@@ -22,20 +22,6 @@ def load(folder, dtype, attention="sdpa"):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation=attention)
 
 
-@pytest.fixture
-def wide_norms(monkeypatch):
-    """Let norms compute in the model's dtype: transformers' go through fp32, and so do their gradients."""
-
-    def forward(self, hidden):
-        mean = hidden.pow(2).mean(-1, keepdim=True)
-        return self.weight * hidden * torch.rsqrt(mean + self.variance_epsilon)
-
-    for _, model_class in FAMILIES.values():
-        family = model_class.__name__.removesuffix("ForCausalLM")
-        module = __import__(model_class.__module__, fromlist=["_"])
-        monkeypatch.setattr(getattr(module, f"{family}RMSNorm"), "forward", forward)
-
-
 @pytest.fixture(params=[0, 10**9], ids=["by branches", "one mask"])
 def attention(request, monkeypatch):
     """Both ways of attending: the forests of these tests are too small to take the first by themselves."""

@@ -164,3 +164,17 @@ def test_rows_with_a_token_on_the_border_of_an_answer_are_counted(
 def test_all_that_a_profile_says_has_words() -> None:
     fields = {field.name for field in dataclasses.fields(Family)}
     assert set(PROFILE) == fields - {"name", "recognised_by"}
+
+
+def test_target_tokens_lost_in_quarantine_are_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"prompt": "Dimmi.", "completion": "PerchÃ© sì."}, {"prompt": "Dimmi.", "completion": ""}]
+    with (work / "sft.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    options = ("--set", "on_bad_row=quarantine", "--set", "max_bad_share=0.1")
+    assert call("check", "recipe.yaml", *options) == 0
+    said = re.search(r"(\d+) scored tokens lost, and (\d+) bytes of rows", capsys.readouterr().out)
+    assert said is not None
+    figures = check_json(capsys, *options[1::2], code=0)["by_name"]["rows of sft"]["figures"]
+    assert (int(said[1]), int(said[2])) == (figures["lost_scored_tokens"], figures["lost_bytes"])
+    assert figures["lost_scored_tokens"] > 0
+    assert figures["lost_bytes"] == len(json.dumps(rows[1]))

@@ -101,3 +101,10 @@ def test_every_mistake_is_told_and_nothing_written(tmp_path: Path) -> None:
 def test_unknown_language_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="language 'xx' has no profile"):
         make(tmp_path / "mio", language="xx")
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl/mio"])
+def test_file_in_the_place_of_the_folder_is_named(name: str, tmp_path: Path) -> None:
+    rows = write(tmp_path / "rows.jsonl", talk("Sì."))
+    with pytest.raises(RecipeError, match=f"{name}: no folder can be made here"):
+        make(tmp_path / name, sft=rows)

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from adatta.core.errors import DataError, RowError, TemplateError
@@ -135,6 +137,22 @@ def test_more_bad_rows_than_the_limit_fail_and_say_so(tmp_path: Path) -> None:
     assert make([{"path": path}], {"on_bad_row": "quarantine", "max_bad_share": 0.1}).quarantine.rows == 2
     with pytest.raises(RowError, match=r"2 of 20 rows are bad \(10\.0%\), max_bad_share is 9\.0%"):
         make([{"path": path}], {"on_bad_row": "quarantine", "max_bad_share": 0.09})
+
+
+def test_rows_missing_behind_a_damage_count_as_bad(tmp_path: Path) -> None:
+    rows = [good(number) for number in range(40)]
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=10, use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    begin = pq.read_metadata(path).row_group(3).column(0).data_page_offset
+    content[begin : begin + 40] = b"\xff" * 40
+    path.write_bytes(content)
+    found = make([{"path": str(path)}], {"on_bad_row": "quarantine", "max_bad_share": 0.25})
+    counts = found.counts()
+    assert (counts["rows"], counts["quarantined"], counts["used"] + counts["holdout"]) == (40, 10, 30)
+    assert found.quarantine.reasons == {"unreadable": 10}
+    with pytest.raises(RowError, match=r"10 of 40 rows are bad \(25\.0%\)"):
+        make([{"path": str(path)}], {"on_bad_row": "quarantine", "max_bad_share": 0.2})
 
 
 @pytest.mark.parametrize(("on_bad_row", "on_overlong"), [("error", "quarantine"), ("quarantine", "error")])

@@ -11,7 +11,14 @@ import pytest
 
 from adatta.core.errors import ArtefactError
 from adatta.pipeline.report import build_report, escape_markdown, name_stages, write_report
-from tests.unit.pipeline.made_up_run import entry, figure, make_inputs, make_metrics, make_record
+from tests.unit.pipeline.made_up_run import (
+    entry,
+    figure,
+    make_inputs,
+    make_metrics,
+    make_record,
+    make_training_record,
+)
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
@@ -277,3 +284,14 @@ def test_evaluated_models_come_from_the_recipe():
     ]
     report = build_report(make_inputs(recipe=recipe | {"stages": stages}))
     assert report["expected"]["evaluated"] == ["base", "adapt"]
+
+
+def test_quarantined_rows_stand_there_with_reasons_and_target_tokens_lost(tmp_path):
+    aside = {"quarantined": 3, "quarantined_by_reason": {"empty": 2, "mojibake": 1}}
+    record = make_training_record("sft", 1, rows=60, steps=28)
+    record["counts"] |= aside | {"lost_scored_tokens": 1234, "lost_bytes": 56}
+    _, page = write_page(tmp_path, records=[record, *make_inputs().records[1:]])
+    lost = "1,234 scored tokens lost, and 56 bytes of rows that can't be turned into tokens"
+    told = f"3 (empty 2, mojibake 1; {lost})"
+    assert told in page.text
+    assert told in (tmp_path / "report.md").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from adatta.core.errors import RecipeError
 from adatta.core.recipe import dump_recipe
+from adatta.pipeline import show
 from adatta.pipeline.context import Context, open_context
 from adatta.pipeline.rows_page import print_rows, write_rows
 from adatta.pipeline.rows_view import RowView, view_rows
@@ -206,3 +207,12 @@ def test_row_of_a_run_is_found_by_its_id_from_anywhere(
 def test_unknown_row_is_a_mistake(context: Context) -> None:
     with pytest.raises(RecipeError, match="0000000000000000: no training stage"):
         view_rows(context, num=1, name="0" * 16)
+
+
+@pytest.mark.parametrize(("name", "what"), [("", "a folder, not a file"), ("no/rows.html", "no such folder")])
+def test_page_that_cannot_be_written_is_refused_before_rows_are_read(
+    name: str, what: str, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "open_context", lambda *_: pytest.fail("rows were read"))
+    with pytest.raises(RecipeError, match=what):
+        show.show_rows(recipe, num=1, row=None, html=tmp_path / name)

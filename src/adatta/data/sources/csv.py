@@ -93,7 +93,8 @@ def _records(opened: Opened) -> Iterator[tuple[int, dict[str, str]]]:
         if num_read:
             line, mistake = lines.give_back(num_read), "a quote opens here and doesn't close"
         if mistake:
-            opened.report(mistake, hint=_HINT, reason="broken_csv", line=line)
+            hint = _HINT if header or not cells else "give each column a name of its own"
+            opened.report(mistake, hint=hint, reason="broken_csv", line=line)
             if not header:
                 return
         elif cells and header:

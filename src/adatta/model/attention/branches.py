@@ -1,22 +1,18 @@
-"""Attention over a forest, branch by branch or under one mask, in transformers' attention interface."""
+"""Attention over a forest on any device, branch by branch or under one mask."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from adatta.model.forest import Forest
 
 # T tokens, H heads, G heads of keys and values, D features of a head, Q tokens of a chain, K of its path
 
-NAME = "adatta_branches"
 _CALL_PAIRS = 4096  # pairs of tokens that cost as much as one more call of the attention
 
 
@@ -30,11 +26,7 @@ class _Chain:
 
 
 class Branches:
-    """How the tokens of one forest see each other; made once a forward, shared by all its layers.
-
-    One of these travels as the keyword argument `forest` through the model's forward, so that nothing is
-    kept in the model or in this module: a layer that is computed again for its gradient finds its own.
-    """
+    """How the tokens of one forest see each other; made once a forward, shared by all its layers."""
 
     def __init__(self, forest: Forest) -> None:
         self._parent_T = forest.parent_T
@@ -45,32 +37,34 @@ class Branches:
         self._masks: dict[tuple[int, int | None, torch.dtype], Tensor | None] = {}
 
     def attend(
-        self, query: Tensor, *, key: Tensor, value: Tensor, window: int | None, scale: float | None
+        self,
+        query: Tensor,
+        *,
+        key: Tensor,
+        value: Tensor,
+        window: int | None,
+        scale: float | None,
+        softcap: float | None = None,
     ) -> Tensor:
         """Return what each token gets from the tokens before it on its path.
 
         Args:
             query: [1, H, T, D].
-            key: [1, H, T, D].
-            value: [1, H, T, D].
+            key: [1, G, T, D].
+            value: [1, G, T, D].
             window: how many tokens of its path a token sees, itself among them; None for all.
-            scale: of the products.
+            scale: of the products; None for the usual one.
+            softcap: what products come near to at most; None for no limit.
 
         Returns:
             The output [1, H, T, D].
         """
-        if query.device.type == "cpu":  # in bf16 its backward pass is slower there, and less exact
-            query, key, value = (
-                states.to(torch.promote_types(states.dtype, torch.float32)) for states in (query, key, value)
-            )
-        with torch.autocast(query.device.type, enabled=False):
-            return self._attend(query, key, value, window, scale)
-
-    def _attend(
-        self, query: Tensor, key: Tensor, value: Tensor, window: int | None, scale: float | None
-    ) -> Tensor:
+        repeats = query.shape[1] // key.shape[1]
+        if repeats > 1:
+            key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
+        compute = partial(_attend, scale=scale, softcap=softcap)
         if self._one_mask:
-            return _attend(query, key, value, self._mask(-1, window, query), scale)
+            return compute(query, key, value, self._mask(-1, window, query))
         lengths = [chain.length for chain in self._chains]
         queries, keys, values = (torch.split(states, lengths, dim=2) for states in (query, key, value))
         outputs = []
@@ -81,7 +75,7 @@ class Branches:
                 for parts in (keys, values)
             )
             mask = self._mask(number, window, query)
-            outputs.append(_attend(queries[number], chain_key, chain_value, mask, scale))
+            outputs.append(compute(queries[number], chain_key, chain_value, mask))
         return torch.cat(outputs, dim=2)
 
     def _mask(self, number: int, window: int | None, like: Tensor) -> Tensor | None:
@@ -119,59 +113,49 @@ def ancestors(parent_T: Tensor) -> Tensor:
     Returns:
         Booleans [T, T].
     """
-    num_tokens = len(parent_T)
-    end = list(range(1, num_tokens + 1))
-    for child, parent in reversed(list(enumerate(parent_T.tolist()))):
-        if parent >= 0:
-            end[parent] = max(end[parent], end[child])
-    index_T = torch.arange(num_tokens, device=parent_T.device)
-    end_T = torch.tensor(end, device=parent_T.device)
+    index_T = torch.arange(len(parent_T), device=parent_T.device)
+    end_T = subtree_ends(parent_T)
     return (index_T[None, :] <= index_T[:, None]) & (index_T[:, None] < end_T[None, :])
 
 
-def attend(
-    module: torch.nn.Module,
+def subtree_ends(parent_T: Tensor) -> Tensor:
+    """Return the index behind the last token that has each token on its path.
+
+    Args:
+        parent_T: parents [T], each before its children, every subtree contiguous.
+
+    Returns:
+        Indices [T].
+    """
+    end = list(range(1, len(parent_T) + 1))
+    for child, parent in reversed(list(enumerate(parent_T.tolist()))):
+        if parent >= 0:
+            end[parent] = max(end[parent], end[child])
+    return torch.tensor(end, device=parent_T.device)
+
+
+def _attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
-    forest: Branches | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, Tensor | None]:
-    """Attend along the paths of a forest; without a forest this is transformers' `sdpa`, unchanged.
-
-    Args:
-        module: the attention layer.
-        query: [1, H, T, D].
-        key: [1, G, T, D].
-        value: [1, G, T, D].
-        attention_mask: used without a forest only.
-        forest: who sees whom.
-        **kwargs: `scaling` and `sliding_window` are used; dropout of attention isn't.
-
-    Returns:
-        The output [1, T, H, D] and None.
-    """
-    if forest is None:
-        output: tuple[Tensor, Tensor | None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, **kwargs
+    mask: Tensor | None,
+    *,
+    scale: float | None,
+    softcap: float | None,
+) -> Tensor:
+    if softcap is None:
+        return functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale
         )
-        return output
-    repeats = query.shape[1] // key.shape[1]
-    attended = forest.attend(
-        query,
-        key=key.repeat_interleave(repeats, dim=1),
-        value=value.repeat_interleave(repeats, dim=1),
-        window=kwargs.get("sliding_window"),
-        scale=kwargs.get("scaling"),
-    )
-    return attended.transpose(1, 2).contiguous(), None
-
-
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
-    return functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale
-    )
+    wide = torch.promote_types(query.dtype, torch.float32)
+    products = (query @ key.transpose(2, 3)).to(wide) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    capped = softcap * torch.tanh(products / softcap)
+    if mask is None:
+        sees = torch.ones(capped.shape[2:], dtype=torch.bool, device=capped.device).tril()
+        capped = capped.masked_fill(~sees, -torch.inf)
+    else:
+        capped = capped + mask
+    return capped.softmax(-1).to(value.dtype) @ value
 
 
 def _chains(parents: list[int]) -> list[_Chain]:
@@ -198,7 +182,3 @@ def _chains(parents: list[int]) -> list[_Chain]:
         chain_of[end - 1] = len(chains)
         chains.append(_Chain(end - start, before, path_tokens))
     return chains
-
-
-AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)
