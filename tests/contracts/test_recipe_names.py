@@ -44,14 +44,14 @@ keep_merged: last
 
 TRAINING_DEFAULTS = {
     "method": "qlora",
-    "batch": {"rows": 8, "forest_tokens": 2048},
+    "batch": {"rows": 8, "forest_tokens": 2048, "checkpointing": "auto"},
     "budget": {"epochs": 1},
     "holdout": {"share": 0.05, "min_rows": 8},
     "keep": "last",
     "merge": {"into": "full"},
 }
 SOURCE = {"config": None, "split": "train", "revision": None, "fields": {}, "weight": 1.0, "rows": None}
-ADAPTER = {"dropout": 0.0, "targets": "all-linear"}
+ADAPTER = {"dropout": 0.0, "targets": "all-linear", "dora": False, "also": []}
 OPTIMIZER = {"name": "adamw", "weight_decay": 0.0, "clip": 1.0}
 DEFAULTS = {
     "sft": TRAINING_DEFAULTS
@@ -60,13 +60,19 @@ DEFAULTS = {
         "optimizer": {"lr": 2e-4, **OPTIMIZER},
         "schedule": {"name": "linear", "warmup_share": 0.05},
         "thoughts": "drop",
+        "answers": "all",
     },
     "dpo": TRAINING_DEFAULTS
     | {
         "adapter": {"rank": 64, "alpha": 16, "rslora": True, **ADAPTER},
         "optimizer": {"lr": 5e-5, **OPTIMIZER},
         "schedule": {"name": "linear", "warmup_share": 0.1},
+        "loss": "sigmoid",
         "beta": 0.1,
+        "label_smoothing": 0.0,
+        "length_normalised": False,
+        "sft_weight": 0.0,
+        "dynamic": None,
         "share_prefix": True,
     },
     "adapt": TRAINING_DEFAULTS

@@ -11,6 +11,7 @@ import pytest
 from adatta.core.artefact import read_current, verify
 from adatta.core.errors import DriftError, RowError
 from adatta.pipeline.run import run_recipe
+from tests.toys.command import call
 from tests.toys.recipes import write_toy_recipe
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("small_suite")]
@@ -84,6 +85,15 @@ def test_only_the_last_merged_model_stays(finished: Path) -> None:
         False,
         True,
     ]
+
+
+def test_show_tells_the_figures_of_each_stages_last_step(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("show", str(work / "runs" / "toy")) == 0
+    said = capsys.readouterr().out
+    assert said.count("roofline_share") == said.count("grad_norm") == 3
+    assert said.count("logp_chosen_per_token") == said.count("kl ") == 1
 
 
 def test_second_run_reuses_everything(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

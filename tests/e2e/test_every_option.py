@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import BaseModel
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
 
 from adatta.core.errors import AdattaError
 from adatta.core.recipe import Recipe
@@ -104,6 +105,12 @@ def weights(bench, recipe, overrides):
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.safetensors"))]
 
 
+def also_weights(bench, recipe, overrides):
+    """Whether a weight of the base is another one in the merged model."""
+    merged = load_file(bench.do(recipe, overrides) / "model" / "model.safetensors")
+    return float(merged["model.norm.weight"].sum())
+
+
 def logged(key, *, digits=12):
     """A figure of every step; rounded where the order of additions may change it."""
 
@@ -173,6 +180,11 @@ def sft(change: str, fact: Fact, *given: str, refused: str = "") -> Option:
     return Option("sft", f"stages.sft.{change}", fact, tuple(f"stages.sft.{one}" for one in given), refused)
 
 
+def dpo(change: str, fact: Fact, *given: str) -> Option:
+    """Return an option of the training stage `dpo`."""
+    return Option("dpo", f"stages.dpo.{change}", fact, tuple(f"stages.dpo.{one}" for one in given))
+
+
 def rows_of(file: str, *given: str) -> tuple[str, ...]:
     """Train on another file."""
     return f"stages.sft.data.0.path={file}", *given
@@ -214,13 +226,16 @@ OPTIONS: Mapping[str, Option] = {
     "DataSettings.rows": sft("data.0.rows=9", rows),
     "SftSettings.thoughts": sft("thoughts=keep", rows, "data.0.path=thoughts.jsonl", refused="thoughts"),
     "TrainSettings.method": sft("method=qlora", weights),
-    "TrainSettings.keep": sft("keep=best", weights, "optimizer.lr=10", "holdout.share=0.2"),
+    "SftSettings.answers": sft("answers=last", rows, "data.0.path=turns.jsonl"),
+    "TrainSettings.keep": sft("keep=best", weights, "optimizer.lr=1", "holdout={path: many.jsonl}"),
     "AdapterSettings.rank": sft("adapter.rank=2", weights),
     "AdapterSettings.alpha": sft("adapter.alpha=3", weights),
     "AdapterSettings.dropout": sft("adapter.dropout=0.5", logged("loss", digits=4)),
     "AdapterSettings.targets": sft("adapter.targets=[q_proj]", weights),
     "AdapterSettings.rslora": sft("adapter.rslora=true", weights),
-    "OptimizerSettings.name": sft("optimizer.name=sgd", weights, refused="adamw"),
+    "AdapterSettings.dora": sft("adapter.dora=true", weights),
+    "AdapterSettings.also": sft("adapter.also=[norms]", also_weights, "merge.into=full"),
+    "OptimizerSettings.name": sft("optimizer.name=paged_adamw_8bit", weights, refused="needs a CUDA device"),
     "OptimizerSettings.lr": sft("optimizer.lr=0.0001", logged("lr")),
     "OptimizerSettings.weight_decay": sft("optimizer.weight_decay=0.5", weights),
     "OptimizerSettings.clip": sft("optimizer.clip=0.01", weights),
@@ -228,6 +243,7 @@ OPTIONS: Mapping[str, Option] = {
     "ScheduleSettings.warmup_share": sft("schedule.warmup_share=0.7", logged("lr")),
     "BatchSettings.rows": sft("batch.rows=2", order),
     "BatchSettings.forest_tokens": sft("batch.forest_tokens=64", num_forests),
+    "BatchSettings.checkpointing": sft("batch.checkpointing=always", recorded("results", "recomputed")),
     "BudgetSettings.tokens": sft("budget={tokens: 100}", order),
     "BudgetSettings.steps": sft("budget={steps: 1}", order),
     "BudgetSettings.epochs": sft("budget={epochs: 2}", order),
@@ -235,8 +251,16 @@ OPTIONS: Mapping[str, Option] = {
     "HoldoutSettings.min_rows": sft("holdout.min_rows=0", held_out, "holdout.share=0.05"),
     "HoldoutSettings.path": sft("holdout={path: more.jsonl}", held_out),
     "MergeSettings.into": sft("merge.into=full", files),
-    "DpoSettings.beta": Option("dpo", "stages.dpo.beta=0.5", weights),
-    "DpoSettings.share_prefix": Option("dpo", "stages.dpo.share_prefix=false", logged("tokens")),
+    "DpoSettings.loss": dpo("loss=ipo", logged("loss")),
+    "DpoSettings.beta": dpo("beta=0.5", weights),
+    "DpoSettings.label_smoothing": dpo("label_smoothing=0.2", weights),
+    "DpoSettings.length_normalised": dpo("length_normalised=true", logged("margin")),
+    "DpoSettings.sft_weight": dpo("sft_weight=0.5", logged("loss")),
+    "DynamicSettings.strength": dpo("dynamic={strength: 1e3}", logged("beta"), "dynamic={}"),
+    "DynamicSettings.momentum": dpo("dynamic={momentum: 0.1}", logged("beta"), "dynamic={}"),
+    "DynamicSettings.keep_share": dpo("dynamic={keep_share: 0.5}", logged("filtered_pairs"), "dynamic={}"),
+    "DynamicSettings.initial_margin": dpo("dynamic={initial_margin: 0.5}", logged("beta"), "dynamic={}"),
+    "DpoSettings.share_prefix": dpo("share_prefix=false", logged("tokens")),
     "EvaluateSettings.suites": Option(
         "evaluate", "stages.evaluate.suites=[other]", answers, refused="there is no 'other'"
     ),
@@ -289,6 +313,10 @@ def write_files(folder: Path) -> None:
     """Write rows that only some options need."""
     ten = [conversation(number, f"È nel nord, la numero {number}.") for number in range(10)]
     write_rows(folder / "more.jsonl", ten)
+    many = [conversation(number, f"{number**9} {number**7}") for number in range(30)]
+    write_rows(folder / "many.jsonl", many)
+    two = [{"messages": 2 * conversation(number, f"È la {number}.")["messages"]} for number in range(10)]
+    write_rows(folder / "turns.jsonl", two)
     write_rows(folder / "bad.jsonl", ten[:8], bad=2)
     write_rows(folder / "long.jsonl", [*ten, conversation(10, " ".join(f"La via {n}." for n in range(200)))])
     known = json.loads((folder / "bundled/data/evaluation/questions_it.jsonl").read_text().splitlines()[0])

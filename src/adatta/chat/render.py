@@ -19,6 +19,7 @@ from adatta.core.fingerprint import content_id
 from adatta.core.records import Conversation, Document, Message, Preference, TokenRow
 
 Thoughts = Literal["drop", "keep"]
+Answers = Literal["all", "last"]
 _PROBE = (Message(role="user", content="Ciao"), Message(role="assistant", content="Salve"))
 _SYSTEM = "{%- if messages[0]['role'] != 'system' %}{%- set messages = [FIELDS] + messages %}{%- endif %}\n"
 _WITHOUT_THINKING = "{%- if enable_thinking is not defined %}{%- set enable_thinking = false %}{%- endif %}\n"
@@ -108,13 +109,16 @@ class Chat:
         template = _read_template(path, settings["tokenizer"])
         return cls(encoder=encoder, settings=settings, template=template, system_prompt=system_prompt)
 
-    def conversation(self, row: Conversation, thoughts: Thoughts = "drop") -> tuple[TokenRow, ...]:
+    def conversation(
+        self, row: Conversation, thoughts: Thoughts = "drop", *, answers: Answers = "all"
+    ) -> tuple[TokenRow, ...]:
         """Encode a conversation; each answer of the assistant is scored, with the token that ends its turn.
 
         Args:
             row: The conversation; its last message is the assistant's.
             thoughts: Whether thoughts are left out, so that the model answers as it does when asked without
                 thinking, or kept and scored with the answers.
+            answers: Whether all answers are scored, or the last one only.
 
         Returns:
             One branch; of a family that writes earlier answers in another way, one for each answer.
@@ -124,10 +128,13 @@ class Chat:
         """
         family, num = self._need_template().family, len(row.messages)
         ends = [num]
-        if family.answers == "apart":
+        if family.answers == "apart" and answers == "all":
             ends = [place for place in range(1, num + 1) if row.messages[place - 1].role == "assistant"]
         turns = [self._turns(family.kept(row.messages[:end], thoughts)) for end in ends]
-        return tuple(self._row(part, part.answers, row.row_id, branch) for branch, part in enumerate(turns))
+        first = -1 if answers == "last" else 0
+        return tuple(
+            self._row(part, part.answers[first:], row.row_id, branch) for branch, part in enumerate(turns)
+        )
 
     def preference(self, row: Preference) -> tuple[TokenRow, TokenRow]:
         """Encode a preference; both answers go on from the prompt's own ids.

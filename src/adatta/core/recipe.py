@@ -342,6 +342,8 @@ def _training_contradictions(
         yield into, "none is possible on the last training stage only", "use full here"
     if settings.merge.into == "none" and settings.method == "full":
         yield into, "none needs an adapter, which method: full doesn't train", "use full"
+    if settings.merge.into == "none" and settings.adapter.also:
+        yield into, "none leaves an adapter, which doesn't hold what adapter.also trains", "use full"
     if settings.merge.into == "dequantised" and settings.method != "qlora":
         yield into, f"dequantised needs method: qlora, not {settings.method}", "use full"
     if settings.keep == "best" and settings.holdout.path is None and settings.holdout.share == 0:

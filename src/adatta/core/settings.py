@@ -75,13 +75,17 @@ class AdapterSettings(Settings):
     """Which linear layers are adapted: all-linear (all but the output head) or a list of names."""
     rslora: bool = False
     """Rank-stabilised scale."""
+    dora: bool = False
+    """Learn the length of each output's weights apart from their direction. Source: arXiv:2402.09353."""
+    also: Many[Literal["embeddings", "norms"]] = ()
+    """What of the base is trained beside the adapter, in fp32: embeddings (and output matrix), norms."""
 
 
 class OptimizerSettings(Settings):
     """The optimizer."""
 
-    name: Literal["adamw"] = "adamw"
-    """The optimizer's name."""
+    name: Literal["adamw", "paged_adamw_8bit"] = "adamw"
+    """AdamW, or AdamW with 8-bit moments that move out of a full GPU's memory (bitsandbytes; needs CUDA)."""
     lr: float = Field(default=2e-4, gt=0)
     """Highest learning rate; by default 2e-4 for sft, 5e-5 for dpo, 2e-5 for adapt."""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -106,6 +110,9 @@ class BatchSettings(Settings):
     """Rows (pairs for dpo) in an optimizer step; accumulation follows from it."""
     forest_tokens: int = Field(default=2048, ge=1)
     """Tokens computed at once: memory against speed, never the result."""
+    checkpointing: Literal["auto", "always", "never"] = "auto"
+    """Whether layers are computed again for their gradient, a third more time for less memory; auto: where
+    the estimate says that memory is too small otherwise."""
 
 
 class BudgetSettings(Settings):
@@ -185,7 +192,7 @@ class TrainSettings(Settings):
     holdout: HoldoutSettings = HoldoutSettings()
     """Rows kept out to measure the loss."""
     keep: Literal["last", "best"] = "last"
-    """Which weights the stage leaves: the last, or those with the lowest holdout loss."""
+    """Which weights the stage leaves: the last, or those with the lowest loss on 30 held-out rows or more."""
     merge: MergeSettings = MergeSettings()
     """What the trained adapter becomes."""
 
@@ -203,6 +210,21 @@ class SftSettings(TrainSettings):
 
     thoughts: Literal["drop", "keep"] = "drop"
     """What a reasoning model's thoughts in the rows become: left out, or learnt with the answer."""
+    answers: Literal["all", "last"] = "all"
+    """Which of a conversation's answers are learnt."""
+
+
+class DynamicSettings(Settings):
+    """Dynamic beta and filter of pairs. Source: arXiv:2407.08639 and its code (values too)."""
+
+    strength: float = Field(default=0.6, ge=0)
+    """How much beta moves for each nat that a step's mean margin is away from the running mean."""
+    momentum: Share = 0.9
+    """Share of the old value in the running mean and spread of margins."""
+    keep_share: float = Field(default=0.8, gt=0, le=1)
+    """Share of a step's pairs that is learnt; those with margins near the running mean are likelier."""
+    initial_margin: float = 0.0
+    """Where the running mean begins, in nats."""
 
 
 class DpoSettings(TrainSettings):
@@ -214,10 +236,29 @@ class DpoSettings(TrainSettings):
     """The optimizer."""
     schedule: ScheduleSettings = ScheduleSettings(warmup_share=0.1)
     """The learning rate's curve."""
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    """Loss of a pair's margin: the logistic one of DPO, or the squared one of IPO (arXiv:2310.12036)."""
     beta: float = Field(default=0.1, gt=0)
     """How strongly the model is held to the stage's input model."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of pairs taken to be labelled the wrong way round; with loss sigmoid."""
+    length_normalised: bool = False
+    """Margins of log-probs a token, so that long answers don't count more."""
+    sft_weight: float = Field(default=0.0, ge=0)
+    """Weight of the chosen answer's negative log-likelihood a token. Source: arXiv:2404.19733."""
+    dynamic: DynamicSettings | None = None
+    """Move beta with the margins of each step, and leave out some pairs; empty for neither."""
     share_prefix: bool = True
     """Compute the prompt once for both answers; must be false with dropout."""
+
+    @model_validator(mode="after")
+    def _smoothing_needs_sigmoid(self) -> Self:
+        if self.label_smoothing and self.loss != "sigmoid":
+            raise ValueError(
+                f"label_smoothing {self.label_smoothing} needs loss: sigmoid, given {self.loss}; "
+                "set label_smoothing: 0.0"
+            )
+        return self
 
 
 class AdaptSettings(TrainSettings):

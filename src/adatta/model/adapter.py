@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.utils.integrations import dequantize_module_weight
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from adatta.core.errors import RecipeError
 from adatta.core.settings import AdapterSettings
-from adatta.model.files import ADAPTER_WEIGHTS
+from adatta.model.files import ADAPTER_WEIGHTS, ALSO_WEIGHTS
 from adatta.model.load import DTYPES, load_model, peft_without_noise
 from adatta.model.memory import available_bytes
 from adatta.model.name import ADAPTER_CONFIG
@@ -73,7 +74,9 @@ def load_trainable(
     if method == "full":
         base.model.requires_grad_(True)
         return base
-    return replace(base, model=add_adapter(base.model, settings, seed=seed, base_name=str(folder)))
+    model = add_adapter(base.model, settings, seed=seed, base_name=str(folder))
+    _open([weight for name in settings.also for weight in _ALSO[name](base.model)])
+    return replace(base, model=model)
 
 
 def load_base(folder: Path, *, method: Method, precision: str) -> Trainable:
@@ -132,7 +135,18 @@ def load_trained(base_folder: Path, trained_folder: Path, *, method: Method, pre
     if method == "full":
         base.model.load_state_dict(load_file(trained_folder / FULL_WEIGHTS), strict=False)
         return base
-    return replace(base, model=wrap_adapter(base.model, trained_folder))
+    also = read_also(trained_folder)
+    model = wrap_adapter(base.model, trained_folder)
+    _open([base.model.get_parameter(name) for name in also])
+    for name, weight in also.items():
+        base.model.get_parameter(name).data.copy_(weight)
+    return replace(base, model=model)
+
+
+def read_also(folder: Path) -> dict[str, Tensor]:
+    """Return what of the base was trained beside an adapter, by its name in the base; mostly nothing."""
+    path = folder / ALSO_WEIGHTS
+    return load_file(path) if path.exists() else {}
 
 
 def wrap_adapter(model: Any, folder: Path) -> Any:
@@ -168,12 +182,18 @@ def add_adapter(model: Any, settings: AdapterSettings, *, seed: int, base_name: 
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         use_rslora=settings.rslora,
+        use_dora=settings.dora,
         bias="none",
         target_modules=_targets(model, settings.targets),
     )
     with torch.random.fork_rng(), peft_without_noise():
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
+        adapted = get_peft_model(model, config)
+    for layer in (layer for layer in adapted.modules() if getattr(layer, "lora_magnitude_vector", None)):
+        # PEFT rounds the lengths to the base's dtype, so that a narrow base would not start as itself.
+        weight_OI = dequantize_module_weight(layer.get_base_layer()).float()
+        layer.lora_magnitude_vector["default"].weight.data = torch.linalg.norm(weight_OI, dim=1)
+    return adapted
 
 
 def save_trained(trainable: Trainable, folder: Path) -> None:
@@ -191,6 +211,10 @@ def save_trained(trainable: Trainable, folder: Path) -> None:
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     config["inference_mode"] = True
     write_tensors(folder / ADAPTER_WEIGHTS, get_peft_model_state_dict(trainable.model))
+    base = trainable.model.get_base_model()
+    also = {name: value for name, value in base.named_parameters() if value.requires_grad}
+    if also := {name: value for name, value in also.items() if ".lora_" not in name}:
+        write_tensors(folder / ALSO_WEIGHTS, also)
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")
 
@@ -199,6 +223,28 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
     """Write tensors as safetensors, on the CPU and contiguous, in the order of their names."""
     plain: dict[str, Tensor] = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     save_file(plain, str(path), metadata={"format": "pt"})
+
+
+def _find_norms(model: Any) -> list[nn.Parameter]:
+    norms = [layer for layer in model.modules() if "norm" in type(layer).__name__.lower()]
+    return [weight for layer in norms for weight in layer.parameters(recurse=False)]
+
+
+# What may be trained beside an adapter; an untied output matrix goes with the embeddings.
+_ALSO: Mapping[str, Callable[[Any], list[nn.Parameter]]] = {
+    "embeddings": lambda model: [
+        model.get_input_embeddings().weight,
+        model.get_output_embeddings().weight,
+    ],
+    "norms": _find_norms,
+}
+
+
+def _open(weights: Sequence[nn.Parameter]) -> None:
+    """Let weights of the base be trained, in fp32."""
+    for weight in weights:
+        weight.data = weight.data.to(torch.promote_types(weight.dtype, torch.float32))
+        weight.requires_grad_(True)
 
 
 def _targets(model: Any, targets: str | Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from adatta.model.gguf import convert_gguf, gguf_fingerprint
 from adatta.model.name import ADAPTER_CONFIG, CURRENT, Kind, ModelName, kind_of_folder, parse_name
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ALSO_WEIGHTS = "trained_base.safetensors"  # what of the base a stage trained beside its adapter
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _IDENTITY = ("*.safetensors", "config.json", "generation_config.json", ADAPTER_CONFIG, *TOKENIZER_FILES)
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
@@ -110,6 +111,11 @@ def _from_folder(model: ModelName, folder: Path, *, identity: str | None, depth:
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise ModelError(
             f"adapter {folder} lacks {ADAPTER_WEIGHTS}; pickles (.bin) are never read, save it anew"
+        )
+    if (folder / ALSO_WEIGHTS).is_file():
+        raise ModelError(
+            f"adapter {folder} was trained together with embeddings or norms of its base, which PEFT can't "
+            "merge; use the stage's merged model"
         )
     base = _locate(_base_of(folder), depth + 1)
     if base.adapter is not None:

@@ -119,10 +119,22 @@ def pack(
     Returns:
         The indices of the groups of each forest; in a forest and among forests in the order given.
     """
-    sizes = [count_tokens(group, share_prefix=share_prefix) for group in groups]
+    return pack_sizes([count_tokens(group, share_prefix=share_prefix) for group in groups], forest_tokens)
+
+
+def pack_sizes(sizes: Sequence[int], forest_tokens: int) -> list[list[int]]:
+    """Divide groups of known sizes into forests, as `pack` does.
+
+    Args:
+        sizes: tokens of each group alone.
+        forest_tokens: the largest forest, in tokens.
+
+    Returns:
+        The indices of the groups of each forest.
+    """
     forests: list[list[int]] = []
     room: list[int] = []
-    for index in sorted(range(len(groups)), key=lambda index: -sizes[index]):
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
         fits = [number for number, free in enumerate(room) if free >= sizes[index]]
         if fits:
             chosen = min(fits, key=lambda number: room[number])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from adatta.core.runtime import proc_field
+from adatta.core.settings import AdapterSettings
 
 BYTES = {"fp32": 4, "bf16": 2}
 LOGITS_CHUNK_BYTES = 64 << 20  # of logits held at once, as `model.head` does
@@ -97,21 +98,36 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """Number of all parameters, a tied matrix once."""
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        norms = (2 * self.layers + 1) * self.hidden
         biases = self.layers * (self.heads + 2 * self.kv_heads) * self.head_dim if self.has_biases else 0
-        return self.linear_parameters + embeddings + norms + biases + self.layers * self.other_vectors
+        return (
+            self.linear_parameters + self.embeddings + self.norms + biases + self.layers * self.other_vectors
+        )
 
-    def adapter_parameters(self, rank: int, targets: str | Sequence[str] = "all-linear") -> int:
-        """Return the number of parameters of a LoRA adapter: A and B of each target.
+    @property
+    def embeddings(self) -> int:
+        """Number of weights of embedding and output matrix, a tied one once."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2)
+
+    @property
+    def norms(self) -> int:
+        """Number of weights of the norms."""
+        return (2 * self.layers + 1) * self.hidden
+
+    def adapter_parameters(self, adapter: AdapterSettings) -> int:
+        """Return the number of parameters of a LoRA adapter: A and B of each target; lengths of DoRA."""
+        sizes = self.target_sizes(adapter)
+        lengths = sum(outputs for _, outputs in sizes) if adapter.dora else 0
+        return self.layers * (adapter.rank * sum(map(sum, sizes)) + lengths)
+
+    def target_sizes(self, adapter: AdapterSettings) -> list[tuple[int, int]]:
+        """Return inputs and outputs of the linear layers of a block that are adapted.
 
         A name that isn't known counts as a square matrix: training refuses it, or it is one of an
         architecture that isn't known here.
         """
-        layers = self.linear_layers
-        names = layers if isinstance(targets, str) else targets
-        square = (self.hidden, self.hidden)
-        return self.layers * sum(rank * sum(layers.get(name, square)) for name in names)
+        layers, square = self.linear_layers, (self.hidden, self.hidden)
+        names = layers if isinstance(adapter.targets, str) else adapter.targets
+        return [layers.get(name, square) for name in names]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +158,10 @@ def train_memory(
     *,
     method: str,
     precision: str,
-    rank: int,
+    adapter: AdapterSettings,
     forest_tokens: int,
-    targets: str | Sequence[str] = "all-linear",
     is_dequantised: bool = True,
+    is_recomputed: bool = False,
 ) -> TrainMemory:
     """Estimate the memory of a training stage, every forest full and every token scored.
 
@@ -153,25 +169,46 @@ def train_memory(
         shape: of the model.
         method: `qlora`, `lora` or `full`.
         precision: `fp32` or `bf16`.
-        rank: of the adapter.
+        adapter: its settings; not used with `full`.
         forest_tokens: tokens of a forest.
-        targets: of the adapter.
         is_dequantised: whether a 4-bit base is kept dequantised.
+        is_recomputed: whether layers keep their inputs only, and are computed again for their gradient.
     """
-    trained = shape.parameters if method == "full" else shape.adapter_parameters(rank, targets)
+    also = {"embeddings": shape.embeddings, "norms": shape.norms}
+    opened = 0 if method == "full" else sum(also[name] for name in adapter.also)
+    trained = shape.parameters if method == "full" else shape.adapter_parameters(adapter) + opened
     weights = 0 if method == "full" else model_bytes(shape, precision)
     if method == "qlora" and not is_dequantised:
         weights += nf4_bytes(shape) - shape.linear_parameters * BYTES[precision]
     logits = 2 * min(LOGITS_CHUNK_BYTES, 4 * forest_tokens * shape.vocabulary)  # and their exponentials
-    activations = _activation_bytes(
-        shape, precision, forest_tokens, ranks=rank * _num_targets(shape, targets)
-    )
-    if method == "full":  # normalised inputs, for the gradient of the norms, and narrow copies of the weights
-        activations += 4 * forest_tokens * (2 * shape.layers + 1) * shape.hidden
-        activations += 2 * shape.linear_parameters if precision == "bf16" else 0
+    weights -= opened * BYTES[precision]
+    block, outside = _activation_bytes(shape, precision, forest_tokens, adapter=adapter)
+    if method == "full" or "norms" in adapter.also:  # normalised inputs, for the gradient of the norms
+        block += 8 * forest_tokens * shape.hidden
+        outside += 4 * forest_tokens * shape.hidden
+    if method == "full" and precision == "bf16":  # narrow copies of the weights
+        block += 2 * shape.linear_parameters // shape.layers
+    kept = shape.layers * BYTES[precision] * forest_tokens * shape.hidden
+    activations = outside + (block + kept if is_recomputed else shape.layers * block)
     return TrainMemory(
         weights=weights, trained=_TRAINED_BYTES * trained, activations=activations, logits=logits
     )
+
+
+def train_flop(shape: ModelShape, *, method: str, tokens: float, scored: float) -> float:
+    """Return the floating-point operations of a training step's matrix products with the model's weights.
+
+    Each weight takes two for a token forward, two for the gradient of its inputs and, where it is trained,
+    two for its own. Left out are attention, the adapter and what is computed again.
+
+    Args:
+        shape: of the model.
+        method: `qlora`, `lora` or `full`.
+        tokens: that are computed.
+        scored: of them.
+    """
+    passes = 6 if method == "full" else 4  # backward needs no products for frozen weights
+    return passes * (tokens * shape.linear_parameters + scored * shape.vocabulary * shape.hidden)
 
 
 def model_bytes(shape: ModelShape, precision: str) -> int:
@@ -190,32 +227,33 @@ def nf4_bytes(shape: ModelShape) -> int:
 
 def gguf_bytes(shape: ModelShape, kind: str) -> int:
     """Return the size of the weights in a GGUF file of kind `f16` or `q8_0`; norms stay fp32."""
-    matrices = shape.linear_parameters + shape.vocabulary * shape.hidden * (1 if shape.tied else 2)
+    matrices = shape.linear_parameters + shape.embeddings
     each = {"f16": 2.0, "q8_0": _Q8_0_BYTES}[kind]
     return math.ceil(matrices * each) + 4 * (shape.parameters - matrices)
 
 
-def _num_targets(shape: ModelShape, targets: str | Sequence[str]) -> int:
-    return len(shape.linear_layers if isinstance(targets, str) else targets)
-
-
-def _activation_bytes(shape: ModelShape, precision: str, tokens: int, *, ranks: int) -> int:
-    """Return what the backward pass of an adapter keeps: counted on transformers' blocks with PEFT.
+def _activation_bytes(
+    shape: ModelShape, precision: str, tokens: int, *, adapter: AdapterSettings
+) -> tuple[int, int]:
+    """Return what the backward pass of an adapter keeps, of a block and outside: counted with PEFT.
 
     A block keeps, for each token, in fp32: its two inputs of norms, the results of A, a number a head and
     one a norm; in the precision: queries, keys and values (repeated for their groups), the attention's
     result, the gate before and after its activation, and `up`. In fp32 the inputs of the linear layers are
-    kept once; in bf16 each has a wide copy of its own.
+    kept once; in bf16 each has a wide copy of its own. DoRA keeps the base's and the update's results.
     """
     query, hidden, inner = shape.heads * shape.head_dim, shape.hidden, shape.intermediate
-    wide = 2 * hidden + ranks + shape.heads + 2
+    targets = shape.target_sizes(adapter)
+    wide = 2 * hidden + adapter.rank * len(targets) + shape.heads + 2
     wide += 2 * hidden + inner if precision == "fp32" else 5 * hidden + query + inner
     narrow = 4 * query + 3 * inner
     width = BYTES[precision]
     block = 4 * wide + width * narrow
+    if adapter.dora:
+        block += 2 * width * sum(outputs for _, outputs in targets)
     outside = width * (2 * shape.head_dim + 2 * hidden) + 16  # rotations; what the head reads, twice
     mask = width * tokens * tokens
-    return tokens * (shape.layers * block + outside) + mask
+    return tokens * block, tokens * outside + mask
 
 
 def available_bytes() -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 from adatta.core.artefact import write_atomic, write_json
 from adatta.core.errors import ModelError
 from adatta.core.records import TokenRow
-from adatta.model.adapter import FULL_WEIGHTS, Method, load_base, load_trained, wrap_adapter
+from adatta.model.adapter import FULL_WEIGHTS, Method, load_base, load_trained, read_also, wrap_adapter
 from adatta.model.files import ADAPTER_WEIGHTS, read_config
 from adatta.model.load import DTYPES, load_model
 from adatta.model.memory import available_bytes
@@ -44,7 +44,7 @@ _PREFIX = "base_model.model."
 _TOKENIZER = "tokenizer_config.json"
 _INDEX = "model.safetensors.index.json"
 _COPIED = (".json", ".jinja", ".txt", ".model", ".md")
-_REFUSED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out", "lora_bias")
+_REFUSED = ("rank_pattern", "alpha_pattern", "modules_to_save", "fan_in_fan_out", "lora_bias")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +88,10 @@ def merge(job: MergeJob) -> dict[str, Any]:
     aside.mkdir(parents=True)
     _copy_files(job, aside)
     figures: dict[str, Any] = {"into": job.into, "warnings": []}
-    weights, as_trained = _full_weights(job) if job.method == "full" else _adapted_weights(job)
+    if job.method == "full":
+        weights, as_trained = _replace_weights(load_file(job.trained_folder / FULL_WEIGHTS)), None
+    else:
+        weights, as_trained = _adapted_weights(job)
     errors = _write_weights(job.base_folder, aside, weights)
     check_ties(job.base_folder, aside)
     figures["modules"] = len(errors)
@@ -128,6 +131,7 @@ def _adapted_weights(job: MergeJob) -> tuple[_Weights, float | None]:
     if set(updates) != set(recorded):
         odd = ", ".join(sorted(set(updates) ^ set(recorded))[:3])
         raise ModelError(f"{job.trained_folder} doesn't fit {job.base_folder}: {odd}; train again")
+    magnitudes, also = read_magnitudes(job.trained_folder), read_also(job.trained_folder)
     dequantised = set(trained.quantised) if job.into == "dequantised" else set()
 
     def weight(name: str) -> _Weight:
@@ -137,20 +141,24 @@ def _adapted_weights(job: MergeJob) -> tuple[_Weights, float | None]:
             return stored_OI.float()
 
         def make(stored_OI: Tensor) -> Tensor:
-            return base(stored_OI) + updates[name]() if name in updates else base(stored_OI)
+            made_OI = base(stored_OI) + updates[name]() if name in updates else base(stored_OI)
+            if name in magnitudes:
+                made_OI = made_OI * (magnitudes[name] / torch.linalg.norm(made_OI, dim=1))[:, None]
+            return made_OI
 
         return _Weight(base=base, make=make, recorded=recorded.get(name))
 
-    return {f"{name}.weight": weight(name) for name in sorted(dequantised | set(updates))}, as_trained
+    weights = {f"{name}.weight": weight(name) for name in sorted(dequantised | set(updates))}
+    return weights | _replace_weights(also), as_trained
 
 
-def _full_weights(job: MergeJob) -> tuple[_Weights, None]:
-    trained = load_file(job.trained_folder / FULL_WEIGHTS)
+def _replace_weights(trained: Mapping[str, Tensor]) -> _Weights:
+    """Put trained tensors in the place of the stored ones."""
 
     def weight(tensor: Tensor) -> _Weight:
         return _Weight(base=lambda stored: tensor, make=lambda stored: tensor)
 
-    return {name: weight(tensor) for name, tensor in trained.items()}, None
+    return {name: weight(tensor) for name, tensor in trained.items()}
 
 
 def read_updates(folder: Path) -> dict[str, Callable[[], Tensor]]:
@@ -160,7 +168,7 @@ def read_updates(folder: Path) -> dict[str, Callable[[], Tensor]]:
         folder: an adapter as PEFT writes it.
 
     Raises:
-        ModelError: if it holds more than plain low-rank updates.
+        ModelError: if it holds more than plain low-rank updates, and lengths of DoRA.
     """
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     odd = [key for key in _REFUSED if config.get(key)]
@@ -176,6 +184,22 @@ def read_updates(folder: Path) -> dict[str, Callable[[], Tensor]]:
         return lambda: scale * (up_OR.float() @ down_RI.float())
 
     return {layer: update(layer) for layer in sorted(layers)}
+
+
+def read_magnitudes(folder: Path) -> dict[str, Tensor]:
+    """Return, by layer, the lengths [O] of its outputs' weights that DoRA learnt; nothing without DoRA.
+
+    Args:
+        folder: an adapter as PEFT writes it.
+
+    Source: arXiv:2402.09353 eq. 5.
+    """
+    end = ".lora_magnitude_vector"
+    return {
+        key.removeprefix(_PREFIX).removesuffix(end): lengths_O.float()
+        for key, lengths_O in load_file(folder / ADAPTER_WEIGHTS).items()
+        if key.endswith(end)
+    }
 
 
 def _write_weights(base: Path, out: Path, weights: Mapping[str, _Weight]) -> dict[str, float]:

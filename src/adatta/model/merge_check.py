@@ -34,12 +34,16 @@ HEAD = "lm_head.weight"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """An adapted layer as it was trained: some of its inputs [N, I] and its update, as PEFT applies it."""
+    """An adapted layer as it was trained: some of its inputs [N, I] and its update, as PEFT applies it.
+
+    `magnitude_O` are the lengths of DoRA; None without it.
+    """
 
     input_NI: Tensor
     down_RI: Tensor
     up_OR: Tensor
     scale: float
+    magnitude_O: Tensor | None = None
 
 
 def cut_rows(rows: Sequence[TokenRow], num_tokens: int) -> list[TokenRow]:
@@ -85,13 +89,21 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
             down_RI=layer.lora_A["default"].weight.detach().float().cpu(),
             up_OR=layer.lora_B["default"].weight.detach().float().cpu(),
             scale=layer.scaling["default"],
+            magnitude_O=_read_magnitude(layer),
         )
         for name, layer in layers.items()
     }
 
 
+def _read_magnitude(layer: Any) -> Tensor | None:
+    lengths = layer.lora_magnitude_vector
+    return lengths["default"].weight.detach().float().cpu() if lengths else None
+
+
 def module_error(base_OI: Tensor, merged_OI: Tensor, *, recorded: Recorded) -> float:
     """Return the largest `|(W + D)x - (Wx + sBAx)| / |Wx|` over recorded inputs x, in fp32.
+
+    With DoRA, `m (Wx + sBAx) / |W + sBA|` is what was trained, a length for each output.
 
     Args:
         base_OI: weights [O, I] that the adapter was put on.
@@ -101,7 +113,11 @@ def module_error(base_OI: Tensor, merged_OI: Tensor, *, recorded: Recorded) -> f
     input_NI = recorded.input_NI
     base_NO = input_NI @ base_OI.float().T
     update_NO = recorded.scale * ((input_NI @ recorded.down_RI.T) @ recorded.up_OR.T)
-    error_NO = input_NI @ merged_OI.float().T - (base_NO + update_NO)
+    trained_NO = base_NO + update_NO
+    if recorded.magnitude_O is not None:
+        moved_OI = base_OI.float() + recorded.scale * (recorded.up_OR @ recorded.down_RI)
+        trained_NO = trained_NO * (recorded.magnitude_O / moved_OI.square().sum(1).sqrt())
+    error_NO = input_NI @ merged_OI.float().T - trained_NO
     return float((error_NO.norm(dim=-1) / base_NO.norm(dim=-1).clamp_min(1e-30)).max())
 
 

@@ -241,7 +241,7 @@ def _warn_if(matters: object) -> Literal["ok", "WARN"]:
 
 def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Mapping[str, StageRows]) -> None:
     """Estimate memory and time of the stages whose rows are right."""
-    from adatta.model.memory import available_bytes, train_memory
+    from adatta.model.memory import available_bytes, train_flop, train_memory
     from adatta.model.precision import PRODUCT_FLOP, measure_products
 
     rate = PRODUCT_FLOP / measure_products()[recipe.precision] * EFFICIENCY if rows else 0.0
@@ -251,17 +251,16 @@ def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Map
             shape,
             method=settings.method,
             precision=recipe.precision,
-            rank=settings.adapter.rank,
+            adapter=settings.adapter,
+            is_recomputed=settings.batch.checkpointing == "always",
             forest_tokens=max(settings.batch.forest_tokens, rows[stage.name].longest),
-            targets=settings.adapter.targets,
         )
         parts = {name: getattr(need, name) for name in ("weights", "trained", "activations", "logits")}
         parts["libraries"] = LIBRARIES_BYTES
         checks.compare(f"memory of {stage.name}", parts, free_bytes=available_bytes())
         tokens = _planned_tokens(settings, counts)
         scored = tokens * counts["scored_tokens"] / counts["tokens"]
-        passes = 6 if settings.method == "full" else 4  # backward needs no products for frozen weights
-        work = passes * (tokens * shape.linear_parameters + scored * shape.vocabulary * shape.hidden)
+        work = train_flop(shape, method=settings.method, tokens=tokens, scored=scored)
         text = f"about {max(work / rate, 1) / 60:.1f} min for {tokens:,.0f} tokens"
         checks.add(f"time of {stage.name}", text, tokens=tokens, time_s=work / rate)
 

@@ -17,7 +17,7 @@ from adatta.core.fingerprint import content_id
 from adatta.core.problems import Problems
 from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
 from adatta.core.registry import list_names
-from adatta.core.settings import EvaluateSettings, StageEntry
+from adatta.core.settings import EvaluateSettings, OptimizerSettings, StageEntry
 from adatta.lang.profile import Profile, load_profile
 from adatta.pipeline.overlap import SuiteOverlap, load_suites
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
@@ -180,7 +180,7 @@ def prepare_all(recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = No
 
 
 def refuse_unknown_names(loaded: LoadedRecipe) -> None:
-    """Tell suites and export formats that don't exist, before anything is trained.
+    """Tell suites and export formats that don't exist, and optimizers that this machine can't run.
 
     Args:
         loaded: the recipe.
@@ -194,6 +194,7 @@ def refuse_unknown_names(loaded: LoadedRecipe) -> None:
         unknown = {path: name for path, name in _names(loaded, key) if name not in known}
         for path, name in unknown.items():
             problems.append(_place(loaded, path, f"there is no '{name}'", f"there are: {', '.join(known)}"))
+    problems += _unusable_optimizers(loaded)
     if problems:
         raise RecipeError(problems)
 
@@ -228,6 +229,19 @@ def _wrong_fields(stage: Stage, place: str) -> Iterator[tuple[str, Mistake]]:
         with suppress(DataError):  # of a source that can't be reached: told when its rows are checked
             for mistake in find_wrong_names(source.fields, ROW_KIND[stage.kind], records=records):
                 yield f"{place}.{number}.fields.{mistake.field}", mistake
+
+
+def _unusable_optimizers(loaded: LoadedRecipe) -> Iterator[Problem]:
+    for number, stage in enumerate(loaded.recipe.stages):
+        optimizer = getattr(stage.settings, "optimizer", OptimizerSettings())
+        if optimizer.name == "adamw":  # runs everywhere, and is told so without torch
+            continue
+        from adatta.train.optimizer import refuse_optimizer
+
+        try:
+            refuse_optimizer(optimizer)
+        except RecipeError as error:
+            yield _place(loaded, f"stages.{number}.{stage.kind}.optimizer.name", str(error))
 
 
 def _names(loaded: LoadedRecipe, key: str) -> Iterator[tuple[str, str]]:

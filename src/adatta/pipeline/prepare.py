@@ -95,11 +95,13 @@ def prepare_stage(
     Raises:
         RowError: rows are wrong and the recipe says `error` for such rows, or too many are.
         DataError: a source has fewer rows than are to be drawn.
+        RecipeError: too few rows are held out to choose the best weights by.
     """
     import numpy as np
 
     from adatta.data.mixture import draw_times
     from adatta.data.split import Split, split_holdout
+    from adatta.train.schedule import refuse_few_holdout
 
     held = stage.training.holdout
     reader = _Reader(stage, recipe, chat, overlap=overlap)
@@ -119,6 +121,7 @@ def prepare_stage(
     if not len(train):
         what, hint = "no row is left to train on", "give it more rows"
         raise RowError(Problem(where=f"stage {stage.name}", what=what, hint=hint))
+    refuse_few_holdout(stage.training, len(holdout), where=f"stage {stage.name}")
     found = StageRows(
         train=Picked(store.group, np.repeat(train, times[train])),
         used=len(train),
@@ -149,11 +152,18 @@ def _add_up(train: Iterable[Head], times: Iterable[int], *, held: Iterable[Head]
     return sums
 
 
-def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "keep"] = "drop") -> Group:
+def render(
+    row: Row,
+    chat: Chat,
+    context: int,
+    *,
+    thoughts: Literal["drop", "keep"] = "drop",
+    answers: Literal["all", "last"] = "all",
+) -> Group:
     """Turn a row into its branches: two for a preference, windows for a document, most often one else."""
     match row:
         case Conversation():
-            return chat.conversation(row, thoughts)
+            return chat.conversation(row, thoughts, answers=answers)
         case Preference():
             return chat.preference(row)
         case Document():
@@ -163,6 +173,11 @@ def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "kee
 def thoughts_of(stage: Stage) -> Literal["drop", "keep"]:
     """Say what a stage does with thoughts in answers."""
     return stage.settings.thoughts if isinstance(stage.settings, SftSettings) else "drop"
+
+
+def answers_of(stage: Stage) -> Literal["all", "last"]:
+    """Say which answers of a conversation a stage learns."""
+    return stage.settings.answers if isinstance(stage.settings, SftSettings) else "all"
 
 
 def read_structure(stage: Stage) -> Iterator[Row]:
@@ -236,7 +251,7 @@ class _Reader:
         from adatta.data.validate import Validation
 
         self._stage, self._recipe, self._chat, self._overlap = stage, recipe, chat, overlap
-        self._thoughts = thoughts_of(stage)
+        self._thoughts, self._answers = thoughts_of(stage), answers_of(stage)
         self._last: tuple[Row, Group] | None = None
         self.errors = Problems()
         self.near = Problems()
@@ -279,7 +294,10 @@ class _Reader:
         if self._overlap is not None:
             self._overlap.look(row, stage=self._stage.name, source=show_path(row.origin.path))
         roles = {"thoughts"} if self._thoughts == "keep" else set[str]()
-        scored = [part.text for part in list_contents(row) if part.is_target or part.role in roles]
+        parts = list_contents(row)
+        if self._answers == "last":  # of its message: the answer and its thoughts
+            parts = [part for part in parts if part.field.startswith(parts[-1].field.removesuffix("content"))]
+        scored = [part.text for part in parts if part.is_target or part.role in roles]
         size = sum(len(text.encode("utf-8")) for text in scored)
         branches = self._render(row)
         self.store.append(
@@ -344,7 +362,8 @@ class _Reader:
     def _render(self, row: Row) -> Group:
         """Render a row once, however often it is asked for in turn."""
         if self._last is None or self._last[0] is not row:
-            branches = render(row, self._chat, self._recipe.context, thoughts=self._thoughts)
+            how: dict[str, Any] = {"thoughts": self._thoughts, "answers": self._answers}
+            branches = render(row, self._chat, self._recipe.context, **how)
             self._last = row, branches
         return self._last[1]
 

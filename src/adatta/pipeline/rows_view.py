@@ -12,7 +12,7 @@ from adatta.core.errors import Problem, RecipeError, RowError
 from adatta.core.records import Row, TokenRow
 from adatta.pipeline.context import Context
 from adatta.pipeline.plan import TRAINING, PlannedStage
-from adatta.pipeline.prepare import read_structure, render, show_path, thoughts_of
+from adatta.pipeline.prepare import answers_of, read_structure, render, show_path, thoughts_of
 
 if TYPE_CHECKING:
     from adatta.chat.pieces import Piece
@@ -103,7 +103,14 @@ def _is_place(place: str, name: str) -> bool:
 def _view_row(context: Context, planned: PlannedStage, *, order: Order, row: Row) -> RowView:
     from adatta.chat.pieces import show_texts, split_pieces
 
-    branches = render(row, context.chat, context.recipe.context, thoughts=thoughts_of(planned.stage))
+    stage = planned.stage
+    branches = render(
+        row,
+        context.chat,
+        context.recipe.context,
+        thoughts=thoughts_of(stage),
+        answers=answers_of(stage),
+    )
     rows = context.rows[planned.name]
     use = "not used: put aside, or left out by its source's weight or rows"
     for there, groups in {"for training": rows.train, "held out, never trained": rows.holdout}.items():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 from adatta.core.artefact import read_artefact, read_current
 from adatta.core.errors import Problem, RecipeError
+from adatta.core.events import read_metrics
 from adatta.pipeline.context import open_context
 from adatta.pipeline.plan import PlannedStage
 
@@ -54,7 +56,7 @@ def plan_lines(path: Path, overrides: Sequence[str]) -> list[str]:
 
 
 def run_lines(folder: Path) -> list[str]:
-    """Say what a run's newest complete chain is: a line a stage.
+    """Say what a run's newest complete chain is: a line a stage, below it the figures of its last step.
 
     Args:
         folder: the run's folder.
@@ -68,6 +70,10 @@ def run_lines(folder: Path) -> list[str]:
         record = read_artefact(folder / stage["folder"]).record
         when = f"done {record['created']} in {record['time_s']:.0f} s"
         lines.append(f"{number:>2} {stage['name']:<11} {stage['fingerprint']}  {when}")
+        steps = [line for line in read_metrics(folder / stage["folder"] / "metrics.jsonl") if "loss" in line]
+        if steps:
+            figures = [f"{name} {value:,.4g}" for name, value in steps[-1].items()]
+            lines += textwrap.wrap(", ".join(figures), initial_indent="   ", subsequent_indent="   ")
     return lines
 
 

@@ -50,7 +50,7 @@ def do_training(context: Context, planned: PlannedStage, folder: Path, done: Don
     results["merge"] = merge_stage(context, planned, folder, source)
     if rows.quarantine.rows:
         write_atomic(folder / "quarantine.jsonl", rows.quarantine.content())
-    warnings = [*rows.warnings, *results["merge"].pop("warnings", ())]
+    warnings = [*rows.warnings, *results.pop("warnings"), *results["merge"].pop("warnings", ())]
     return {
         "inputs": {
             "model": {"name": planned.model_in, "fingerprint": planned.parents[0]},

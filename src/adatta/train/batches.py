@@ -10,17 +10,18 @@ from itertools import accumulate
 from typing import overload
 
 from adatta.core.records import TokenRow
-from adatta.model.forest import Forest, build_forest, pack
+from adatta.model.forest import Forest, build_forest, pack, pack_sizes
 
 Group = Sequence[TokenRow]  # the token rows of one row: two answers of a preference, windows of a document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One forest and its groups."""
+    """One forest and its groups; `places` says where these stand among all that were packed."""
 
     forest: Forest
     groups: tuple[Group, ...]
+    places: tuple[int, ...]
 
     @property
     def rows(self) -> tuple[TokenRow, ...]:
@@ -44,7 +45,8 @@ class Packing:
         for indices in pack(groups, self.forest_tokens, share_prefix=self.share_prefix):
             chosen = tuple(groups[index] for index in indices)
             rows = [row for group in chosen for row in group]
-            yield Batch(forest=build_forest(rows, share_prefix=self.share_prefix), groups=chosen)
+            forest = build_forest(rows, share_prefix=self.share_prefix)
+            yield Batch(forest=forest, groups=chosen, places=tuple(indices))
 
 
 class Branches(Sequence[Group]):
@@ -84,3 +86,13 @@ class Order:
     tokens: Sequence[int]
     steps: Sequence[Sequence[int]]
     packing: Packing
+
+    def largest(self) -> list[int]:
+        """Return the rows of the largest forest of all steps, known by their tokens: no row is read."""
+        limit = self.packing.forest_tokens
+        forests = (
+            [step[place] for place in places]
+            for step in self.steps
+            for places in pack_sizes([self.tokens[index] for index in step], limit)
+        )
+        return max(forests, key=lambda indices: sum(self.tokens[index] for index in indices))

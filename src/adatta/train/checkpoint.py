@@ -25,7 +25,10 @@ _RANDOM_CPU, _RANDOM_GPU = "random.cpu", "random.gpu"
 
 @dataclass(slots=True, kw_only=True)
 class Progress:
-    """What a stage has done so far; the figures of its record grow here."""
+    """What a stage has done so far; the figures of its record grow here.
+
+    `margin_mean` and `margin_spread` are the running figures of dynamic preferences, None before a step.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -36,6 +39,10 @@ class Progress:
     holdout: list[dict[str, float]] = field(default_factory=list)
     best_step: int | None = None
     best_loss: float | None = None
+    filtered_pairs: int = 0
+    warnings: list[str] = field(default_factory=list)
+    margin_mean: float | None = None
+    margin_spread: float = 0.0
 
 
 def save_checkpoint(
@@ -121,8 +128,9 @@ def load_checkpoint(
 
 
 def _moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    # bitsandbytes counts its steps in a plain number, and shares its code books between parameters.
     return {
-        f"{key}.{name}": value
+        f"{key}.{name}": value.clone() if key.startswith("qmap") else torch.as_tensor(value)
         for name, parameter in parameters.items()
         for key, value in optimizer.state[parameter].items()
     }
@@ -135,7 +143,10 @@ def _restore_moments(
     for number, name in enumerate(parameters):
         keys = [key for key in moments if key.partition(".")[2] == name]
         if keys:
-            state[number] = {key.partition(".")[0]: moments[key] for key in keys}
+            state[number] = {
+                key.partition(".")[0]: value if value.ndim or value.is_floating_point() else int(value)
+                for key, value in ((key, moments[key]) for key in keys)
+            }
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 

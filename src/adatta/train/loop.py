@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,18 +16,23 @@ from torch import Tensor
 from adatta.core.errors import DivergedError
 from adatta.core.events import MetricsLog
 from adatta.core.progress import track
-from adatta.core.settings import TrainSettings
+from adatta.core.settings import DpoSettings, DynamicSettings, TrainSettings
 from adatta.model.adapter import Trainable
 from adatta.model.score import EngineName, score
 from adatta.train.batches import Batch, Group, Order
 from adatta.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from adatta.train.losses import Objective
+from adatta.train.dynamic import Running, StepPlan, plan_step
+from adatta.train.losses import Objective, Terms, pair_margins
+from adatta.train.optimizer import make_optimizer
 from adatta.train.reference import Reference, load_reference, take_reference
 from adatta.train.schedule import learning_rate
+from adatta.train.watch import Meter, describe_fall
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 REFERENCE = "reference.json"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,7 @@ class Work:
     measure_at: frozenset[int]
     holdout: Sequence[Group]
     engine: EngineName
+    meter: Meter
     key: str
 
 
@@ -99,11 +106,9 @@ class _Loop:
         self.progress = Progress()
         self.best: dict[str, Tensor] | None = None
         self.parameters = work.trainable.parameters()
-        optimizer = work.job.settings.optimizer
-        self._beta = getattr(work.job.settings, "beta", 0.0)  # of DPO only
-        self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()), lr=optimizer.lr, weight_decay=optimizer.weight_decay, fused=True
-        )
+        settings = work.job.settings
+        self._preference = settings if isinstance(settings, DpoSettings) else None
+        self.optimizer = make_optimizer(settings.optimizer, list(self.parameters.values()))
         self._reference = self._take_reference() if work.objective.needs_reference else None
         self._checkpointed_s = time.monotonic()
 
@@ -186,6 +191,10 @@ class _Loop:
         progress.time_s += seconds
         progress.first_loss = figures["loss"] if progress.first_loss is None else progress.first_loss
         progress.last_loss = figures["loss"]
+        progress.filtered_pairs += int(figures.get("filtered_pairs", 0))
+        if not progress.warnings and (warning := describe_fall(figures, step=progress.step)):
+            progress.warnings.append(warning)
+            _log.warning(warning)
         return {
             "step": progress.step,
             **figures,
@@ -193,24 +202,72 @@ class _Loop:
             "tokens": tokens,
             "scored_tokens": scored,
             "grad_norm": norm,
-            "time_s": round(seconds, 4),
+            **work.meter.figures(tokens=tokens, scored=scored, seconds=seconds),
         }
 
-    def _losses(self, batches: Iterable[Batch], groups: Iterable[Group], *, learn: bool) -> dict[str, float]:
-        """Return loss and figures of forests, each divided by the total of all; add up gradients if asked."""
-        work = self.work
+    def _losses(self, batches: Iterable[Batch], groups: Sequence[Group], *, learn: bool) -> dict[str, float]:
+        """Return loss and figures over all forests; add up gradients if asked."""
+        work, preference = self.work, self._preference
         total = math.fsum(work.objective.mass(group) for group in groups)
+        beta = preference.beta if preference else 0.0
+        plan, ready_S = None, None
+        if learn and preference and preference.dynamic:
+            batches = list(batches)
+            plan, ready_S = self._plan_pairs(batches, preference, preference.dynamic)
+            total, beta = float(len(plan.kept)), plan.beta
         sums: dict[str, float] = {"loss": 0.0}
         for batch in batches:
-            reference_R = self._reference.of(batch.rows) if self._reference else None
+            kept = [place in plan.kept for place in batch.places] if plan else [True]
+            terms = Terms(
+                settings=work.job.settings, beta=beta, is_kept_K=torch.tensor(kept) if plan else None
+            )
             with torch.set_grad_enabled(learn), work.trainable.computing():
-                logp_S = score(work.trainable.model, batch.forest, engine=work.engine)
-                loss, figures = work.objective.loss(logp_S, batch.forest, reference_R, self._beta)
-            if learn:
+                logp_S = self._score(batch) if ready_S is None else ready_S
+                loss, figures = work.objective.loss(logp_S, batch.forest, self._reference_of(batch), terms)
+            if learn and any(kept):
                 torch.autograd.backward(loss / total)
             for name, value in {"loss": float(loss.detach()), **figures}.items():
                 sums[name] = sums.get(name, 0.0) + value
-        return {name: value / total for name, value in sums.items()}
+        figures = {"loss": sums["loss"] / total, **work.objective.figures(sums)}
+        if learn and preference:
+            pairs = {"kept_pairs": int(total), "filtered_pairs": len(groups) - int(total)}
+            return figures | {"beta": beta, **pairs}
+        return figures
+
+    def _plan_pairs(
+        self, batches: Sequence[Batch], preference: DpoSettings, dynamic: DynamicSettings
+    ) -> tuple[StepPlan, Tensor | None]:
+        """Decide a step from the margins of all its pairs; return a lone forest's log-probs for its loss."""
+        progress, is_alone = self.progress, len(batches) == 1
+        margins: dict[int, float] = {}
+        for batch in batches:
+            with torch.set_grad_enabled(is_alone), self.work.trainable.computing():
+                logp_S = self._score(batch)
+            margin_K = pair_margins(
+                logp_S.detach(),
+                batch.forest,
+                reference_R=self._reference_of(batch),
+                length_normalised=preference.length_normalised,
+            )
+            margins.update(zip(batch.places, margin_K.tolist(), strict=True))
+        if not all(map(math.isfinite, margins.values())):
+            raise DivergedError(f"step {progress.step + 1}: the margin of a pair is no finite number")
+        mean = dynamic.initial_margin if progress.margin_mean is None else progress.margin_mean
+        plan = plan_step(
+            [margins[place] for place in sorted(margins)],
+            Running(mean=mean, spread=progress.margin_spread),
+            settings=dynamic,
+            beta=preference.beta,
+            seed=f"{self.work.job.seed} {progress.step}",
+        )
+        progress.margin_mean, progress.margin_spread = plan.running.mean, plan.running.spread
+        return plan, logp_S if is_alone else None
+
+    def _score(self, batch: Batch) -> Tensor:
+        return score(self.work.trainable.model, batch.forest, engine=self.work.engine)
+
+    def _reference_of(self, batch: Batch) -> Tensor | None:
+        return self._reference.of(batch.rows) if self._reference else None
 
     def _measure(self, metrics: MetricsLog) -> None:
         progress, work = self.progress, self.work

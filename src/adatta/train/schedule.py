@@ -7,9 +7,11 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
-from adatta.core.settings import BudgetSettings, ScheduleSettings
+from adatta.core.errors import Problem, RecipeError
+from adatta.core.settings import BudgetSettings, ScheduleSettings, TrainSettings
 
 MOST_BETWEEN = 9  # held-out points between the first and the last step
+FEWEST_TO_CHOOSE_BY = 30  # held-out rows; with fewer the lowest loss is mostly chance
 HOLDOUT_SHARE = 0.1  # of the tokens trained on may be measured at these points, but one there always is
 
 Curve = Callable[[float], float]
@@ -80,6 +82,23 @@ def holdout_steps(num_steps: int, *, tokens: int, holdout_tokens: int) -> frozen
     affordable = int(HOLDOUT_SHARE * tokens / holdout_tokens)
     between = min(max(1, affordable), MOST_BETWEEN, num_steps - 1)
     return frozenset(round(num_steps * point / (between + 1)) for point in range(between + 2))
+
+
+def refuse_few_holdout(settings: TrainSettings, num_holdout: int, *, where: str) -> None:
+    """Check that there are rows to choose the best weights by.
+
+    Args:
+        settings: of the stage.
+        num_holdout: its held-out rows.
+        where: what the error calls the stage.
+
+    Raises:
+        RecipeError: if there are fewer than 30 for `keep: best`.
+    """
+    if settings.keep == "best" and num_holdout < FEWEST_TO_CHOOSE_BY:
+        what = f"keep: best needs {FEWEST_TO_CHOOSE_BY} held-out rows to choose by, here are {num_holdout}"
+        hint = "raise holdout.share or holdout.min_rows, or use keep: last"
+        raise RecipeError(Problem(where=where, what=what, hint=hint))
 
 
 def _endless_order(num_rows: int, seed: int) -> Iterator[int]:

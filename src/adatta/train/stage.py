@@ -21,7 +21,10 @@ from adatta.train.batches import Branches, Group, Order, Packing
 from adatta.train.checkpoint import Progress
 from adatta.train.loop import TrainJob, Work, train
 from adatta.train.losses import OBJECTIVES
-from adatta.train.schedule import holdout_steps, plan_steps
+from adatta.train.optimizer import refuse_optimizer
+from adatta.train.schedule import holdout_steps, plan_steps, refuse_few_holdout
+from adatta.train.trial import needs_trial, try_forest
+from adatta.train.watch import Meter
 
 __all__ = ["Order", "TrainJob", "plan_order", "train_stage"]
 
@@ -43,6 +46,7 @@ def train_stage(job: TrainJob) -> dict[str, Any]:
         DataError: if a row can't be trained on.
         ExactnessError: if the engine asked for is not exact on this model.
         DivergedError: if a loss is not finite.
+        TrainError: if memory is too small.
         CheckpointError: if the folder holds a checkpoint of another job.
     """
     refuse_unusable(job)
@@ -56,14 +60,14 @@ def train_stage(job: TrainJob) -> dict[str, Any]:
         seed=job.seed,
     )
     trainable.model.train()
-    recomputed = spare_memory(job, trainable)
     with trainable.computing():
         ids = job.train[0][0].ids
         engine = choose_engine(trainable.model, ids, engine=job.engine)
     work = _plan_work(job, trainable, engine)
+    memory = prepare_memory(work)
     progress = train(work)
     save_trained(trainable, job.out_dir / ADAPTER)
-    return {**_results(job, work, progress), "recomputed": recomputed}
+    return {**_results(job, work, progress), **memory}
 
 
 def refuse_unusable(job: TrainJob) -> None:
@@ -73,12 +77,13 @@ def refuse_unusable(job: TrainJob) -> None:
         job: what to do.
 
     Raises:
-        RecipeError: if `keep: best` has no held-out rows to choose by.
+        RecipeError: if `keep: best` has too few held-out rows to choose by, or the optimizer isn't for this
+            machine.
         DataError: if there are no rows, one is longer than the context, has nothing to learn, or lacks a
             branch.
     """
-    if job.settings.keep == "best" and not job.holdout:
-        raise RecipeError("keep: best chooses by held-out loss, and no row is held out; use keep: last")
+    refuse_few_holdout(job.settings, len(job.holdout), where=job.kind)
+    refuse_optimizer(job.settings.optimizer)
     if job.settings.merge.into == "dequantised" and job.settings.method != "qlora":
         raise RecipeError(
             f"merge.into: dequantised needs the 4-bit base of method: qlora, given {job.settings.method}"
@@ -105,30 +110,45 @@ def refuse_unusable(job: TrainJob) -> None:
             raise DataError(f"{len(found)} rows of {job.kind} {fault}: {names}; nothing is cut or skipped")
 
 
-def spare_memory(job: TrainJob, trainable: Trainable) -> bool:
-    """Let layers be computed again for their gradient where memory is too small to keep what they made.
+def prepare_memory(work: Work) -> dict[str, Any]:
+    """Have layers computed again for their gradient if that is asked for or needed; try the largest forest.
 
     Args:
-        job: the stage.
-        trainable: its model, loaded.
+        work: what to do, its model loaded.
 
     Returns:
-        Whether they are; the result is the same, the time a third more.
+        Facts for the record: whether layers are `recomputed` (the result is the same, the time a third
+        more), and the `largest_forest` with the bytes that it was estimated to take beside the weights.
+
+    Raises:
+        TrainError: if the largest forest doesn't fit into memory.
     """
-    settings = job.settings
-    need = train_memory(
-        ModelShape.of(read_config(job.model_folder)),
-        method=settings.method,
-        precision="fp32" if job.precision == "fp64" else job.precision,
-        rank=settings.adapter.rank,
-        forest_tokens=settings.batch.forest_tokens,
-        targets=settings.adapter.targets,
-    )
-    if need.total - need.weights <= free_bytes():
-        return False
-    model = trainable.model.get_base_model() if settings.method != "full" else trainable.model
-    model.activation_checkpointing_enable()
-    return True
+    settings, trainable, free = work.job.settings, work.trainable, free_bytes()
+    indices = work.order.largest()
+
+    def predict(*, is_recomputed: bool) -> int:
+        need = train_memory(
+            work.meter.shape,
+            method=settings.method,
+            precision="fp32" if work.job.precision == "fp64" else work.job.precision,
+            adapter=settings.adapter,
+            forest_tokens=sum(work.order.tokens[index] for index in indices),
+            is_recomputed=is_recomputed,
+        )
+        return need.total - need.weights
+
+    is_short = predict(is_recomputed=False) > free
+    recomputed = {"always": True, "never": False}.get(settings.batch.checkpointing, is_short)
+    predicted = predict(is_recomputed=recomputed)
+    if recomputed:
+        model = trainable.model.get_base_model() if settings.method != "full" else trainable.model
+        model.activation_checkpointing_enable()
+    [largest] = work.order.packing.batches([work.order.rows[index] for index in indices])
+    is_tried = needs_trial(predicted, free)
+    if is_tried:
+        try_forest(trainable, largest.forest, engine=work.engine)
+    forest = {"tokens": largest.forest.num_tokens, "predicted_bytes": predicted, "tried": is_tried}
+    return {"recomputed": recomputed, "largest_forest": forest}
 
 
 def plan_order(settings: TrainSettings, groups: Sequence[Group], *, kind: str, seed: int) -> Order:
@@ -169,6 +189,11 @@ def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
         measure_at=measure_at,
         holdout=holdout,
         engine=engine,
+        meter=Meter.of(
+            ModelShape.of(read_config(job.model_folder)),
+            method=job.settings.method,
+            precision=job.precision,
+        ),
         key=_job_key(job, engine),
     )
 
@@ -194,7 +219,7 @@ def _job_key(job: TrainJob, engine: EngineName) -> str:
 
 
 def _results(job: TrainJob, work: Work, progress: Progress) -> dict[str, Any]:
-    apart = ("step", "time_s", "best_step", "best_loss")
+    apart = ("step", "time_s", "best_step", "best_loss", "margin_mean", "margin_spread")
     seconds = max(progress.time_s, 1e-9)
     return {
         "steps": progress.step,

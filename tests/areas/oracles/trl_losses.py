@@ -38,8 +38,11 @@ def our_losses(job: TrainJob) -> list[float]:
     return [row["loss"] for row in read_metrics(job.out_dir / "metrics.jsonl") if "loss" in row]
 
 
-def trl_losses(job: TrainJob, folder: Path) -> list[float]:
-    """Return what TRL's trainer logs for the same stage, padded, one loss a step."""
+def trl_losses(job: TrainJob, folder: Path, **preference: Any) -> list[float]:
+    """Return what TRL's trainer logs for the same stage, padded, one loss a step.
+
+    `preference` are further settings of its DPO.
+    """
     settings = job.settings
     model = _model_with_our_start(job, folder / "start")
     callback = _Losses()
@@ -65,7 +68,7 @@ def trl_losses(job: TrainJob, folder: Path) -> list[float]:
     groups = _in_order(job)
     shared = {"model": model, "processing_class": tokenizer, "callbacks": [callback]}
     if job.kind == "dpo":
-        config = DPOConfig(**options, beta=settings.beta)
+        config = DPOConfig(**options, beta=settings.beta, **preference)
         text = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}])
         trainer = DPOTrainer(args=config, train_dataset=text, **shared)
         trainer.train_dataset = Dataset.from_list([_pair(group) for group in groups])

@@ -56,6 +56,7 @@ def test_what_is_scored_is_what_the_model_writes_after_its_prompts(
     chat = loaded[name]
     messages = (SYSTEM, user("Chi è?"), answer("È Dante."), user("E poi?"), answer("Nulla."))
     rows = chat.conversation(conversation(*messages))
+    (last,) = chat.conversation(conversation(*messages), answers="last")
     prompts = [chat.decode(chat.prompt(messages[:end]), keep_special=True) for end in (2, 4)]
     written = []
     for row in rows:
@@ -63,6 +64,9 @@ def test_what_is_scored_is_what_the_model_writes_after_its_prompts(
         written.append(chat.decode(ids, keep_special=True))
     texts = [expected(ANSWERS, name).format(answer=text) for text in ("È Dante.", "Nulla.")]
     assert "".join(written) == "".join(texts)
+    assert last.ids == rows[-1].ids
+    ids = [number for number, weight in zip(last.ids, last.weights, strict=True) if weight]
+    assert chat.decode(ids, keep_special=True) == texts[-1]
     asked = prompts if len(rows) == 2 else prompts[1:]
     for row, prompt in zip(rows, asked, strict=True):
         assert chat.decode(row.ids, keep_special=True).startswith(prompt)

@@ -129,6 +129,19 @@ def test_mask_covers_answers_and_end_of_turn_and_nothing_else(family: str, chats
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_the_last_answer_alone_is_the_end_of_all(family: str, chats: dict[str, Chat]) -> None:
+    row = conversation(user("Sì?"), answer("La casa."), user("E poi?"), answer("Il mare."))
+    (every,), (last,) = (chats[family].conversation(row, answers=answers) for answers in ("all", "last"))
+    assert (last.ids, last.row_id) == (every.ids, every.row_id)
+    start = max(place for place, weight in enumerate(every.weights) if not weight) + 1
+    if every.weights[-1] == 0:  # some families write a line break behind the end of turn
+        end = max(place for place, weight in enumerate(every.weights) if weight)
+        start = max(place for place in range(end) if not every.weights[place]) + 1
+    assert last.weights == (*[0.0] * start, *every.weights[start:])
+    assert scored_text(chats[family], last).replace(" ", "") == f"Ilmare.{END[family]}".replace(" ", "")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_last_scored_token_is_a_stop_id(family: str, chats: dict[str, Chat]) -> None:
     chat = chats[family]
     rows = [

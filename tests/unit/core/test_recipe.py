@@ -230,6 +230,16 @@ DPO = "- dpo: {data: [{path: p.jsonl}], %s}\n"
         ("", SFT % "keep: best, holdout: {share: 0.0}", "stages.0.sft.keep: best needs rows held out"),
         (
             "",
+            SFT % "adapter: {also: [norms]}, merge: {into: none}",
+            "stages.0.sft.merge.into: none leaves an adapter, which doesn't hold what adapter.also trains",
+        ),
+        (
+            "",
+            DPO % "loss: ipo, label_smoothing: 0.1",
+            "r.yaml:5: stages.0.dpo: label_smoothing 0.1 needs loss: sigmoid, given ipo",
+        ),
+        (
+            "",
             SFT % "" + "- evaluate: {models: [base, stf]}",
             "models.1: no model 'stf' before this stage; did you mean 'sft'?",
         ),

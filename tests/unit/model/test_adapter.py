@@ -8,10 +8,11 @@ import pytest
 import torch
 from peft import PeftModel
 
-from adatta.core.errors import RecipeError
+from adatta.core.errors import ModelError, RecipeError
 from adatta.core.settings import AdapterSettings
 from adatta.model import adapter
 from adatta.model.adapter import load_base, load_trainable, load_trained, save_trained
+from adatta.model.files import locate
 from adatta.model.forest import build_forest
 from adatta.model.score import score
 from tests.toys.rows import branching_rows
@@ -35,16 +36,55 @@ def disturb(trainable):
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
 
 
+MORE = {
+    "lora": {},
+    "dora": {"dora": True},
+    "also": {"also": ("embeddings", "norms")},
+    "all": {"dora": True, "also": ("embeddings", "norms")},
+}
+
+
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("method", ["lora", "qlora"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_new_adapter_changes_nothing(toy_folder, precision):
+def test_what_else_is_trained_is_wide_and_comes_back(toy_folders, tmp_path, name, tied, method, precision):
+    """Trained weights are fp32 and get a gradient; saved and loaded the model is the same; `plain` agrees."""
+    folder = toy_folders["llama", tied]
+    trainable = new(folder, method=method, precision=precision, **MORE[name])
+    parameters = trainable.parameters()
+    assert all(value.dtype == torch.float32 for value in parameters.values())
+    base = [key for key in parameters if ".lora_" not in key]
+    assert len(base) == (2 * 2 + 1 + (1 if tied else 2) if "also" in MORE[name] else 0)
+    with trainable.model.disable_adapter():
+        pass
+    assert trainable.parameters().keys() == parameters.keys()
+    disturb(trainable)
     forest = build_forest(branching_rows())
-    trainable = new(toy_folder, precision=precision)
+    logp_S = score(trainable.model, forest)
+    logp_S.sum().backward()
+    assert all(value.grad.dtype == torch.float32 for value in parameters.values())
+    assert all(value.grad.abs().sum() > 0 for value in parameters.values())
+    tolerance = 1e-4 if precision == "fp32" else 0.2
+    assert (score(trainable.model, forest, engine="plain") - logp_S).abs().max() < tolerance
+    save_trained(trainable, tmp_path)
+    back = load_trained(folder, tmp_path, method=method, precision=precision)
+    assert torch.equal(score(back.model, forest), logp_S)
+    if base:
+        with pytest.raises(ModelError, match="use the stage's merged model"):
+            locate(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_new_adapter_changes_nothing(toy_folder, precision, name):
+    forest = build_forest(branching_rows())
+    trainable = new(toy_folder, precision=precision, **MORE[name])
     with_adapter = score(trainable.model, forest)
     with trainable.model.disable_adapter():
         assert torch.equal(with_adapter, score(trainable.model, forest))
-    assert torch.equal(
-        with_adapter, score(load_base(toy_folder, method="lora", precision=precision).model, forest)
-    )
+    base_S = score(load_base(toy_folder, method="lora", precision=precision).model, forest)
+    assert torch.equal(with_adapter, base_S)
 
 
 def test_the_start_follows_the_seed_alone(toy_folder):

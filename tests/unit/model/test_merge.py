@@ -14,6 +14,7 @@ from adatta.core.errors import ExactnessError, ModelError
 from adatta.core.settings import AdapterSettings
 from adatta.model import merge as merging
 from adatta.model.adapter import linear_layers, load_trainable, save_trained
+from adatta.model.files import ALSO_WEIGHTS
 from adatta.model.forest import build_forest
 from adatta.model.load import load_model
 from adatta.model.merge import MergeJob, merge
@@ -33,9 +34,9 @@ RANK, ALPHA = 4, 16
 def trained(toy_folders, architecture_folders, tmp_path):
     """Return a function that trains (by moving weights) and returns a merge job and the trained model."""
 
-    def make(method, *, family="llama", tied=True, into="full", precision="fp32", rslora=True):
+    def make(method, *, family="llama", tied=True, into="full", precision="fp32", **more):
         folder = toy_folders[family, tied] if tied is not None else architecture_folders[family]
-        settings = AdapterSettings(rank=RANK, alpha=ALPHA, rslora=rslora)
+        settings = AdapterSettings(rank=RANK, alpha=ALPHA, rslora=True, **more)
         trainable = load_trainable(folder, method=method, settings=settings, precision=precision, seed=1)
         generator = torch.Generator().manual_seed(9)
         with torch.no_grad():
@@ -76,6 +77,76 @@ def test_the_merged_folder_is_the_trained_model(trained, method, into, tied):
     assert figures["log_probs"]["tokens"] > 450
     assert figures["log_probs"]["largest"] <= 1e-4
     assert figures["modules"] == (0 if method == "full" else 14)
+
+
+MORE = {
+    "dora": {"dora": True},
+    "embeddings": {"also": ("embeddings",)},
+    "norms": {"also": ("norms",)},
+    "all": {"dora": True, "also": ("embeddings", "norms")},
+}
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("method", "into"), [("lora", "full"), ("qlora", "dequantised")])
+@pytest.mark.parametrize("name", MORE)
+def test_what_else_was_trained_is_merged(trained, name, method, into, tied):
+    job, trainable = trained(method, family="qwen2", tied=tied, into=into, **MORE[name])
+    assert (job.trained_folder / ALSO_WEIGHTS).exists() == ("also" in MORE[name])
+    figures = merge(job)
+    forest = build_forest(branching_rows())
+    merged = load_model(job.out_folder, torch.float32)
+    assert (merged.get_output_embeddings().weight is merged.get_input_embeddings().weight) == tied
+    assert (score(merged, forest) - score(trainable.model, forest)).abs().max() <= 1e-4
+    assert figures["log_probs"]["largest"] <= 1e-4
+    assert figures["modules"] == 14
+    base, names = load_model(job.base_folder), {key for key, _ in merged.named_parameters()}
+    moved = {key for key in names if not torch.equal(merged.get_parameter(key), base.get_parameter(key))}
+    opened = {key for key in names if "norm" in key or "embed" in key or "lm_head" in key}
+    wanted = set(MORE[name].get("also", ()))
+    assert moved & opened == {key for key in opened if ("norms" if "norm" in key else "embeddings") in wanted}
+
+
+def test_a_merged_weight_of_dora_is_the_moved_direction_at_the_learnt_length_in_float64(trained):
+    job, _ = trained("lora", dora=True)
+    merge(job)
+    base = load_file(job.base_folder / "model.safetensors")
+    adapter = load_file(job.trained_folder / "adapter_model.safetensors")
+    name = "model.layers.1.mlp.down_proj"
+    down_RI, up_OR = (adapter[f"base_model.model.{name}.lora_{side}.weight"].double() for side in "AB")
+    moved_OI = base[f"{name}.weight"].double() + ALPHA / RANK**0.5 * up_OR @ down_RI
+    length_O = adapter[f"base_model.model.{name}.lora_magnitude_vector"].double()
+    merged_OI = load_file(job.out_folder / "model.safetensors")[f"{name}.weight"].double()
+    torch.testing.assert_close(merged_OI.square().sum(1).sqrt(), length_O, rtol=1e-6, atol=1e-7)
+    cosine_O = (merged_OI * moved_OI).sum(1) / (length_O * moved_OI.square().sum(1).sqrt())
+    torch.testing.assert_close(cosine_O, torch.ones_like(cosine_O), rtol=1e-6, atol=0)
+
+
+def test_a_forgotten_length_is_seen(trained, monkeypatch):
+    job, _ = trained("lora", dora=True)
+    monkeypatch.setattr(merging, "read_magnitudes", lambda folder: {})
+    with pytest.raises(ExactnessError, match="merged layers differ"):
+        merge(job)
+    monkeypatch.setattr(merging, "check_errors", lambda errors: 0.0)
+    with pytest.raises(ExactnessError, match="log-probs differ"):
+        merge(job)
+
+
+def test_forgotten_embeddings_are_seen_by_the_whole_model(trained, monkeypatch):
+    """The merge reads them once; the model that it is compared with has them from the trained folder."""
+    job, _ = trained("lora", also=("embeddings",))
+    real = merging._Weight
+    monkeypatch.setattr(
+        merging,
+        "_Weight",
+        lambda **parts: (
+            real(**{"make": lambda stored: stored.float(), **parts})
+            if "recorded" in parts
+            else real(base=parts["base"], make=lambda stored: stored.float())
+        ),
+    )
+    with pytest.raises(ExactnessError, match="log-probs differ"):
+        merge(job)
 
 
 @pytest.mark.parametrize("family", ARCHITECTURES)

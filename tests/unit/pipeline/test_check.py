@@ -135,6 +135,20 @@ def test_mistake_in_the_recipe_is_json_too(work: Path, capsys: pytest.CaptureFix
     assert found["problems"][0]["where"] == "--set seed=many"
 
 
+def test_settings_that_this_machine_or_these_rows_can_not_serve_are_told(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = check_json(capsys, "stages.dpo.optimizer.name=paged_adamw_8bit", code=2)
+    [problem] = found["problems"]
+    assert problem["where"] == "--set stages.dpo.optimizer.name=paged_adamw_8bit"
+    assert "needs a CUDA device, and this machine has none; set optimizer.name: adamw" in problem["what"]
+    found = check_json(capsys, "stages.dpo.keep=best", code=2)
+    [problem] = found["problems"]
+    assert problem["where"] == "stage dpo"
+    assert "keep: best needs 30 held-out rows to choose by, here are 4" in problem["what"]
+    assert found["by_name"]["rows of sft"]["verdict"] == "ok"
+
+
 def test_rows_with_a_token_on_the_border_of_an_answer_are_counted(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,7 +30,7 @@ class Chat(ByteChat):
         super().__init__()
         self.num_rendered = 0
 
-    def conversation(self, row, thoughts="drop"):
+    def conversation(self, row, thoughts="drop", *, answers="all"):
         self.num_rendered += 1
         if "refuse me" in row.messages[0].content:
             raise TemplateError("the template refuses it")

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from bitsandbytes.optim import AdamW8bit
 from torch import nn
 
 from adatta.core.errors import CheckpointError
@@ -14,10 +15,19 @@ from adatta.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 pytestmark = pytest.mark.torch
 
 
-def new_work():
+def adamw(parameters):
+    return torch.optim.AdamW(parameters, lr=0.1, fused=True)
+
+
+def adamw_8bit(parameters):
+    """The paged optimizer's own state, without the paging that needs a GPU."""
+    return AdamW8bit(parameters, lr=0.1)
+
+
+def new_work(make=adamw):
     torch.manual_seed(1)
-    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    return dict(model.named_parameters()), torch.optim.AdamW(model.parameters(), lr=0.1, fused=True), model
+    model = nn.Sequential(nn.Linear(3, 4096), nn.Linear(4096, 2))
+    return dict(model.named_parameters()), make(model.parameters()), model
 
 
 def learn(model, optimizer, steps):
@@ -38,13 +48,18 @@ def save(folder, parameters, optimizer, *, step, best=None):
     )
 
 
-def test_going_on_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_run(tmp_path):
-    parameters, optimizer, model = new_work()
+@pytest.mark.parametrize("make", [adamw, adamw_8bit])
+def test_going_on_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_run(tmp_path, make):
+    parameters, optimizer, model = new_work(make)
     learn(model, optimizer, 3)
+    kinds = {
+        value.dtype for value in optimizer.state[parameters["0.weight"]].values() if hasattr(value, "dtype")
+    }
+    assert (torch.uint8 in kinds) == (make is adamw_8bit)
     save(tmp_path, parameters, optimizer, step=3)
     learn(model, optimizer, 4)
     expected = copy.deepcopy(model.state_dict())
-    parameters, optimizer, model = new_work()
+    parameters, optimizer, model = new_work(make)
     found = load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
     assert found is not None
     assert found[0] == Progress(step=3, tokens=7, holdout=[{"step": 0, "loss": 1.25}])

@@ -14,15 +14,25 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adatta.core.errors import CheckpointError, DataError, DivergedError, ExactnessError, RecipeError
+from adatta.core.errors import (
+    CheckpointError,
+    DataError,
+    DivergedError,
+    ExactnessError,
+    RecipeError,
+    TrainError,
+)
 from adatta.core.events import read_metrics
 from adatta.core.records import TokenRow
 from adatta.core.settings import AdaptSettings, DpoSettings, SftSettings
 from adatta.model import score as scoring
 from adatta.model.attention import branches
-from adatta.train import loop, stage
+from adatta.model.files import read_config
+from adatta.model.memory import ModelShape
+from adatta.model.precision import PRODUCT_FLOP, measure_products
+from adatta.train import loop, stage, trial
 from adatta.train.stage import TrainJob, train_stage
-from tests.toys.models import FAMILIES
+from adatta.train.watch import FAR_NATS, MEASURED
 from tests.toys.rows import conversations, preferences
 
 pytestmark = pytest.mark.torch
@@ -60,27 +70,13 @@ def job(toy_folder, tmp_path):
     return make
 
 
-@pytest.fixture
-def wide_norms(monkeypatch):
-    def forward(self, hidden):
-        mean = hidden.pow(2).mean(-1, keepdim=True)
-        return self.weight * hidden * torch.rsqrt(mean + self.variance_epsilon)
-
-    module = __import__(FAMILIES["llama"][1].__module__, fromlist=["_"])
-    monkeypatch.setattr(module.LlamaRMSNorm, "forward", forward)
-
-
 def losses(job):
     return [row["loss"] for row in read_metrics(job.out_dir / "metrics.jsonl") if "loss" in row]
 
 
-def adapter(job, file="adapter_model.safetensors"):
-    weights = load_file(job.out_dir / "adapter" / file)
-    return torch.cat([weights[name].flatten() for name in sorted(weights)])
-
-
-def trained(job):
-    return adapter(job, "model.safetensors" if job.settings.method == "full" else "adapter_model.safetensors")
+def adapter(job):
+    files = sorted((job.out_dir / "adapter").glob("*.safetensors"))
+    return torch.cat([value.flatten() for path in files for _, value in sorted(load_file(path).items())])
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp64", 1e-10), ("fp32", 1e-5)])
@@ -110,7 +106,7 @@ def test_plain_trains_as_forest_and_fused_do(job, wide_norms, kind, method, engi
     assert train_stage(ours)["engine"] == engine
     assert train_stage(plain)["engine"] == "plain"
     assert losses(ours) == pytest.approx(losses(plain), rel=1e-10)
-    assert (trained(ours) - trained(plain)).norm() <= 1e-9 * trained(plain).norm()
+    assert (adapter(ours) - adapter(plain)).norm() <= 1e-9 * adapter(plain).norm()
 
 
 def test_shared_prefixes_change_nothing(job, wide_norms):
@@ -122,10 +118,18 @@ def test_shared_prefixes_change_nothing(job, wide_norms):
     assert (adapter(shared) - adapter(apart)).norm() <= 1e-9 * adapter(apart).norm()
 
 
+@pytest.mark.parametrize("more", [{}, {"dora": True}, {"also": ["embeddings", "norms"]}])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("method", ["qlora", "lora", "full"])
-def test_the_first_margin_of_dpo_is_exactly_zero(job, method, precision):
-    one = job("dpo", method=method, precision=precision, holdout=8, batch={"rows": 8, "forest_tokens": 90})
+def test_the_first_margin_of_dpo_is_exactly_zero(job, method, precision, more):
+    one = job(
+        "dpo",
+        method=method,
+        precision=precision,
+        adapter={"rank": 4, "alpha": 8, **more},
+        holdout=8,
+        batch={"rows": 8, "forest_tokens": 90},
+    )
     train_stage(one)
     first = read_metrics(one.out_dir / "metrics.jsonl")[:2]
     assert first[0]["holdout_margin"] == 0.0
@@ -171,6 +175,16 @@ def test_every_kind_learns_with_every_method(job, kind, method):
     assert results["tokens_per_s"] > 0
 
 
+@pytest.mark.parametrize("more", [{"dora": True}, {"also": ["embeddings"]}, {"also": ["norms"]}])
+def test_what_else_is_trained_moves(job, more):
+    plain = job(name="plain")
+    one = job(name="more", adapter={"rank": 4, "alpha": 8, **more})
+    train_stage(plain)
+    train_stage(one)
+    assert losses(one)[0] == pytest.approx(losses(plain)[0], rel=1e-6)
+    assert losses(one)[-1] < losses(plain)[-1]
+
+
 @pytest.mark.parametrize("method", ["qlora", "full"])
 @pytest.mark.parametrize("engine", ["forest", "fused"])
 def test_little_memory_recomputes_layers_and_changes_nothing(job, monkeypatch, method, engine):
@@ -190,6 +204,89 @@ def test_little_memory_recomputes_layers_and_changes_nothing(job, monkeypatch, m
     assert train_stage(scarce)["recomputed"]
     assert len(calls) > 5 * 2 * 2  # five steps, two layers, forward and again
     assert losses(scarce) == losses(ample)
+
+
+@pytest.mark.parametrize(("checkpointing", "free"), [("always", 1 << 40), ("never", 0)])
+def test_layers_are_recomputed_as_the_recipe_says(job, monkeypatch, checkpointing, free):
+    monkeypatch.setattr(stage, "free_bytes", lambda: free)
+    plain = job(name="plain")
+    one = job(name="other", batch={"rows": 4, "forest_tokens": 120, "checkpointing": checkpointing})
+    train_stage(plain)
+    assert train_stage(one)["recomputed"] == (checkpointing == "always")
+    assert losses(one) == losses(plain)
+
+
+def test_the_largest_forest_of_the_plan_is_tried_where_memory_may_be_short(job, monkeypatch):
+    """With dropout: random numbers that the trial draws would show."""
+    settings = {"adapter": {"rank": 4, "alpha": 8, "dropout": 0.3}}
+    untried, tried = job(name="untried", **settings), job(name="tried", **settings)
+    facts = train_stage(untried)["largest_forest"]
+    order = stage.plan_order(untried.settings, untried.train, kind="sft", seed=untried.seed)
+    forests = [
+        batch.forest.num_tokens
+        for step in order.steps
+        for batch in order.packing.batches([order.rows[index] for index in step])
+    ]
+    assert facts["tokens"] == max(forests)
+    assert not facts["tried"]
+    monkeypatch.setattr(stage, "free_bytes", lambda: facts["predicted_bytes"] + 1)
+    seen = []
+    real = trial.score
+    monkeypatch.setattr(trial, "score", lambda *a, **k: seen.append(a[1].num_tokens) or real(*a, **k))
+    assert train_stage(tried)["largest_forest"] == {**facts, "tried": True}
+    assert seen == [max(forests)]
+    assert losses(tried) == losses(untried)
+    assert torch.equal(adapter(tried), adapter(untried))
+
+
+def test_a_forest_that_does_not_fit_ends_the_stage_before_its_first_step(job, monkeypatch):
+    def exhausted(*arguments, **keywords):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    monkeypatch.setattr(stage, "free_bytes", lambda: 0)
+    monkeypatch.setattr(trial, "score", exhausted)
+    one = job()
+    with pytest.raises(TrainError, match=r"lower batch\.forest_tokens, or set batch\.checkpointing: always"):
+        train_stage(one)
+    assert not (one.out_dir / "metrics.jsonl").exists()
+
+
+def test_another_mistake_in_the_trial_is_not_called_one_of_memory(job, monkeypatch):
+    def broken(*arguments, **keywords):
+        raise RuntimeError("shapes don't fit")
+
+    monkeypatch.setattr(stage, "free_bytes", lambda: 0)
+    monkeypatch.setattr(trial, "score", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        train_stage(job())
+
+
+def test_a_step_tells_speed_memory_and_its_share_of_the_roofline(job, toy_folder):
+    one = job()
+    train_stage(one)
+    shape = ModelShape.of(read_config(toy_folder))
+    rate = PRODUCT_FLOP / measure_products()["fp32"]
+    for row in read_metrics(one.out_dir / "metrics.jsonl"):
+        assert set(row) - {"step", "loss", "lr", "grad_norm", "tokens", "scored_tokens"} == set(MEASURED[:5])
+        assert row["tokens_per_s"] > row["scored_tokens_per_s"] > 0
+        products = 2 * 2 * (row["tokens"] * shape.linear_parameters + row["scored_tokens"] * 400 * 32)
+        assert row["roofline_share"] == pytest.approx(products / row["time_s"] / rate, rel=0.05, abs=1e-4)
+        assert row["peak_memory_bytes"] > 1 << 26
+
+
+def test_a_fall_of_the_chosen_answers_is_told_once_and_survives_a_resume(job, monkeypatch, caplog):
+    falling = {"optimizer": {"lr": 0.5}}
+    whole = job("dpo", name="whole", **falling)
+    warnings = train_stage(whole)["warnings"]
+    rows = read_metrics(whole.out_dir / "metrics.jsonl")
+    first = next(row for row in rows if row["gain_chosen_per_token"] <= -FAR_NATS)
+    assert len(warnings) == 1
+    assert f"at step {first['step']} the chosen answers are" in warnings[0]
+    assert caplog.text.count("chosen answers are") == 1
+    broken = replace(job("dpo", name="broken", **falling), checkpoint_s=0.0)
+    interrupt(broken, monkeypatch, after=4)
+    assert train_stage(broken)["warnings"] == warnings
+    assert train_stage(job("dpo", name="calm"))["warnings"] == []
 
 
 def test_the_same_job_gives_the_same_bits(job):
@@ -233,19 +330,20 @@ def interrupt(job, monkeypatch, *, after):
 
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 def test_a_stopped_stage_goes_on_to_the_same_bits(job, monkeypatch, kind):
-    whole = job(kind, name="whole", holdout=4, keep="best")
+    more = {"rank": 4, "alpha": 8, "dora": True, "also": ["embeddings", "norms"]}
+    whole = job(kind, name="whole", holdout=30, keep="best", adapter=more)
     expected = train_stage(whole)
-    broken = replace(job(kind, name="broken", holdout=4, keep="best"), checkpoint_s=0.0)
+    broken = replace(job(kind, name="broken", holdout=30, keep="best", adapter=more), checkpoint_s=0.0)
     interrupt(broken, monkeypatch, after=2)
     results = train_stage(broken)
-    timed = {"tokens_per_s", "scored_tokens_per_s"}
+    timed = {*MEASURED, "largest_forest"}
     assert {key: results[key] for key in results if key not in timed} == {
         key: expected[key] for key in expected if key not in timed
     }
     assert torch.equal(adapter(whole), adapter(broken))
     lines = [
         [
-            {key: value for key, value in row.items() if key != "time_s"}
+            {key: value for key, value in row.items() if key not in MEASURED}
             for row in read_metrics(one.out_dir / "metrics.jsonl")
         ]
         for one in (whole, broken)
@@ -296,7 +394,7 @@ def test_a_checkpoint_of_other_settings_is_refused(job):
 
 def test_best_keeps_the_weights_with_the_lowest_held_out_loss(job):
     """Random preferences teach nothing about others: the longer they are learnt, the worse it gets."""
-    one = job("dpo", holdout=4, keep="best", optimizer={"lr": 0.05}, budget={"steps": 12})
+    one = job("dpo", holdout=30, keep="best", optimizer={"lr": 0.05}, budget={"steps": 12})
     results = train_stage(one)
     best = min(results["holdout"], key=lambda point: point["loss"])
     assert results["kept_step"] == best["step"] < 12
@@ -356,9 +454,15 @@ def test_a_preference_without_its_other_answer_is_refused(job):
         train_stage(replace(one, train=[one.train[0][:1], *one.train[1:]]))
 
 
-def test_best_without_held_out_rows_is_refused(job):
-    with pytest.raises(RecipeError, match="keep: best"):
-        train_stage(job(keep="best"))
+def test_best_with_few_held_out_rows_is_refused(job):
+    with pytest.raises(RecipeError, match="needs 30 held-out rows to choose by, here are 29"):
+        train_stage(job(keep="best", holdout=29))
+
+
+def test_an_optimizer_of_gpus_is_refused_without_one_before_anything_is_loaded(job, monkeypatch):
+    monkeypatch.setattr(stage, "load_trainable", None)
+    with pytest.raises(RecipeError, match=r"needs a CUDA device, .* set optimizer\.name: adamw"):
+        train_stage(job(optimizer={"name": "paged_adamw_8bit"}))
 
 
 def test_merging_into_a_base_that_was_never_quantised_is_refused(job):
