@@ -124,7 +124,9 @@ TEXT = st.text(
         st.sampled_from("abcXYZ àèéìòù 0123456789 '’.,;:!?\n\r\t  «»()-_/🙂"),
     ),
     max_size=60,
-)
+).filter(
+    lambda text: "<|" not in text
+)  # constants of the tests are drawn too: added tokens have tests of their own
 # SmolLM2 never saw these: both libraries drop them, and only llama.cpp keeps their neighbours apart.
 LACKING = frozenset("\x04\x06\x13\x14\x16\x1d")
 FAMILIES = ("smollm", "minerva-7b", "gpt-2", "llama-bpe", "qwen2", "tekken")
