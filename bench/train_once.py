@@ -6,6 +6,7 @@ planning, packing and the reference of DPO are inside, loading and saving are no
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -62,6 +63,7 @@ def train_ours(spec: dict[str, Any], case: Case, clock: Clock) -> dict[str, Any]
             results = stage.train_stage(job)
             metrics = list(read_metrics(job.out_dir / "metrics.jsonl"))
         told[name] = [row["loss"] for row in metrics if "loss" in row]
+        gc.collect()  # the model that warmed up must not count in the peak
     return {"losses": told["train"], "warm_loss": told["warm"][0], "engine": results["engine"]}
 
 
@@ -70,6 +72,7 @@ def train_trl(spec: dict[str, Any], case: Case, clock: Clock) -> dict[str, Any]:
     from bench.peer import train_with_trl
 
     warm = train_with_trl(spec, case, case.warm, clock=clock)
+    gc.collect()
     result = train_with_trl(spec, case, case.train, clock=clock)
     return {**result, "warm_loss": warm["losses"][0]}
 
