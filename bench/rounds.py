@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
+from adatta.core.runtime import proc_field
+
 ROUNDS = 3
+
+
+def peak_bytes() -> int:
+    """Return this program's highest memory; `ru_maxrss` would begin with that of the process it came from."""
+    peak = proc_field("self/status", "VmHWM")
+    return 1024 * int(peak.split()[0]) if peak else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def time_rounds(work: Callable[[], object], num: int) -> dict[str, Any]:

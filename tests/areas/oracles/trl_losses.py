@@ -71,10 +71,10 @@ def trl_losses(job: TrainJob, folder: Path, **preference: Any) -> list[float]:
         config = DPOConfig(**options, beta=settings.beta, **preference)
         text = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}])
         trainer = DPOTrainer(args=config, train_dataset=text, **shared)
-        trainer.train_dataset = Dataset.from_list([_pair(group) for group in groups])
+        trainer.train_dataset = Dataset.from_list([as_pair(group) for group in groups])
     else:
         config = SFTConfig(**options, dataset_kwargs={"skip_prepare_dataset": True})
-        rows = Dataset.from_list([_labels(group[0]) for group in groups])
+        rows = Dataset.from_list([as_labels(group[0]) for group in groups])
         trainer = SFTTrainer(args=config, train_dataset=rows, **shared)
     trainer.train()
     return callback.values
@@ -101,12 +101,14 @@ def _in_order(job: TrainJob) -> list[Sequence[TokenRow]]:
     return [job.train[index] for step in plan for index in step]
 
 
-def _labels(row: TokenRow) -> dict[str, list[int]]:
+def as_labels(row: TokenRow) -> dict[str, list[int]]:
+    """Return a row as SFTTrainer takes it: what is not scored has the label -100."""
     labels = [token if weight else -100 for token, weight in zip(row.ids, row.weights, strict=True)]
     return {"input_ids": list(row.ids), "labels": labels}
 
 
-def _pair(group: Sequence[TokenRow]) -> dict[str, list[int]]:
+def as_pair(group: Sequence[TokenRow]) -> dict[str, list[int]]:
+    """Return two branches as DPOTrainer's collator takes them."""
     chosen, rejected = group
     prompt = chosen.weights.index(1.0)
     assert chosen.ids[:prompt] == rejected.ids[:prompt]
