@@ -99,7 +99,7 @@ def prepare_stage(
     import numpy as np
 
     from adatta.data.mixture import draw_times
-    from adatta.data.split import Split, split_holdout
+    from adatta.data.split import LARGEST_PART, Split, split_holdout
 
     held = stage.training.holdout
     reader = _Reader(stage, recipe, chat, overlap=overlap)
@@ -114,7 +114,9 @@ def prepare_stage(
     split = Split(is_held=np.zeros(len(drawn), dtype=np.bool_), warnings=())
     if not held.path:
         places = np.fromiter(Picked(store.place, drawn), np.uint64, len(drawn))
-        split = split_holdout(places, held.share, held.min_rows)
+        given = "min_rows" in held.model_fields_set  # what nobody asked for is no reason to warn
+        least = held.min_rows if given else min(held.min_rows, len(drawn) // LARGEST_PART)
+        split = split_holdout(places, held.share, least)
     train, holdout = drawn[~split.is_held], kept or drawn[split.is_held]
     if not len(train):
         what, hint = "no row is left to train on", "give it more rows"

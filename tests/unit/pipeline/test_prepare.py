@@ -98,6 +98,18 @@ def test_good_rows_are_used_or_held_out(tmp_path: Path) -> None:
     assert rows.validation["structure"]["rows"] == rows.validation["meaning"]["kept"] == 40
 
 
+@pytest.mark.parametrize(
+    ("holdout", "asked"), [({}, None), ({"min_rows": 8}, 8), ({"share": 0.5}, 15), ({"min_rows": 6}, None)]
+)
+def test_fewer_rows_held_out_than_the_recipe_asks_for_are_told(
+    tmp_path: Path, holdout: dict[str, float], asked: int | None
+) -> None:
+    rows = make([{"path": write(tmp_path / "a.jsonl", *map(good, range(30)))}], holdout=holdout)
+    assert rows.counts()["holdout"] == 6
+    told = f"sft: 6 rows held out instead of {asked}: at most a fifth can be"
+    assert rows.warnings == ((told,) if asked else ())
+
+
 BAD = ["{broken", said("Ciao", ""), said("Ciao, perchÃ©?", "Boh"), said("refuse me", "no"), good(3)]
 
 
