@@ -14,7 +14,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class Refused:
     """What can't be used: a row, or a part of a file; its problems, and as much of it as could be read."""
 
     problems: tuple[Problem, ...]
-    fields: Mapping[str, Any] | None = None
+    fields: Any = None
     row: Row | None = None
 
 
@@ -145,7 +145,7 @@ class Validation:
     def append(self, problem: Problem, /) -> None:
         """Refuse what a source can't read: a row, or the rest of a file."""
         self.structure.rows += problem.rows
-        self._refuse(Refused(problems=(problem,)))
+        self._refuse(Refused(problems=(replace(problem, read=None),), fields=problem.read))
 
     def refuse(self, row: Row, mistake: Mistake) -> None:
         """Refuse a row after all that both passes let through."""

@@ -268,8 +268,8 @@ def test_each_row_is_used_or_refused_with_its_reason(tmp_path: Path) -> None:
     }
     told = {refused.problems[0].reason: refused for refused in run.refused}
     assert told["duplicate"].problems[0].what == f"the same content as {path}:1"
-    assert told["mojibake"].problems[0].field == "messages.2.content"
-    assert told["broken_json"].fields is None
+    assert told["mojibake"].problems[0].field == "answer 1"
+    assert told["broken_json"].fields == "{broken"
     assert told["empty"].fields == said("")
     assert told["too_long"].row is not None
     figures = run.validation.figures()

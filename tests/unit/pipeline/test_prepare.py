@@ -125,7 +125,11 @@ def test_quarantined_rows_are_counted_written_and_their_loss_told(tmp_path: Path
     assert rows.validation["both"]["kept"] == 40
     lost = len("Boh") + 1 + len(str(good(3)["messages"][1]["content"]).encode()) + 1
     assert counts["lost_scored_tokens"] == lost
-    assert counts["lost_bytes"] > 0
+    read = {line["reason"]: line["fields"] for line in lines}
+    assert read["broken_json"] == "{broken"
+    without_tokens = (read["empty"], read["template"])
+    texts = (json.dumps(fields, ensure_ascii=False) for fields in without_tokens)
+    assert counts["lost_bytes"] == len("{broken") + sum(len(text.encode()) for text in texts)
     (warning,) = rows.warnings
     assert warning.startswith(
         "sft: 5 rows are put aside in the stage's quarantine.jsonl: broken_json 1, empty 1"
