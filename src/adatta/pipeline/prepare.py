@@ -13,8 +13,9 @@ from adatta.core.errors import ArtefactError, DataError, Problem, RowError, Temp
 from adatta.core.fingerprint import hash_file
 from adatta.core.problems import Problems, Sink
 from adatta.core.recipe import Recipe, Stage
-from adatta.core.records import Conversation, Document, Message, Origin, Preference, Row
+from adatta.core.records import Conversation, Message, Origin, Preference, Row
 from adatta.core.settings import DataSettings, SftSettings
+from adatta.pipeline.branches import Branches, render
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.preferences import start_checks
 from adatta.pipeline.token_store import Group, Head, Picked, TokenStore
@@ -39,7 +40,8 @@ class StageRows:
     in `train` as often, and `used` counts it once. `holdout_bytes` are the UTF-8 bytes of the held-out rows'
     scored text. `not_drawn` rows were left out by a source's weight or number. `tokens` and `scored_tokens`
     are those of `train`; `longest` are the tokens of the longest branch on either side, `straddled` the rows
-    that have a token on an answer's border. `validation` has the figures of the checks.
+    that have a token on an answer's border, `split` those that were cut as they are longer than the context.
+    `validation` has the figures of the checks.
     """
 
     train: Sequence[Group]
@@ -51,6 +53,7 @@ class StageRows:
     scored_tokens: int
     longest: int
     straddled: int
+    split: int
     sources: tuple[dict[str, Any], ...]
     quarantine: Quarantine
     validation: dict[str, Any]
@@ -65,6 +68,7 @@ class StageRows:
             "holdout": len(self.holdout),
             "not_drawn": self.not_drawn,
             "quarantined": self.quarantine.rows,
+            "split": self.split,
             **self.quarantine.losses(),
             "tokens": self.tokens,
             "scored_tokens": self.scored_tokens,
@@ -141,25 +145,15 @@ def prepare_stage(
 
 def _add_up(train: Iterable[Head], times: Iterable[int], *, held: Iterable[Head]) -> dict[str, int]:
     """Add up what is known of rows: of those to train on as often as they are used."""
-    sums = dict.fromkeys(("holdout_bytes", "tokens", "scored_tokens", "longest", "straddled"), 0)
+    sums = dict.fromkeys(("holdout_bytes", "tokens", "scored_tokens", "longest", "straddled", "split"), 0)
     for head, number in chain(zip(train, times, strict=True), zip(held, repeat(0), strict=False)):
         sums["holdout_bytes"] += 0 if number else head.scored_bytes
         sums["tokens"] += head.tokens * int(number)
         sums["scored_tokens"] += head.scored_tokens * int(number)
         sums["longest"] = max(sums["longest"], head.longest)
         sums["straddled"] += head.is_straddled
+        sums["split"] += head.is_split
     return sums
-
-
-def render(row: Row, chat: Chat, context: int, *, thoughts: Literal["drop", "keep"] = "drop") -> Group:
-    """Turn a row into its branches: two for a preference, windows for a document, most often one else."""
-    match row:
-        case Conversation():
-            return chat.conversation(row, thoughts)
-        case Preference():
-            return chat.preference(row)
-        case Document():
-            return chat.document(row, context=context)
 
 
 def thoughts_of(stage: Stage) -> Literal["drop", "keep"]:
@@ -239,7 +233,7 @@ class _Reader:
 
         self._stage, self._recipe, self._chat, self._overlap = stage, recipe, chat, overlap
         self._thoughts = thoughts_of(stage)
-        self._last: tuple[Row, Group] | None = None
+        self._last: tuple[Row, Branches] | None = None
         self.errors = Problems()
         self.near = Problems()
         self.quarantine = Quarantine()
@@ -283,12 +277,13 @@ class _Reader:
         roles = {"thoughts"} if self._thoughts == "keep" else set[str]()
         scored = [part.text for part in list_contents(row) if part.is_target or part.role in roles]
         size = sum(len(text.encode("utf-8")) for text in scored)
-        branches = self._render(row)
+        branches, is_split = self._render(row)
         self.store.append(
             branches,
             place=place_row(row.row_id, row.group),
             scored_bytes=size,
             is_straddled=row.row_id in self._chat.straddled,
+            is_split=is_split,
         )
         self._chat.straddled.clear()  # or it would grow with the rows
 
@@ -325,7 +320,7 @@ class _Reader:
         return Meaning(
             language=self._recipe.language,
             context=self._recipe.context,
-            template_tokens=(0, 0) if self._stage.kind == "adapt" else _template_tokens(self._chat),
+            template_tokens=(2, 0) if self._stage.kind == "adapt" else _template_tokens(self._chat),
             measure=self._measure,
             identify=identify,
             find_near=NearDuplicates().find,
@@ -333,7 +328,8 @@ class _Reader:
 
     def _refuse(self, refused: Refused) -> None:
         recipe, reason = self._recipe, refused.problems[0].reason
-        if (recipe.on_overlong if reason == "too_long" else recipe.on_bad_row) == "error":
+        is_bad = reason != "too_long" or recipe.on_overlong == "split"  # so is what can't be split
+        if (recipe.on_bad_row if is_bad else recipe.on_overlong) == "error":
             for problem in refused.problems:
                 self.errors.append(problem)
             return
@@ -343,17 +339,16 @@ class _Reader:
                 scored_tokens = self._measure(refused.row).scored_tokens
         self.quarantine.add(refused, scored_tokens=scored_tokens)
 
-    def _render(self, row: Row) -> Group:
+    def _render(self, row: Row) -> Branches:
         """Render a row once, however often it is asked for in turn."""
         if self._last is None or self._last[0] is not row:
-            branches = render(row, self._chat, self._recipe.context, thoughts=self._thoughts)
-            self._last = row, branches
+            self._last = row, render(row, self._chat, recipe=self._recipe, thoughts=self._thoughts)
         return self._last[1]
 
     def _measure(self, row: Row) -> Size:
         from adatta.data.validate import Size
 
-        branches = self._render(row)
+        branches, _ = self._render(row)
         scored_tokens = sum(weight > 0 for branch in branches for weight in branch.weights)
         return Size(max(len(branch.ids) for branch in branches), scored_tokens)
 
