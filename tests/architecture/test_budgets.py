@@ -41,7 +41,6 @@ MANY_BY_POSITION = {
     "adatta.pipeline.plan.plan_stages",
     "adatta.pipeline.plan.protocol",
     "adatta.pipeline.prepare.prepare_stage",
-    "adatta.pipeline.prepare.render",
     "adatta.pipeline.stages.do_evaluation",
     "adatta.pipeline.stages.do_export",
     "adatta.pipeline.stages.do_report",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from typing import Any
 
 
@@ -24,7 +25,8 @@ class Problem:
     """One mistake: where (`file:line`), what is wrong, what to do.
 
     A row's problem also has a `reason`, which docs/data-formats.md explains, and the `field` that is wrong.
-    `rows`: it stands for one, or for all that can't be read behind a damage.
+    `rows`: it stands for one, or for all that can't be read behind a damage. `read` is as much as could be
+    read of a row that is lost by it.
     """
 
     where: str
@@ -33,6 +35,7 @@ class Problem:
     reason: str = ""
     field: str = ""
     rows: int = 1
+    read: Any = dataclass_field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -63,7 +66,9 @@ def problems_json(problems: Sequence[Problem], counts: Mapping[str, int]) -> dic
         problems: The first ones.
         counts: Number of all problems by reason.
     """
-    return {"problems": [asdict(problem) for problem in problems if problem.where], "counts": dict(counts)}
+    keys = ("where", "what", "hint", "reason", "field", "rows")
+    shown = [{key: getattr(problem, key) for key in keys} for problem in problems if problem.where]
+    return {"problems": shown, "counts": dict(counts)}
 
 
 class _Problems(UserError):

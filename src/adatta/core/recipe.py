@@ -90,7 +90,7 @@ class Recipe(Settings):
     max_bad_share: float = Field(default=0.05, ge=0, le=1)
     """Largest share of a stage's rows that may be quarantined; above it the run fails."""
     on_overlong: Literal["error", "quarantine", "split"] = "error"
-    """What happens to a row longer than the context."""
+    """What happens to a row longer than the context; split cuts texts, and conversations at turns."""
     entries: Many[StageEntry] = Field(default=(), alias="stages")
     """The stages, in order."""
     keep_merged: Literal["last", "all"] = "last"
@@ -295,9 +295,8 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
     """Yield (place, what, hint) for values that are right alone and wrong together."""
     stages = recipe.stages
     training = [index for index, stage in enumerate(stages) if isinstance(stage.settings, TrainSettings)]
-    if recipe.on_overlong == "split" and any(stage.kind in ("sft", "dpo") for stage in stages):
-        what = "split is not available yet for conversations and preferences"
-        yield ("on_overlong",), what, "use quarantine"
+    if recipe.on_overlong == "split" and {stages[index].kind for index in training} == {"dpo"}:
+        yield ("on_overlong",), "preferences can't be split", "use quarantine"
     for index, stage in enumerate(stages):
         place: Place = ("stages", index, stage.kind)
         settings = stage.settings

@@ -79,7 +79,7 @@ def parse_row(line: bytes, *, where: str) -> dict[str, Any] | Problem | None:
         return _explain(error, line, where=where) if line.strip() else None
     if not isinstance(row, dict):
         what = f"a {type(row).__name__} instead of an object"
-        return Problem(where=where, what=what, hint=_ONE_OBJECT, reason="not_an_object")
+        return Problem(where=where, what=what, hint=_ONE_OBJECT, reason="not_an_object", read=row)
     fault = find_wrong_text(row, where=where) if _SUSPECT.search(line) else None
     return fault or row
 
@@ -101,10 +101,10 @@ def find_wrong_text(row: dict[str, Any], *, where: str) -> Problem | None:
                 what, hint, reason = "bytes that are no UTF-8", "save the file as UTF-8", "not_utf8"
             else:
                 what, hint, reason = "half a surrogate pair", "write the character itself", "surrogate"
-            return Problem(where=where, what=what, hint=hint, reason=reason, field=name)
+            return Problem(where=where, what=what, hint=hint, reason=reason, field=name, read=row)
         if "\0" in text:
             hint = "take it out of the text"
-            return Problem(where=where, what="a NUL character", hint=hint, reason="nul", field=name)
+            return Problem(where=where, what="a NUL character", hint=hint, reason="nul", field=name, read=row)
     return None
 
 
@@ -134,7 +134,9 @@ def _explain(error: Exception, line: bytes, *, where: str) -> Problem:
         what, hint = f"broken JSON: {error.msg.removesuffix(' at')} at column {error.colno}", _ONE_OBJECT
     else:
         what = f"unusable JSON: {error}"
-    return Problem(where=where, what=what, hint=hint, reason=reason)
+    # What is no UTF-8 becomes the escape of half a surrogate pair, which can be turned back.
+    read = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+    return Problem(where=where, what=what, hint=hint, reason=reason, read=read)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

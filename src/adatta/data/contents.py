@@ -9,9 +9,10 @@ from adatta.core.records import Conversation, Document, Message, Preference, Row
 
 
 class Content(NamedTuple):
-    """A text, its field (messages count from 1) and who says it; a document's text has no role.
+    """A text, its field and who says it; a document's text has no role.
 
-    `is_target` says whether the row is there to teach this text.
+    Fields are named in words that are true of every layout: the 2nd answer is `answer 2`, whether it stands
+    in `messages` or `output`. `is_target` says whether the row is there to teach this text.
     """
 
     field: str
@@ -24,18 +25,21 @@ def list_contents(row: Row) -> list[Content]:
     """List the texts of a row in order; thoughts stand before their answer and are no target."""
     match row:
         case Conversation():
-            return list(_read(row.messages, "messages"))
+            return list(_read(row.messages))
         case Preference():
             answers = {"chosen": row.chosen, "rejected": row.rejected}
-            parts = [Content(*part[:3], False) for part in _read(row.prompt, "prompt")]
+            parts = [Content(*part[:3], False) for part in _read(row.prompt)]
             return [*parts, *(part for name in answers for part in _read((answers[name],), name))]
         case Document():
             return [Content("text", "", row.text, True)]
 
 
-def _read(messages: tuple[Message, ...], name: str) -> Iterator[Content]:
-    for number, message in enumerate(messages, start=1):
-        place = f"{name}.{number}" if name in ("messages", "prompt") else name
+def _read(messages: tuple[Message, ...], name: str = "") -> Iterator[Content]:
+    turn = 0
+    for message in messages:
+        turn += message.role == "user"
+        is_answer = message.role == "assistant"
+        place = name or f"{'answer' if is_answer else message.role + ' message'} {turn or 1}"
         if message.thoughts:
-            yield Content(f"{place}.thoughts", "thoughts", message.thoughts, False)
-        yield Content(f"{place}.content", message.role, message.content, message.role == "assistant")
+            yield Content(f"thoughts of {place}", "thoughts", message.thoughts, False)
+        yield Content(place, message.role, message.content, is_answer)

@@ -11,6 +11,7 @@ from adatta.data.shape import (
     ABSENT,
     GUESS,
     MESSAGE_KEYS,
+    METADATA,
     RowKind,
     dig,
     find_unknown_name,
@@ -54,13 +55,20 @@ def find_wrong_names(
     Yields:
         A mistake for each such name; its field is ours.
     """
-    lost = {}
+    lost: dict[str, _Search] = {}
+    first: dict[str, str] = {}
+    has_rows = False
     for ours, theirs in names.items():
+        other = ours if ours in METADATA else first.setdefault(theirs, ours)
         if mistake := find_unknown_name(ours, kind):
             yield mistake
+        elif other != ours:
+            what = f"{theirs!r} stands for {other} already"
+            yield Mistake(what, "each text has a key of its own", "wrong_type", ours)
         else:
             lost[ours] = _Search(theirs=theirs)
     for _, fields in records if lost else ():
+        has_rows = True
         messages = list(_messages(fields)) if lost.keys() & set(MESSAGE_KEYS) else []
         lost = {
             ours: search
@@ -71,10 +79,10 @@ def find_wrong_names(
             return
     for ours, search in lost.items():
         thing = "message" if ours in MESSAGE_KEYS else "row"
-        if search.first:
+        if has_rows:
             near = nearest_key(search.theirs, search.keys, likeness=GUESS)
             what = f"no {thing} has {search.theirs!r}{f'; did you mean {near!r}?' if near else ''}"
-            hint = f"keys of the first {thing}: {', '.join(search.first)[:200]}"
+            hint = f"keys of the first {thing}: {', '.join(search.first)[:200] or 'there is none'}"
             yield Mistake(what, hint, "missing_key", ours)
 
 

@@ -47,6 +47,8 @@ class Quarantine:
             self.problems.append(problem)
         if scored_tokens is not None:
             self._lost_tokens += scored_tokens
+        elif isinstance(read, str):  # a line, whose bytes that are no UTF-8 were escaped
+            self._lost_bytes += len(read.encode("utf-8", "surrogateescape"))
         elif read:
             self._lost_bytes += len(fields.encode("utf-8", "backslashreplace"))
 

@@ -85,8 +85,7 @@ def shape_row(
     reader = Reader(names=names, mistakes=list(plan.mistakes), ignored=set(plan.ignored))
     for key in _KEPT:
         if key in keys and not isinstance(fields[key], str):
-            what = f"{key} is not a text ({type(fields[key]).__name__})"
-            reader.refuse(what, "put it into quotes", reason="wrong_type", place=key)
+            reader.refuse_type(fields[key], key, name=key)
     is_lost = {"tools": fields.get("tools") not in _NO_TOOLS, "label": fields.get("label") is False}
     for key in filter(is_lost.get, is_lost):
         what = f"{key} ({str(fields[key])[:40]}) can't be trained on"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_ROWS_TO_SPLIT = 20
-_LARGEST_PART = 5  # at most one row in five is held out
+LARGEST_PART = 5  # at most one row in five is held out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,9 @@ def split_holdout(places: NDArray[np.uint64], share: float, min_rows: int) -> Sp
     if num < MIN_ROWS_TO_SPLIT:
         warning = f"no holdout: {num} rows, {MIN_ROWS_TO_SPLIT} are needed to hold some out"
         return Split(is_held=none, warnings=(warning,))
-    largest = num // _LARGEST_PART
-    wanted = min(max(round(share * num), min_rows, 1), largest)
+    largest = num // LARGEST_PART
+    asked = max(round(share * num), min_rows, 1)
+    wanted = min(asked, largest)
     held: set[np.uint64] = set()
     count = 0
     for place, same in groupby(np.sort(places)):
@@ -66,8 +67,11 @@ def split_holdout(places: NDArray[np.uint64], share: float, min_rows: int) -> Sp
             count += size
         if count >= wanted:
             break
-    warning = f"{count} rows held out instead of {wanted}: groups are too large to hold out more of them"
+    few = "groups are too large to hold out more of them"
+    warning = (
+        f"{count} rows held out instead of {asked}: {few if count < wanted else 'at most a fifth can be'}"
+    )
     return Split(
         is_held=np.fromiter(map(held.__contains__, places), np.bool_, num),
-        warnings=(warning,) if count < wanted else (),
+        warnings=(warning,) if count < asked else (),
     )

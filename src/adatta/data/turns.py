@@ -28,7 +28,10 @@ _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 
 
 class Mistake(NamedTuple):
-    """What is wrong in a row, what to do, the reason's name, and the field (messages count from 1)."""
+    """What is wrong in a row, what to do, the reason's name, and the field.
+
+    Who reads a row names its own field, dotted (messages count from 1); who checks it then does so in words.
+    """
 
     what: str
     hint: str
@@ -51,6 +54,12 @@ class Reader:
         """Note a mistake; `place` is the field, dotted."""
         self.mistakes.append(Mistake(what, hint, reason, place))
 
+    def refuse_type(self, value: Any, place: str, *, name: str) -> None:
+        """Note that a value is no text; a number in quotes would be one."""
+        hint = "put it into quotes" if isinstance(value, int | float) else "write a text, or take the row out"
+        what = f"{name} is not a text ({type(value).__name__})"
+        self.refuse(what, hint, reason="wrong_type", place=place)
+
     def text(self, value: Any, place: str, *, name: str = "") -> str:
         """Return a text with something in it; parts of type text are joined, other parts refused.
 
@@ -72,8 +81,7 @@ class Reader:
                 return ""
             value = "".join(str(part.get("text") or "") for part in value)
         if not isinstance(value, str):
-            what = f"{name} is not a text ({type(value).__name__})"
-            self.refuse(what, "put it into quotes", reason="wrong_type", place=place)
+            self.refuse_type(value, place, name=name)
             return ""
         if not value or value.isspace():
             what = f"{name} is {'nothing but whitespace' if value else 'empty'}"
@@ -99,7 +107,8 @@ class Reader:
             return []
         if not isinstance(value, list) or not value:
             hint = 'write [{"role": "user", "content": "..."}, ...]'
-            self.refuse(f"{place} is not a list of messages", hint, reason="wrong_type", place=place)
+            what = f"{place} {'has no message' if value == [] else 'is not a list of messages'}"
+            self.refuse(what, hint, reason="empty" if value == [] else "wrong_type", place=place)
             return []
         before = len(self.mistakes)
         read = [self.message(message, f"{place}.{number}") for number, message in enumerate(value, 1)]

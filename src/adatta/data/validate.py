@@ -14,7 +14,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -67,7 +67,7 @@ class Refused:
     """What can't be used: a row, or a part of a file; its problems, and as much of it as could be read."""
 
     problems: tuple[Problem, ...]
-    fields: Mapping[str, Any] | None = None
+    fields: Any = None
     row: Row | None = None
 
 
@@ -145,7 +145,7 @@ class Validation:
     def append(self, problem: Problem, /) -> None:
         """Refuse what a source can't read: a row, or the rest of a file."""
         self.structure.rows += problem.rows
-        self._refuse(Refused(problems=(problem,)))
+        self._refuse(Refused(problems=(replace(problem, read=None),), fields=problem.read))
 
     def refuse(self, row: Row, mistake: Mistake) -> None:
         """Refuse a row after all that both passes let through."""
@@ -223,7 +223,7 @@ def find_size_mistake(row: Row, *, measure: Measure, context: int) -> Mistake | 
     Args:
         row: The row.
         measure: Counts its tokens; raises `TemplateError` where it can't be rendered exactly.
-        context: Largest number of tokens; a document is cut into windows and may have more.
+        context: Largest number of tokens.
     """
     try:
         tokens, scored_tokens = measure(row)
@@ -231,8 +231,8 @@ def find_size_mistake(row: Row, *, measure: Measure, context: int) -> Mistake | 
         return Mistake(str(error), "change the row, or take it out", "template", "")
     except _DEFECTS as error:
         return _unexpected(error)
-    if tokens > context and not isinstance(row, Document):
-        hint = "shorten the row, or raise the recipe's context"
+    if tokens > context:
+        hint = "shorten the row, raise the recipe's context, or set on_overlong"
         return Mistake(f"{tokens} tokens, the context has {context}", hint, "too_long", "")
     if not scored_tokens:
         return Mistake("no token of it would be trained", "take it out", "nothing_to_train", "")
@@ -269,7 +269,7 @@ def _find_excess(row: Row, meaning: Meaning) -> Iterator[Mistake]:
     contents = list_contents(row)
     num_bytes = sum(len(content.text.encode("utf-8")) for content in contents)
     once, each = meaning.template_tokens
-    if not isinstance(row, Document) and num_bytes + once + each * len(contents) > meaning.context:
+    if num_bytes + once + each * len(contents) > meaning.context:
         mistake = find_size_mistake(row, measure=meaning.measure, context=meaning.context)
         yield from [mistake] if mistake else []
 

@@ -208,7 +208,8 @@ def _check_rows(
     speeds = {part: rows.validation[part]["rows_per_s"] for part in ("structure", "meaning", "both")}
     lines = [
         f"{counts['used']} to train on, {counts['holdout']} held out, {counts['quarantined']} quarantined, "
-        f"{counts['not_drawn']} not drawn; {counts['tokens']:,} tokens, {counts['scored_tokens']:,} scored "
+        f"{counts['split']} split, {counts['not_drawn']} not drawn; "
+        f"{counts['tokens']:,} tokens, {counts['scored_tokens']:,} scored "
         f"({counts['scored_tokens'] / counts['tokens']:.0%}); longest {longest:,} of {recipe.context:,}",
         *(f"{source['path']}: {describe_layouts(source)}" for source in rows.sources),
         f"rows/s: {', '.join(f'{part} {speed:,.0f}' for part, speed in speeds.items())}",

@@ -120,7 +120,9 @@ def _fill(
     longest = max((rows.longest_tokens for kind, rows in found.items() if kind != "text"), default=1)
     context = min(max(MIN_CONTEXT, 1 << (longest - 1).bit_length()), limit)
     name = _run_name(recipe.parent)
-    parts = [head.format(recipe=recipe, name=name, base=json.dumps(base), language=language, context=context)]
+    values = {"recipe": recipe, "name": name, "base": json.dumps(base), "language": language}
+    overlong = "split" if "text" in given else "error"
+    parts = [head.format(**values, context=context, overlong=overlong)]
     for (kind, example), stage in zip(EXAMPLES.items(), stages, strict=True):
         if kind in given or not given:
             path = os.path.relpath(given[kind], recipe.parent) if given else f"data/{example}"

@@ -7,14 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from adatta.core.errors import ArtefactError, DataError, Problem, RowError, TemplateError
 from adatta.core.fingerprint import hash_file
 from adatta.core.problems import Problems, Sink
 from adatta.core.recipe import Recipe, Stage
-from adatta.core.records import Conversation, Document, Message, Origin, Preference, Row
-from adatta.core.settings import DataSettings, SftSettings
+from adatta.core.records import Conversation, Message, Origin, Preference, Row
+from adatta.core.settings import DataSettings
+from adatta.pipeline.branches import Branches, render
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.preferences import start_checks
 from adatta.pipeline.token_store import Group, Head, Picked, TokenStore
@@ -39,7 +40,8 @@ class StageRows:
     in `train` as often, and `used` counts it once. `holdout_bytes` are the UTF-8 bytes of the held-out rows'
     scored text. `not_drawn` rows were left out by a source's weight or number. `tokens` and `scored_tokens`
     are those of `train`; `longest` are the tokens of the longest branch on either side, `straddled` the rows
-    that have a token on an answer's border. `validation` has the figures of the checks.
+    that have a token on an answer's border, `split` those that were cut as they are longer than the context.
+    `validation` has the figures of the checks.
     """
 
     train: Sequence[Group]
@@ -51,6 +53,7 @@ class StageRows:
     scored_tokens: int
     longest: int
     straddled: int
+    split: int
     sources: tuple[dict[str, Any], ...]
     quarantine: Quarantine
     validation: dict[str, Any]
@@ -65,6 +68,7 @@ class StageRows:
             "holdout": len(self.holdout),
             "not_drawn": self.not_drawn,
             "quarantined": self.quarantine.rows,
+            "split": self.split,
             **self.quarantine.losses(),
             "tokens": self.tokens,
             "scored_tokens": self.scored_tokens,
@@ -100,7 +104,7 @@ def prepare_stage(
     import numpy as np
 
     from adatta.data.mixture import draw_times
-    from adatta.data.split import Split, split_holdout
+    from adatta.data.split import LARGEST_PART, Split, split_holdout
     from adatta.train.schedule import refuse_few_holdout
 
     held = stage.training.holdout
@@ -116,7 +120,9 @@ def prepare_stage(
     split = Split(is_held=np.zeros(len(drawn), dtype=np.bool_), warnings=())
     if not held.path:
         places = np.fromiter(Picked(store.place, drawn), np.uint64, len(drawn))
-        split = split_holdout(places, held.share, held.min_rows)
+        given = "min_rows" in held.model_fields_set  # what nobody asked for is no reason to warn
+        least = held.min_rows if given else min(held.min_rows, len(drawn) // LARGEST_PART)
+        split = split_holdout(places, held.share, least)
     train, holdout = drawn[~split.is_held], kept or drawn[split.is_held]
     if not len(train):
         what, hint = "no row is left to train on", "give it more rows"
@@ -142,42 +148,15 @@ def prepare_stage(
 
 def _add_up(train: Iterable[Head], times: Iterable[int], *, held: Iterable[Head]) -> dict[str, int]:
     """Add up what is known of rows: of those to train on as often as they are used."""
-    sums = dict.fromkeys(("holdout_bytes", "tokens", "scored_tokens", "longest", "straddled"), 0)
+    sums = dict.fromkeys(("holdout_bytes", "tokens", "scored_tokens", "longest", "straddled", "split"), 0)
     for head, number in chain(zip(train, times, strict=True), zip(held, repeat(0), strict=False)):
         sums["holdout_bytes"] += 0 if number else head.scored_bytes
         sums["tokens"] += head.tokens * int(number)
         sums["scored_tokens"] += head.scored_tokens * int(number)
         sums["longest"] = max(sums["longest"], head.longest)
         sums["straddled"] += head.is_straddled
+        sums["split"] += head.is_split
     return sums
-
-
-def render(
-    row: Row,
-    chat: Chat,
-    context: int,
-    *,
-    thoughts: Literal["drop", "keep"] = "drop",
-    answers: Literal["all", "last"] = "all",
-) -> Group:
-    """Turn a row into its branches: two for a preference, windows for a document, most often one else."""
-    match row:
-        case Conversation():
-            return chat.conversation(row, thoughts, answers=answers)
-        case Preference():
-            return chat.preference(row)
-        case Document():
-            return chat.document(row, context=context)
-
-
-def thoughts_of(stage: Stage) -> Literal["drop", "keep"]:
-    """Say what a stage does with thoughts in answers."""
-    return stage.settings.thoughts if isinstance(stage.settings, SftSettings) else "drop"
-
-
-def answers_of(stage: Stage) -> Literal["all", "last"]:
-    """Say which answers of a conversation a stage learns."""
-    return stage.settings.answers if isinstance(stage.settings, SftSettings) else "all"
 
 
 def read_structure(stage: Stage) -> Iterator[Row]:
@@ -251,8 +230,9 @@ class _Reader:
         from adatta.data.validate import Validation
 
         self._stage, self._recipe, self._chat, self._overlap = stage, recipe, chat, overlap
-        self._thoughts, self._answers = thoughts_of(stage), answers_of(stage)
-        self._last: tuple[Row, Group] | None = None
+        self._thoughts = getattr(stage.settings, "thoughts", "drop")
+        self._answers = getattr(stage.settings, "answers", "all")
+        self._last: tuple[Row, Branches] | None = None
         self.errors = Problems()
         self.near = Problems()
         self.quarantine = Quarantine()
@@ -296,15 +276,16 @@ class _Reader:
         roles = {"thoughts"} if self._thoughts == "keep" else set[str]()
         parts = list_contents(row)
         if self._answers == "last":  # of its message: the answer and its thoughts
-            parts = [part for part in parts if part.field.startswith(parts[-1].field.removesuffix("content"))]
+            parts = [part for part in parts if part.field.endswith(parts[-1].field)]
         scored = [part.text for part in parts if part.is_target or part.role in roles]
         size = sum(len(text.encode("utf-8")) for text in scored)
-        branches = self._render(row)
+        branches, is_split = self._render(row)
         self.store.append(
             branches,
             place=place_row(row.row_id, row.group),
             scored_bytes=size,
             is_straddled=row.row_id in self._chat.straddled,
+            is_split=is_split,
         )
         self._chat.straddled.clear()  # or it would grow with the rows
 
@@ -341,7 +322,7 @@ class _Reader:
         return Meaning(
             language=self._recipe.language,
             context=self._recipe.context,
-            template_tokens=(0, 0) if self._stage.kind == "adapt" else _template_tokens(self._chat),
+            template_tokens=(2, 0) if self._stage.kind == "adapt" else _template_tokens(self._chat),
             measure=self._measure,
             identify=identify,
             find_near=NearDuplicates().find,
@@ -349,7 +330,8 @@ class _Reader:
 
     def _refuse(self, refused: Refused) -> None:
         recipe, reason = self._recipe, refused.problems[0].reason
-        if (recipe.on_overlong if reason == "too_long" else recipe.on_bad_row) == "error":
+        is_bad = reason != "too_long" or recipe.on_overlong == "split"  # so is what can't be split
+        if (recipe.on_bad_row if is_bad else recipe.on_overlong) == "error":
             for problem in refused.problems:
                 self.errors.append(problem)
             return
@@ -359,18 +341,16 @@ class _Reader:
                 scored_tokens = self._measure(refused.row).scored_tokens
         self.quarantine.add(refused, scored_tokens=scored_tokens)
 
-    def _render(self, row: Row) -> Group:
+    def _render(self, row: Row) -> Branches:
         """Render a row once, however often it is asked for in turn."""
         if self._last is None or self._last[0] is not row:
-            how: dict[str, Any] = {"thoughts": self._thoughts, "answers": self._answers}
-            branches = render(row, self._chat, self._recipe.context, **how)
-            self._last = row, branches
+            self._last = row, render(row, self._chat, recipe=self._recipe, settings=self._stage.training)
         return self._last[1]
 
     def _measure(self, row: Row) -> Size:
         from adatta.data.validate import Size
 
-        branches = self._render(row)
+        branches, _ = self._render(row)
         scored_tokens = sum(weight > 0 for branch in branches for weight in branch.weights)
         return Size(max(len(branch.ids) for branch in branches), scored_tokens)
 

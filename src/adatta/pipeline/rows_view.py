@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from adatta.core.errors import Problem, RecipeError, RowError
 from adatta.core.records import Row, TokenRow
+from adatta.pipeline.branches import render
 from adatta.pipeline.context import Context
 from adatta.pipeline.plan import TRAINING, PlannedStage
-from adatta.pipeline.prepare import answers_of, read_structure, render, show_path, thoughts_of
+from adatta.pipeline.prepare import read_structure, show_path
 
 if TYPE_CHECKING:
     from adatta.chat.pieces import Piece
@@ -103,14 +104,8 @@ def _is_place(place: str, name: str) -> bool:
 def _view_row(context: Context, planned: PlannedStage, *, order: Order, row: Row) -> RowView:
     from adatta.chat.pieces import show_texts, split_pieces
 
-    stage = planned.stage
-    branches = render(
-        row,
-        context.chat,
-        context.recipe.context,
-        thoughts=thoughts_of(stage),
-        answers=answers_of(stage),
-    )
+    settings = planned.stage.training
+    branches = render(row, context.chat, recipe=context.recipe, settings=settings).group
     rows = context.rows[planned.name]
     use = "not used: put aside, or left out by its source's weight or rows"
     for there, groups in {"for training": rows.train, "held out, never trained": rows.holdout}.items():
@@ -134,7 +129,7 @@ def _view_row(context: Context, planned: PlannedStage, *, order: Order, row: Row
 def _name(kind: str, branch: TokenRow, count: int) -> str:
     if kind == "dpo":
         return ("chosen", "rejected")[branch.branch]
-    part = "window" if kind == "adapt" else "answer"
+    part = "window" if kind == "adapt" else "part"
     return f"{part} {branch.branch + 1} of {count}" if count > 1 else ""
 
 

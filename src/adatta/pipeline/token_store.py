@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Group = tuple[TokenRow, ...]
 
-_HEAD = struct.Struct("<8sQ4I?I")  # the fields of Head, number of token rows
+_HEAD = struct.Struct("<8sQ4I2?I")  # the fields of Head, number of token rows
 _ROW = struct.Struct("<i2I")  # branch, number of ids, bytes of the packed weights
 _BLOCK = 64  # records begin at its multiples, so that four bytes reach 256 GiB
 
@@ -44,6 +44,7 @@ class Head(NamedTuple):
     scored_tokens: int
     longest: int
     is_straddled: bool
+    is_split: bool
 
 
 @contextmanager
@@ -78,11 +79,13 @@ class TokenStore:
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def append(self, group: Group, *, place: int, scored_bytes: int, is_straddled: bool) -> None:
+    def append(
+        self, group: Group, *, place: int, scored_bytes: int, is_straddled: bool, is_split: bool
+    ) -> None:
         """Add a row: its branches, which have its id, and what `Head` says of it."""
         lengths = [len(row.ids) for row in group]
         scored = sum(weight > 0 for row in group for weight in row.weights)
-        figures = (place, scored_bytes, sum(lengths), scored, max(lengths), is_straddled)
+        figures = (place, scored_bytes, sum(lengths), scored, max(lengths), is_straddled, is_split)
         parts = [_HEAD.pack(bytes.fromhex(group[0].row_id), *figures, len(group))]
         for row in group:
             packed = zlib.compress(array("d", row.weights).tobytes(), 1)

@@ -189,7 +189,7 @@ SHAPES = {
         settings={"fields": {"prompt": "quesito", "completion": "risposta"}},
     ),
     "messages-as-text.jsonl": sft({"messages": "ciao"}, "wrong_type", "messages is not a list of messages"),
-    "no-messages.jsonl": sft({"messages": []}, "wrong_type", "messages is not a list of messages"),
+    "no-messages.jsonl": sft({"messages": []}, "empty", "messages has no message"),
     "message-as-text.jsonl": sft(
         {"messages": ["ciao"]}, "wrong_type", "messages, message 1 is no message (str)"
     ),

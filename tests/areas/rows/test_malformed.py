@@ -80,7 +80,7 @@ def test_only_files_without_lines_have_no_mark() -> None:
 
 def test_problem_says_field_and_reason(work: Path, toy_folder: Path) -> None:
     fields = {
-        "mojibake.jsonl": "messages.2.content",
+        "mojibake.jsonl": "answer 1",
         "equal.jsonl": "rejected",
         "misspelt.jsonl": "mesages",
         "role.jsonl": "messages.1.role",

@@ -218,7 +218,7 @@ DPO = "- dpo: {data: [{path: p.jsonl}], %s}\n"
     ("top", "stages", "message"),
     [
         ("engine: fused", SFT % "adapter: {dropout: 0.1}", "r.yaml:3: engine: fused can't do sft's dropout"),
-        ("on_overlong: split", DPO % "", "r.yaml:3: on_overlong: split is not available yet"),
+        ("on_overlong: split", DPO % "", "r.yaml:3: on_overlong: preferences can't be split"),
         ("", DPO % "adapter: {dropout: 0.1}", "r.yaml:5: stages.0.dpo.adapter.dropout: dropout above 0"),
         (
             "",
@@ -273,9 +273,9 @@ def test_contradictions_are_refused_where_they_stand(write, top, stages, message
 
 
 def test_contradictions_are_told_beside_wrong_values_elsewhere(write):
-    text = f"{HEAD}seed: x\non_overlong: split\nstages:\n{SFT % 'merge: {into: none}'}{DPO % 'betta: 1.0'}"
+    text = f"{HEAD}seed: x\nstages:\n{SFT % 'merge: {into: none}'}{DPO % 'betta: 1.0'}"
     assert [problem.split(": ")[0] for problem in problems_of(write(text))] == [
-        f"r.yaml:{n}" for n in (3, 4, 6, 7)
+        f"r.yaml:{n}" for n in (3, 5, 6)
     ]
 
 
@@ -283,6 +283,8 @@ def test_contradictions_are_told_beside_wrong_values_elsewhere(write):
     ("top", "stages"),
     [
         ("on_overlong: split", "- adapt: {data: [{path: t.txt}]}"),
+        ("on_overlong: split", SFT % "" + DPO % ""),
+        ("on_overlong: split", "- evaluate: {}"),
         ("", "- sft: {data: [{path: 'hub:a/b', config: it, split: test, revision: v1}]}"),
         ("", DPO % "share_prefix: false, adapter: {dropout: 0.1}"),
         ("", SFT % "" + DPO % "merge: {into: none}" + "- evaluate: {models: [base, sft, dpo]}"),

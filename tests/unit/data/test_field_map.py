@@ -84,3 +84,18 @@ def test_keys_kept_for_the_message_are_bounded() -> None:
     rows = ({f"{number}": 1, f"{number}x": 2} for number in range(3000))
     (mistake,) = find(*rows, {"domande": 1}, prompt="domanda")
     assert mistake.what == "no row has 'domanda'"
+
+
+@pytest.mark.parametrize("name", ["role", "content"])
+def test_names_of_messages_are_told_where_rows_have_none(name: str) -> None:
+    (mistake,) = find(ROW, ROW, **{"prompt": "domanda", "completion": "risposta.testo", name: "domanda"})
+    assert (mistake.field, mistake.what) == (name, "'domanda' stands for prompt already")
+    (mistake,) = find({"domanda": "a"}, **{name: "chi"})
+    assert (mistake.field, mistake.what) == (name, "no message has 'chi'")
+    assert mistake.hint == "keys of the first message: there is none"
+
+
+def test_key_that_stands_for_two_texts_is_told_and_may_group_rows_too() -> None:
+    (mistake,) = find(ROW, prompt="domanda", completion="domanda")
+    assert (mistake.field, mistake.what) == ("completion", "'domanda' stands for prompt already")
+    assert find(ROW, group="domanda", prompt="domanda", language="domanda") == []

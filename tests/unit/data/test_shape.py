@@ -213,6 +213,27 @@ def pair(**changes: Any) -> dict[str, Any]:
     return {"prompt": "Che ore sono?", "chosen": "Le tre.", "rejected": "Three.", **changes}
 
 
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (3, "put it into quotes"),
+        (True, "put it into quotes"),
+        (None, "write a text"),
+        (b"Le tre.", "write a text"),
+    ],
+)
+def test_only_what_quotes_make_a_text_is_to_be_put_into_them(value: object, hint: str) -> None:
+    told = shape_row(talk(USER, {**GOOD, "content": value}), "conversation", origin=ORIGIN).mistakes
+    told += shape_row(talk(USER, GOOD, group=value), "conversation", origin=ORIGIN).mistakes
+    assert len(told) == 2 - (value is None)  # a group may be null
+    assert all(mistake.hint.startswith(hint) for mistake in told)
+
+
+def test_empty_list_of_messages_is_called_empty() -> None:
+    (mistake,) = shape_row(talk(), "conversation", origin=ORIGIN).mistakes
+    assert (mistake.reason, mistake.what) == ("empty", "messages has no message")
+
+
 MISTAKES: dict[str, tuple[RowKind, dict[str, Any], str, str, str]] = {
     "image": (
         "conversation",

@@ -85,16 +85,17 @@ def test_split_holds_out_at_most_a_fifth_and_warns_of_less_than_asked(
 ) -> None:
     split = split_holdout(rows, share, min_rows)
     largest = 0 if len(rows) < 20 else len(rows) // 5
-    asked = min(max(round(share * len(rows)), min_rows, 1), largest)
+    asked = max(round(share * len(rows)), min_rows, 1)
     assert len(split.holdout) <= largest
     assert bool(split.warnings) == (len(rows) < 20 or len(split.holdout) < asked)
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "held"), [(19, 0), (20, 4), (39, 7), (40, 8), (160, 8), (400, 20), (1000, 50)]
+    ("num_rows", "least", "held"),
+    [(19, 3, 0), (20, 4, 4), (39, 7, 7), (40, 8, 8), (160, 8, 8), (400, 8, 20), (1000, 8, 50)],
 )
-def test_split_size_of_single_rows(num_rows: int, held: int) -> None:
-    split = split_holdout([document(f"{i:016x}") for i in range(num_rows)], 0.05, 8)
+def test_split_size_of_single_rows(num_rows: int, least: int, held: int) -> None:
+    split = split_holdout([document(f"{i:016x}") for i in range(num_rows)], 0.05, least)
     assert len(split.holdout) == held
     assert len(split.warnings) == (num_rows < 20)
 
@@ -124,6 +125,13 @@ def test_split_of_one_group_warns_and_trains_on_all() -> None:
     split = split_holdout([document(f"{i:016x}", "one") for i in range(50)], 0.05, 8)
     assert (len(split.train), split.holdout) == (50, ())
     assert "0 rows held out instead of 8" in split.warnings[0]
+
+
+@pytest.mark.parametrize(("share", "min_rows", "asked"), [(0.99, 8, 30), (0.05, 100, 100)])
+def test_split_of_less_than_asked_says_so(share: float, min_rows: int, asked: int) -> None:
+    split = split_holdout([document(f"{i:016x}") for i in range(30)], share, min_rows)
+    assert len(split.holdout) == 6
+    assert split.warnings == (f"6 rows held out instead of {asked}: at most a fifth can be",)
 
 
 def test_split_keeps_most_of_the_holdout_when_rows_are_added() -> None:

@@ -268,8 +268,8 @@ def test_each_row_is_used_or_refused_with_its_reason(tmp_path: Path) -> None:
     }
     told = {refused.problems[0].reason: refused for refused in run.refused}
     assert told["duplicate"].problems[0].what == f"the same content as {path}:1"
-    assert told["mojibake"].problems[0].field == "messages.2.content"
-    assert told["broken_json"].fields is None
+    assert told["mojibake"].problems[0].field == "answer 1"
+    assert told["broken_json"].fields == "{broken"
     assert told["empty"].fields == said("")
     assert told["too_long"].row is not None
     figures = run.validation.figures()
@@ -295,10 +295,14 @@ def test_only_rows_that_could_exceed_the_context_are_measured(tmp_path: Path) ->
     assert [row.origin.line for row in run.measured] == [2, 3]
 
 
-def test_documents_are_not_measured(tmp_path: Path) -> None:
-    run = Run("document", context=8)
-    assert len(run.rows(write(tmp_path / "d.jsonl", {"text": "x" * 500}))) == 1
-    assert run.measured == []
+def test_documents_are_measured_as_other_rows_are(tmp_path: Path) -> None:
+    run = Run("document", context=300, template_tokens=(2, 0))
+    path = write(tmp_path / "d.jsonl", *({"text": "x" * length} for length in (298, 299, 602)))
+    assert [row.origin.line for row in run.rows(path)] == [1, 2]
+    assert [row.origin.line for row in run.measured] == [2, 3]
+    (refused,) = run.refused
+    assert refused.problems[0].where == f"{path}:3"
+    assert refused.problems[0].what == "301 tokens, the context has 300"
 
 
 @pytest.mark.parametrize("check", ["find_near", "identify", "measure"])

@@ -51,7 +51,7 @@ def test_right_recipe_is_told_step_by_step(work: Path, capsys: pytest.CaptureFix
     assert {"rows of dpo", "preferences in dpo.jsonl", "overlap", "memory of adapt", "disk"} <= set(names)
     assert "an answer ends with 0 <|endoftext|>, 2 <|im_end|>" in said
     assert re.search(
-        r"20 to train on, 4 held out, 0 quarantined, 0 not drawn; [\d,]+ tokens, [\d,]+ scored", said
+        r"20 to train on, 4 held out, 0 quarantined, 0 split, 0 not drawn; [\d,]+ tokens, [\d,]+ scored", said
     )
     assert re.search(r"rows/s: structure [\d,]+, meaning [\d,]+, both [\d,]+", said)
     assert "sft.jsonl: 24 rows (messages)" in said

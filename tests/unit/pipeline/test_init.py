@@ -73,9 +73,10 @@ def test_context_is_at_most_the_models(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_long_texts_are_cut_into_windows_and_need_no_context(tmp_path: Path) -> None:
-    assert (
-        make(tmp_path / "mio", text=write(tmp_path / "t.jsonl", {"text": "a" * 9000})).recipe.context == 1024
-    )
+    recipe = make(tmp_path / "mio", text=write(tmp_path / "t.jsonl", {"text": "a" * 9000})).recipe
+    assert (recipe.context, recipe.on_overlong) == (1024, "split")
+    rows = write(tmp_path / "rows.jsonl", talk("Sì."))
+    assert make(tmp_path / "due", sft=rows).recipe.on_overlong == "error"
 
 
 @pytest.mark.parametrize(("num_rows", "epochs"), [(999, 3), (1000, 2), (10_000, 1)])

@@ -98,6 +98,18 @@ def test_good_rows_are_used_or_held_out(tmp_path: Path) -> None:
     assert rows.validation["structure"]["rows"] == rows.validation["meaning"]["kept"] == 40
 
 
+@pytest.mark.parametrize(
+    ("holdout", "asked"), [({}, None), ({"min_rows": 8}, 8), ({"share": 0.5}, 15), ({"min_rows": 6}, None)]
+)
+def test_fewer_rows_held_out_than_the_recipe_asks_for_are_told(
+    tmp_path: Path, holdout: dict[str, float], asked: int | None
+) -> None:
+    rows = make([{"path": write(tmp_path / "a.jsonl", *map(good, range(30)))}], holdout=holdout)
+    assert rows.counts()["holdout"] == 6
+    told = f"sft: 6 rows held out instead of {asked}: at most a fifth can be"
+    assert rows.warnings == ((told,) if asked else ())
+
+
 BAD = ["{broken", said("Ciao", ""), said("Ciao, perchÃ©?", "Boh"), said("refuse me", "no"), good(3)]
 
 
@@ -113,7 +125,11 @@ def test_quarantined_rows_are_counted_written_and_their_loss_told(tmp_path: Path
     assert rows.validation["both"]["kept"] == 40
     lost = len("Boh") + 1 + len(str(good(3)["messages"][1]["content"]).encode()) + 1
     assert counts["lost_scored_tokens"] == lost
-    assert counts["lost_bytes"] > 0
+    read = {line["reason"]: line["fields"] for line in lines}
+    assert read["broken_json"] == "{broken"
+    without_tokens = (read["empty"], read["template"])
+    texts = (json.dumps(fields, ensure_ascii=False) for fields in without_tokens)
+    assert counts["lost_bytes"] == len("{broken") + sum(len(text.encode()) for text in texts)
     (warning,) = rows.warnings
     assert warning.startswith(
         "sft: 5 rows are put aside in the stage's quarantine.jsonl: broken_json 1, empty 1"
@@ -172,6 +188,97 @@ def test_overlong_rows_go_where_their_own_setting_says(
         rows = make([{"path": path}], top)
         assert dict(rows.quarantine.reasons) == {"too_long": 1}
         assert rows.quarantine.losses()["lost_scored_tokens"] == len(long["messages"][1]["content"]) + 1
+
+
+def make_kind(kind: str, path: str, **top: object) -> StageRows:
+    stage = {kind: {"data": [{"path": path}]}}
+    recipe = Recipe.model_validate(
+        {"name": "r", "model": {"name": "m"}, "language": "it", **top, "stages": [stage]}
+    )
+    return prepare_stage(recipe.stages[0], recipe, Chat())  # type: ignore[arg-type]
+
+
+def text_of(number: int) -> dict[str, str]:
+    return {"text": f"Il paese numero {number} sta {TOPICS[number % 8]} e {'molto ' * (number % 5)}lontano."}
+
+
+LONG_TEXT = {"text": " ".join(f"La via {number} porta al mare." for number in range(50))}
+
+
+def test_overlong_text_is_an_error_with_its_tokens(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(text_of, range(40)), LONG_TEXT)
+    num_tokens = len(LONG_TEXT["text"].encode()) + 2
+    with pytest.raises(RowError, match=rf"a\.jsonl:41: {num_tokens} tokens, the context has 200") as caught:
+        make_kind("adapt", path, context=200, on_bad_row="quarantine")
+    assert "on_overlong" in str(caught.value)
+    assert make_kind("adapt", path, context=num_tokens).counts()["used"] == 33
+
+
+def test_overlong_text_is_put_aside(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(text_of, range(40)), LONG_TEXT)
+    rows = make_kind("adapt", path, context=200, on_overlong="quarantine")
+    counts = rows.counts()
+    assert (counts["rows"], counts["quarantined"], counts["split"], rows.longest <= 200) == (41, 1, 0, True)
+    assert dict(rows.quarantine.reasons) == {"too_long": 1}
+    assert counts["lost_scored_tokens"] == len(LONG_TEXT["text"].encode()) + 1
+
+
+def test_overlong_texts_are_split_and_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(text_of, range(40)), LONG_TEXT)
+    whole = make_kind("adapt", path, context=5000)
+    rows = make_kind("adapt", path, context=100, on_overlong="split")
+    num_bytes = [len(row["text"].encode()) + 2 for row in (*map(text_of, range(40)), LONG_TEXT)]
+    counts = rows.counts()
+    assert (counts["rows"], counts["quarantined"]) == (41, 0)
+    assert counts["split"] == sum(length > 100 for length in num_bytes) == 1
+    assert (rows.longest, whole.counts()["split"]) == (100, 0)
+    assert counts["scored_tokens"] == whole.counts()["scored_tokens"], "each token is learnt once"
+
+
+def talk_of(*lengths: int, system: str = "") -> dict[str, object]:
+    """A conversation of turns with answers of some lengths."""
+    messages = [{"role": "system", "content": system}] if system else []
+    for number, length in enumerate(lengths, start=1):
+        answer = f"Risposta {number}: {'e ancora ' * (length // 9)}"[:length]
+        messages += [
+            {"role": "user", "content": f"Domanda {number}?"},
+            {"role": "assistant", "content": answer},
+        ]
+    return {"messages": messages}
+
+
+def test_overlong_conversation_is_split_before_questions(tmp_path: Path) -> None:
+    talk = talk_of(100, 120, 90, 110, 130, system="Sii breve.")
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)), talk)
+    rows = make([{"path": path}], {"context": 300, "on_overlong": "split"}, holdout={"share": 0.0})
+    counts = rows.counts()
+    assert (counts["rows"], counts["used"], counts["split"], counts["quarantined"]) == (41, 41, 1, 0)
+    group = rows.train[-1]
+    assert [branch.branch for branch in group] == [0, 1, 2]
+    assert {branch.row_id for branch in group} == {group[0].row_id}
+    texts = [bytes(token for token in branch.ids if token < 256).decode() for branch in group]
+    asked = [[f"Domanda {n}?" in text for n in range(1, 6)] for text in texts]
+    assert asked == [
+        [True, True, False, False, False],
+        [False, False, True, False, False],
+        [False] * 3 + [True] * 2,
+    ]
+    assert all(text.startswith("Sii breve.Domanda") for text in texts)
+    assert max(len(branch.ids) for branch in group) <= 300
+    answers = [message["content"] for message in talk["messages"] if message["role"] == "assistant"]
+    scored = sum(weight > 0 for branch in group for weight in branch.weights)
+    assert scored == sum(len(answer) + 1 for answer in answers), "each answer is learnt once"
+
+
+@pytest.mark.parametrize("on_bad_row", ["error", "quarantine"])
+def test_what_cannot_be_split_is_a_bad_row(tmp_path: Path, on_bad_row: str) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)), talk_of(50, 700))
+    top = {"context": 600, "on_overlong": "split", "on_bad_row": on_bad_row}
+    if on_bad_row == "error":
+        with pytest.raises(RowError, match=r"a\.jsonl:41: \d+ tokens, the context has 600"):
+            make([{"path": path}], top)
+    else:
+        assert dict(make([{"path": path}], top).quarantine.reasons) == {"too_long": 1}
 
 
 def test_weights_and_numbers_mix_sources_and_no_row_stands_on_both_sides(tmp_path: Path) -> None:

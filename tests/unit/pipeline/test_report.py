@@ -289,6 +289,22 @@ def test_evaluated_models_come_from_the_recipe():
     assert report["expected"]["evaluated"] == ["base", "adapt"]
 
 
+def test_rows_that_were_split_are_counted(tmp_path):
+    record = make_training_record("adapt", 1, rows=60, steps=28)
+    record["counts"]["split"] = 4321
+    _, page = write_page(tmp_path, records=[record, *make_inputs().records[1:]])
+    assert re.search(r"split, as longer than the context\W+4,321", page.text)
+    header, _, row = (
+        [cell.strip() for cell in line.split("|")]
+        for line in (tmp_path / "report.md")
+        .read_text(encoding="utf-8")
+        .split("## What was done")[1]
+        .split("\n")[2:5]
+    )
+    assert row[header.index("split")] == "4,321"
+    assert row[header.index("quarantined")] == "0"
+
+
 def test_quarantined_rows_stand_there_with_reasons_and_target_tokens_lost(tmp_path):
     aside = {"quarantined": 3, "quarantined_by_reason": {"empty": 2, "mojibake": 1}}
     record = make_training_record("sft", 1, rows=60, steps=28)

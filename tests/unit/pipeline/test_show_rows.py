@@ -40,7 +40,11 @@ def context(recipe: Path) -> Context:
     """The checked recipe."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ADATTA_HOME", str(recipe.parent))
-        overrides = ["stages.adapt.budget={epochs: 1}", "stages.dpo.batch.forest_tokens=460"]
+        overrides = [
+            "on_overlong=split",
+            "stages.adapt.budget={epochs: 1}",
+            "stages.dpo.batch.forest_tokens=460",
+        ]
         return open_context(recipe, overrides)
 
 

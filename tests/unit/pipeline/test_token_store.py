@@ -40,7 +40,8 @@ def groups(draw: st.DrawFn) -> Group:
 def fill(rows: list[Group]) -> TokenStore:
     store = TokenStore()
     for number, group in enumerate(rows):
-        store.append(group, place=2**64 - 1 - number, scored_bytes=number, is_straddled=number % 2 == 1)
+        flags = {"is_straddled": number % 2 == 1, "is_split": number % 3 == 1}
+        store.append(group, place=2**64 - 1 - number, scored_bytes=number, **flags)
     return store
 
 
@@ -62,6 +63,7 @@ def test_rows_come_back_equal_in_any_order(rows: list[Group], order: list[int]) 
                 scored_tokens=len([weight for row in group for weight in row.weights if weight > 0]),
                 longest=max(len(row.ids) for row in group),
                 is_straddled=number in (1, 3, 5, 7),
+                is_split=number in (1, 4, 7),
             ),
             group[0].row_id,
             2**64 - 1 - number,
@@ -77,7 +79,7 @@ def one(token: int, length: int = 3) -> Group:
 def test_rows_may_be_read_between_rows_that_are_added() -> None:
     store = TokenStore()
     for number in range(300):
-        store.append(one(number, 1 + number), place=0, scored_bytes=0, is_straddled=False)
+        store.append(one(number, 1 + number), place=0, scored_bytes=0, is_straddled=False, is_split=False)
         assert (store.group(number), store.group(number // 2)) == (
             one(number, 1 + number),
             one(number // 2, 1 + number // 2),
@@ -125,7 +127,7 @@ def test_disk_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with pytest.raises(
             DataError, match=r"tokens can't be kept in .*/cache \(File too large\); make room"
         ):
-            store.append(one(1, length=1000), place=0, scored_bytes=0, is_straddled=False)
+            store.append(one(1, length=1000), place=0, scored_bytes=0, is_straddled=False, is_split=False)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
