@@ -37,7 +37,7 @@ class Chat(ByteChat):
         ids, weights = [PREFIX_ID], [0.0]
         for message in row.messages:
             content = message.content.encode()
-            is_answer = message.role == "assistant"
+            is_answer = message.role == "assistant" and (answers == "all" or message is row.messages[-1])
             ids += [*content, STOP_ID]
             weights += [float(is_answer)] * len(content) + [float(is_answer)]
         return (TokenRow(ids=tuple(ids), weights=tuple(weights), row_id=row.row_id),)
@@ -268,6 +268,17 @@ def test_overlong_conversation_is_split_before_questions(tmp_path: Path) -> None
     answers = [message["content"] for message in talk["messages"] if message["role"] == "assistant"]
     scored = sum(weight > 0 for branch in group for weight in branch.weights)
     assert scored == sum(len(answer) + 1 for answer in answers), "each answer is learnt once"
+
+
+def test_the_part_with_the_last_answer_is_kept_where_only_that_is_learnt(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", *map(good, range(40)), talk_of(100, 120, 90, 110, 130))
+    top = {"context": 300, "on_overlong": "split"}
+    rows = make([{"path": path}], top, answers="last", holdout={"share": 0.0})
+    (branch,) = rows.train[-1]
+    text = bytes(token for token in branch.ids if token < 256).decode()
+    assert [f"Domanda {n}?" in text for n in range(1, 6)] == [False] * 3 + [True] * 2
+    assert sum(weight > 0 for weight in branch.weights) == 130 + 1
+    assert rows.counts()["split"] == 1
 
 
 @pytest.mark.parametrize("on_bad_row", ["error", "quarantine"])
