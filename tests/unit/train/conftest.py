@@ -1,23 +1,7 @@
-"""Tiny models are fastest on one thread."""
+"""Tiny models are fastest on one thread, and exact where their norms are as wide as they are."""
 
 from __future__ import annotations
 
-import pytest
-import torch
-
-from tests.toys.models import FAMILIES
-from tests.unit.model.conftest import one_thread
+from tests.unit.model.conftest import one_thread, wide_norms
 
 __all__ = ["one_thread", "wide_norms"]
-
-
-@pytest.fixture
-def wide_norms(monkeypatch):
-    """Let the norms of a Llama compute in the dtype of their inputs: nothing else rounds a float64 model."""
-
-    def forward(self, hidden):
-        mean = hidden.pow(2).mean(-1, keepdim=True)
-        return self.weight * hidden * torch.rsqrt(mean + self.variance_epsilon)
-
-    module = __import__(FAMILIES["llama"][1].__module__, fromlist=["_"])
-    monkeypatch.setattr(module.LlamaRMSNorm, "forward", forward)
