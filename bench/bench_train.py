@@ -199,7 +199,7 @@ def compute_share(
         flop = count_flop(
             shape,
             rank=ADAPTER.rank,
-            tokens=counts[kind]["forest_tokens"],
+            tokens=counts[kind]["computed_tokens"],
             scored=counts[kind]["scored_tokens"],
             reference=kind == "dpo",
         )

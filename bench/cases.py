@@ -26,9 +26,10 @@ from adatta.core.settings import (
 )
 from adatta.lang.profile import load_profile
 from adatta.model.adapter import load_trainable, save_trained
-from adatta.model.forest import count_tokens
+from adatta.model.forest import count_tokens, drop_unread
 from adatta.model.load import fetch
 from adatta.pipeline.prepare import prepare_stage
+from adatta.train.batches import Packing
 from adatta.train.stage import TrainJob, plan_order
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,10 +67,11 @@ class Case:
         return cls(**fields | {name: _groups(fields[name]) for name in ("warm", "train", "holdout")})
 
     def describe(self) -> dict[str, int]:
-        """Count what is trained on: `forest_tokens` has shared prefixes once, `padded_tokens` is TRL's."""
+        """Count what is trained on: `computed_tokens` by us, prefixes once a step, `padded_tokens` by TRL."""
         rows = [row for group in self.train for row in group]
         ordered = in_order(self, self.train)
         steps = [ordered[at : at + STEP_ROWS] for at in range(0, len(ordered), STEP_ROWS)]
+        packing = Packing(forest_tokens=make_settings(self.kind).batch.forest_tokens, share_prefix=True)
         padded = sum(
             max(len(row.ids) for group in step for row in group) * sum(map(len, step)) for step in steps
         )
@@ -77,7 +79,9 @@ class Case:
             "rows": len(self.train),
             "steps": len(steps),
             "tokens": sum(len(row.ids) for row in rows),
-            "forest_tokens": sum(count_tokens(group) for group in self.train),
+            "computed_tokens": sum(
+                drop_unread(batch.forest)[0].num_tokens for step in steps for batch in packing.batches(step)
+            ),
             "padded_tokens": padded,
             "scored_tokens": sum(weight > 0 for row in rows for weight in row.weights),
         }

@@ -15,7 +15,7 @@ from adatta.core.errors import ModelError
 from adatta.model.attention.branches import Branches
 from adatta.model.attention.flex import MIN_HEAD_DIM, Flex
 from adatta.model.attention.varlen import DTYPES, MAX_HEAD_DIM, Varlen, is_flat
-from adatta.model.forest import Forest
+from adatta.model.forest import Forest, drop_unread
 
 # T tokens, H heads, G heads of keys and values, D features of a head
 
@@ -95,23 +95,25 @@ def take_over(model: Any) -> None:
     )
 
 
-def refuse_mixed_lengths(config: Any, forest: Forest) -> None:
-    """Refuse rows whose positions would change because a longer row stands in their forest.
+def select_computed(config: Any, forest: Forest) -> tuple[Forest, Tensor]:
+    """Return what of a forest must be computed, and its tokens' indices in the forest [T].
 
     Rotary positions of some models (`longrope`, `dynamic`) depend on the longest row in sight, as soon as
-    that is longer than rows of the pretraining were.
+    that is longer than rows of the pretraining were. Their forests stay whole.
 
     Args:
         config: of transformers.
         forest: the rows.
 
     Raises:
-        ModelError: if that happens here.
+        ModelError: if a row's positions would change because a longer one stands in its forest.
     """
     rope = getattr(config, "rope_parameters", None) or {}
+    is_whole = not len(forest.scored_S)
     for part in (rope, *(value for value in rope.values() if isinstance(value, dict))):
         if part.get("rope_type") not in ("longrope", "dynamic"):
             continue
+        is_whole = True
         border = part.get("original_max_position_embeddings") or config.max_position_embeddings
         longest = int(forest.position_T.max()) + 1
         ends_S = torch.diff(forest.row_S, append=forest.row_S.new_tensor([-1])) != 0
@@ -123,6 +125,8 @@ def refuse_mixed_lengths(config: Any, forest: Forest) -> None:
                 f"tokens, and rows of {min(lengths)} and {longest} are computed together; set context: "
                 f"{border}, or engine: plain"
             )
+    index_T = torch.arange(forest.num_tokens, device=forest.ids_T.device)
+    return (forest, index_T) if is_whole else drop_unread(forest)
 
 
 def give_back(model: Any) -> None:

@@ -43,15 +43,16 @@ def explain_unfused(model: Any) -> str | None:
     return None
 
 
-def decode(model: Any, forest: Forest) -> Tensor:
-    """Return the last hidden states, normed, in fp32 (float64 for a float64 model).
+def decode(model: Any, forest: Forest, read_P: Tensor) -> Tensor:
+    """Return the last hidden states of some tokens, normed, in fp32 (float64 for a float64 model).
 
     Args:
         model: a causal LM for which `explain_unfused` finds nothing.
         forest: the rows, where the model is.
+        read_P: indices of the tokens that are read; the last block computes the others' keys and values only.
 
     Returns:
-        Hidden states [T, E].
+        Hidden states [P, E].
     """
     decoder = model.get_decoder()
     weight = decoder.embed_tokens.weight
@@ -66,17 +67,20 @@ def decode(model: Any, forest: Forest) -> Tensor:
         getattr(layer, "gradient_checkpointing", False) for layer in decoder.layers
     )
     for layer in decoder.layers:
+        read = read_P if layer is decoder.layers[-1] else None
         if recompute and torch.is_grad_enabled():
-            hidden_TE = checkpoint(_block, layer, hidden_TE, shared, use_reentrant=False)
+            hidden_TE = checkpoint(_block, layer, hidden_TE, shared, read, use_reentrant=False)
         else:
-            hidden_TE = _block(layer, hidden_TE, shared)
+            hidden_TE = _block(layer, hidden_TE, shared, read)
     return _norm(hidden_TE, decoder.norm, hidden_TE.dtype)
 
 
-def _block(layer: Any, hidden_TE: Tensor, shared: _Shared) -> Tensor:
+def _block(layer: Any, hidden_TE: Tensor, shared: _Shared, read_P: Tensor | None) -> Tensor:
     attention, mlp = layer.self_attn, layer.mlp
     normed_TE = _norm(hidden_TE, layer.input_layernorm, shared.dtype)
     attended = _attend(attention, normed_TE, shared)
+    if read_P is not None:
+        hidden_TE, attended = hidden_TE[read_P], attended[read_P]
     hidden_TE = apply_linear(attended, [attention.o_proj], residual=hidden_TE)
     normed_TE = _norm(hidden_TE, layer.post_attention_layernorm, shared.dtype)
     gate_up = apply_linear(normed_TE, [mlp.gate_proj, mlp.up_proj])

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from adatta.core.errors import DataError
 from adatta.core.records import TokenRow
@@ -101,6 +102,47 @@ def count_tokens(rows: Sequence[TokenRow], *, share_prefix: bool = True) -> int:
     ids = sorted(row.ids for row in rows)
     total = sum(len(row) for row in ids)
     return total - sum(shared_tokens(left, right) for left, right in pairwise(ids))
+
+
+def drop_unread(forest: Forest) -> tuple[Forest, Tensor]:
+    """Leave out tokens through which nothing scored is read: a row's last, and all behind its scored ones.
+
+    Args:
+        forest: the rows.
+
+    Returns:
+        The forest to be computed, in which nothing is scored, and its tokens' indices in the given one [T].
+    """
+    read_T = torch.zeros_like(forest.parent_T)
+    read_T[forest.parent_T[forest.scored_S]] = 1
+    before_T = functional.pad(read_T.cumsum(0), (1, 0))
+    kept_T = (before_T[subtree_ends(forest.parent_T)] > before_T[:-1]).nonzero()[:, 0]
+    parent_T = forest.parent_T[kept_T]
+    kept = Forest(
+        ids_T=forest.ids_T[kept_T],
+        position_T=forest.position_T[kept_T],
+        parent_T=torch.where(parent_T < 0, -1, torch.searchsorted(kept_T, parent_T)),
+        scored_S=forest.scored_S[:0],
+        row_S=forest.row_S[:0],
+        weight_S=forest.weight_S[:0],
+    )
+    return kept, kept_T
+
+
+def subtree_ends(parent_T: Tensor) -> Tensor:
+    """Return the index behind the last token that has each token on its path.
+
+    Args:
+        parent_T: parents [T], each before its children, every subtree contiguous.
+
+    Returns:
+        Indices [T].
+    """
+    end = list(range(1, len(parent_T) + 1))
+    for child, parent in reversed(list(enumerate(parent_T.tolist()))):
+        if parent >= 0:
+            end[parent] = max(end[parent], end[child])
+    return torch.tensor(end, device=parent_T.device)
 
 
 def pack(

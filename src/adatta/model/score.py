@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from adatta.core.errors import ModelError
-from adatta.model.attend import ForestAttention, give_back, refuse_mixed_lengths, take_over
+from adatta.model.attend import ForestAttention, give_back, select_computed, take_over
 from adatta.model.blocks import decode, explain_unfused
 from adatta.model.forest import Forest
 from adatta.model.head import LogitMap, TokenLogProbs
 from adatta.model.linear import product_dtype
 
-# T tokens of the forest, S scored tokens, P positions that are read, E features, V vocabulary
+# T tokens, S scored ones, P positions that are read, N (position, token) pairs, E features, V vocabulary
 
 EngineName = Literal["forest", "fused", "plain"]
 
@@ -69,29 +69,57 @@ def _score(model: Any, forest: Forest, *, engine: str, find_best: bool) -> Score
     return score_with(causal_lm, forest.to(causal_lm.get_input_embeddings().weight.device), find_best)
 
 
+class _Plan(NamedTuple):
+    """What of a forest is `computed`, where that is read [P], and which tokens are scored there.
+
+    A token on a prefix of several rows is one of the N pairs of position and token; `pair_S` says which.
+    """
+
+    computed: Forest
+    read_P: Tensor
+    position_N: Tensor
+    token_N: Tensor
+    pair_S: Tensor
+
+    @classmethod
+    def of(cls, forest: Forest, config: Any) -> _Plan:
+        computed, kept_T = select_computed(config, forest)
+        token_U, pair_S = forest.scored_S.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        parent_P, at_U = forest.parent_T[token_U].unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        order_U = at_U.argsort(stable=True)
+        return cls(
+            computed=computed,
+            read_P=torch.searchsorted(kept_T, parent_P),
+            position_N=at_U[order_U],
+            token_N=forest.ids_T[token_U[order_U]],
+            pair_S=order_U.argsort()[pair_S],
+        )
+
+
 def _score_forest(model: Any, forest: Forest, find_best: bool) -> Scores:
     take_over(model)
-    refuse_mixed_lengths(model.config, forest)
-    embedded_TE = model.get_input_embeddings()(forest.ids_T)
+    plan = _Plan.of(forest, model.config)
+    embedded_TE = model.get_input_embeddings()(plan.computed.ids_T)
     wide = torch.promote_types(embedded_TE.dtype, torch.float32)
     with _bf16_products(model):
         hidden_TE = model.get_decoder()(
             inputs_embeds=embedded_TE[None].to(wide),  # so that what the layers add is added in fp32
-            position_ids=forest.position_T[None],
+            position_ids=plan.computed.position_T[None],
             attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
             use_cache=False,
-            forest=ForestAttention(forest),
+            forest=ForestAttention(plan.computed),
         ).last_hidden_state[0]
-        return _read_head(model, hidden_TE, forest, find_best=find_best)
+        return _read_head(model, hidden_TE[plan.read_P], plan, find_best=find_best)
 
 
 def _score_fused(model: Any, forest: Forest, find_best: bool) -> Scores:
     reason = explain_unfused(model)
     if reason is not None:
         raise ModelError(f"the fused engine can't compute this model: {reason}; use `engine: forest`")
-    refuse_mixed_lengths(model.config, forest)
+    plan = _Plan.of(forest, model.config)
     with _bf16_products(model):
-        return _read_head(model, decode(model, forest), forest, find_best=find_best)
+        hidden_PE = decode(model, plan.computed, plan.read_P)
+        return _read_head(model, hidden_PE, plan, find_best=find_best)
 
 
 def _bf16_products(model: Any) -> AbstractContextManager[Any]:
@@ -101,30 +129,25 @@ def _bf16_products(model: Any) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _read_head(model: Any, hidden_TE: Tensor, forest: Forest, *, find_best: bool) -> Scores:
-    """Read the scored tokens' log-probs from the last hidden states [T, E], each position once."""
+def _read_head(model: Any, hidden_PE: Tensor, plan: _Plan, *, find_best: bool) -> Scores:
+    """Return the scored tokens' log-probs from the last hidden states [P, E] at the read positions."""
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
         raise ModelError(
             f"the output layer is a {type(head).__name__}; the forest engine needs one plain matrix: "
             "leave it out of the adapter's targets or use `engine: plain`"
         )
-    token_U, scored_at_S = forest.scored_S.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-    position_P, read_at_U = forest.parent_T[token_U].unique(return_inverse=True)  # type: ignore[no-untyped-call]
-    order_U = read_at_U.argsort(stable=True)
     weight_VE = head.weight.to(product_dtype(head.weight))
-    hidden_PE = hidden_TE[position_P].to(weight_VE.dtype)
-    logp_U, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
-        hidden_PE,
+    logp_N, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
+        hidden_PE.to(weight_VE.dtype),
         weight_VE,
-        read_at_U[order_U],
-        forest.ids_T[token_U[order_U]],
+        plan.position_N,
+        plan.token_N,
         LogitMap.of(model.config),
         find_best,
     )
-    at_S = order_U.argsort()[scored_at_S]
-    is_best_S = best_P[read_at_U[scored_at_S]] == forest.ids_T[forest.scored_S]
-    return Scores(logp_U[at_S], is_best_S)
+    is_best_N = best_P[plan.position_N] == plan.token_N
+    return Scores(logp_N[plan.pair_S], is_best_N[plan.pair_S])
 
 
 def _score_plain(model: Any, forest: Forest, find_best: bool) -> Scores:

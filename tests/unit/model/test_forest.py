@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from adatta.core.errors import DataError
 from adatta.core.records import TokenRow
-from adatta.model.forest import build_forest, count_tokens, pack
+from adatta.model.forest import build_forest, count_tokens, drop_unread, pack
 from tests.toys.rows import branching_rows, conversations, preferences, token_row
 
 pytestmark = pytest.mark.torch
@@ -83,6 +83,17 @@ def test_a_token_on_the_prefix_of_two_rows_stands_twice_with_each_rows_weight():
 def test_a_root_is_never_scored():
     forest = build_forest([TokenRow(ids=(5, 6), weights=(1, 1), row_id="a")])
     assert forest.scored_S.tolist() == [1]
+
+
+@given(ids=id_rows)
+def test_what_is_kept_of_a_forest_are_the_paths_to_what_is_read(ids):
+    forest = build_forest(as_rows(ids))
+    kept, index_T = drop_unread(forest)
+    read = {token for scored in forest.scored_S.tolist() for token in path_of(forest, scored)[:-1]}
+    assert index_T.tolist() == sorted(read)
+    assert kept.ids_T.tolist() == forest.ids_T[index_T].tolist()
+    for token, old in enumerate(index_T.tolist()):
+        assert index_T[path_of(kept, token)].tolist() == path_of(forest, old)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from adatta.model.forest import Forest
+from adatta.model.forest import Forest, subtree_ends
 
 # T tokens, H heads, G heads of keys and values, D features of a head, Q tokens of a chain, K of its path
 
@@ -116,22 +116,6 @@ def ancestors(parent_T: Tensor) -> Tensor:
     index_T = torch.arange(len(parent_T), device=parent_T.device)
     end_T = subtree_ends(parent_T)
     return (index_T[None, :] <= index_T[:, None]) & (index_T[:, None] < end_T[None, :])
-
-
-def subtree_ends(parent_T: Tensor) -> Tensor:
-    """Return the index behind the last token that has each token on its path.
-
-    Args:
-        parent_T: parents [T], each before its children, every subtree contiguous.
-
-    Returns:
-        Indices [T].
-    """
-    end = list(range(1, len(parent_T) + 1))
-    for child, parent in reversed(list(enumerate(parent_T.tolist()))):
-        if parent >= 0:
-            end[parent] = max(end[parent], end[child])
-    return torch.tensor(end, device=parent_T.device)
 
 
 def _attend(

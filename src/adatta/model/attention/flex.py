@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from adatta.model.attention.branches import subtree_ends
-from adatta.model.forest import Forest
+from adatta.model.forest import Forest, subtree_ends
 
 # T tokens, H heads, G heads of keys and values, D features of a head
 
