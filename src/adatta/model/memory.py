@@ -251,7 +251,7 @@ def _activation_bytes(
     block = 4 * wide + width * narrow
     if adapter.dora:
         block += 2 * width * sum(outputs for _, outputs in targets)
-    outside = width * (2 * shape.head_dim + 2 * hidden) + 16  # rotations; what the head reads, twice
+    outside = 2 * width * shape.head_dim + 2 * 4 * hidden + 16  # rotations; what the head reads, twice
     mask = width * tokens * tokens
     return tokens * block, tokens * outside + mask
 

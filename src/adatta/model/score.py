@@ -139,7 +139,7 @@ def _read_head(model: Any, hidden_PE: Tensor, plan: _Plan, *, find_best: bool) -
         )
     weight_VE = head.weight.to(product_dtype(head.weight))
     logp_N, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
-        hidden_PE.to(weight_VE.dtype),
+        hidden_PE,
         weight_VE,
         plan.position_N,
         plan.token_N,

@@ -1,8 +1,10 @@
-"""The first 20 losses on the embedded model are TRL's, on rows rendered by us."""
+"""The first 20 losses on the embedded model are those of TRL, and bf16 is as near to them, on our rows."""
 
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,13 +55,16 @@ def model_folder() -> Path:
     return fetch(MODEL).folder
 
 
-@pytest.mark.parametrize(
-    ("kind", "settings", "rows"), [("sft", SftSettings, conversations), ("dpo", DpoSettings, preferences)]
-)
-def test_the_first_losses_are_those_of_trl(model_folder, tmp_path, kind, settings, rows):
+ROWS_OF = {"sft": conversations, "dpo": preferences}
+SETTINGS_OF = {"sft": SftSettings, "dpo": DpoSettings}
+
+
+@pytest.fixture(scope="module", params=ROWS_OF)
+def job(model_folder, request, tmp_path_factory) -> TrainJob:
+    kind = request.param
     fitting = [
         group
-        for group in rows(Chat.load(model_folder))
+        for group in ROWS_OF[kind](Chat.load(model_folder))
         if all(SHORTEST <= len(row.ids) <= LONGEST for row in group)
     ]
     assert len(fitting) >= SHORT
@@ -71,9 +76,9 @@ def test_the_first_losses_are_those_of_trl(model_folder, tmp_path, kind, setting
             for (row,) in groups
         ]
         assert max(turns) > 1
-    job = TrainJob(
+    return TrainJob(
         kind=kind,
-        settings=settings.model_validate(
+        settings=SETTINGS_OF[kind].model_validate(
             {
                 "data": [{"path": "x"}],
                 "method": "lora",
@@ -86,11 +91,34 @@ def test_the_first_losses_are_those_of_trl(model_folder, tmp_path, kind, setting
         model_folder=model_folder,
         train=groups,
         holdout=(),
-        out_dir=tmp_path / "ours",
+        out_dir=tmp_path_factory.mktemp("ours"),
         seed=3,
         context=1024,
     )
-    ours, theirs = our_losses(job), trl_losses(job, tmp_path)
-    print(f"{kind}: largest difference {max(abs(x - y) for x, y in zip(ours, theirs, strict=True)):.2g}")
+
+
+@pytest.fixture(scope="module")
+def losses(job, tmp_path_factory) -> dict[str, list[float]]:
+    """Ours and TRL's of the same steps in fp32."""
+    return {"ours": our_losses(job), "trl": trl_losses(job, tmp_path_factory.mktemp("trl"))}
+
+
+def test_the_first_losses_are_those_of_trl(job, losses):
+    ours, theirs = losses["ours"], losses["trl"]
+    print(f"{job.kind}: largest difference {max(abs(x - y) for x, y in zip(ours, theirs, strict=True)):.2g}")
     assert len(ours) == STEPS
     assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_bf16_is_no_farther_from_fp32_than_trl_in_bf16(job, losses, tmp_path):
+    """Mean over the steps, each library against its own fp32."""
+    narrow = replace(job, precision="bf16", out_dir=tmp_path / "ours")
+    found = {"ours": our_losses(narrow), "trl": trl_losses(narrow, tmp_path)}
+    distances = {}
+    for who, values in found.items():
+        steps = [abs(wide - narrow) for wide, narrow in zip(losses[who], values, strict=True)]
+        distances[who] = sum(steps) / STEPS
+        print(f"{job.kind} bf16 {who}: mean {distances[who]:.4f}, largest {max(steps):.4f}")
+    assert 0 < distances["ours"] <= distances["trl"]
+    if job.kind == "dpo":
+        assert found["ours"][0] == pytest.approx(math.log(2), abs=1e-7)
