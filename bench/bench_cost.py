@@ -44,7 +44,7 @@ def main() -> None:
         spec["case"] = str(case.save(Path(folder) / "case.json"))
         rounds = [run_round(spec, number) for number in range(options.rounds)]
         shape = ModelShape.of(read_config(Path(case.model_folder)))
-    share = shape.adapter_parameters(ADAPTER.rank) / shape.parameters
+    share = shape.adapter_parameters(ADAPTER) / shape.parameters
     equal = losses_at_equal_time(rounds[0])
     result = {
         "methods": {

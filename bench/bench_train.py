@@ -57,6 +57,7 @@ PARTS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
     "dpo_bf16": ("dpo", "bf16", FUSED | PAIRS),
 }
 EVERY_ROUND = ("sft", "dpo")
+ROUNDS_FILE = ROOT / "bench" / "results" / "train.rounds.json"
 
 Round = dict[str, dict[str, dict[str, Any]]]  # results by part and variant
 
@@ -95,13 +96,15 @@ def measure(cases: dict[str, Case], folder: Path, options: argparse.Namespace) -
         if case in cases and (precision == "fp32" or bf16_gain >= FAST_BF16)
     ]
     paths = {name: case.save(folder / f"{name}.json") for name, case in cases.items()}
-    rounds: list[Round] = []
+    rounds: list[Round] = json.loads(ROUNDS_FILE.read_text(encoding="utf-8")) if options.resume else []
     products: list[float] = []
     began = time.monotonic()
     while len(rounds) < options.rounds and _has_time(began, len(rounds), options.minutes):
         products.append(measure_best_product(shape))
         chosen = [name for name in parts if not rounds or name in EVERY_ROUND]
         rounds.append(run_round(chosen, paths, len(rounds), options.threads))
+        ROUNDS_FILE.parent.mkdir(exist_ok=True)
+        ROUNDS_FILE.write_text(json.dumps(rounds), encoding="utf-8")
     counts = {name: case.describe() for name, case in cases.items()}
     return {
         **compute_ratios(rounds),
@@ -198,7 +201,7 @@ def compute_share(
     for kind in ("sft", "dpo"):
         flop = count_flop(
             shape,
-            rank=ADAPTER.rank,
+            adapter=ADAPTER,
             tokens=counts[kind]["computed_tokens"],
             scored=counts[kind]["scored_tokens"],
             reference=kind == "dpo",
@@ -250,6 +253,7 @@ def _has_time(began: float, done: int, minutes: float) -> bool:
 def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--resume", action="store_true", help="go on after the rounds of the last call")
     parser.add_argument("--minutes", type=float, default=45, help="begin no round that would end later")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="one round of few short rows")

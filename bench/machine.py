@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from adatta.core.runtime import describe_runtime, proc_field
+from adatta.core.settings import AdapterSettings
 from adatta.model.memory import ModelShape
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
@@ -38,7 +39,9 @@ def measure_best_product(shape: ModelShape, dtype: torch.dtype = torch.float32) 
     return max(_rate(*each, dtype=dtype) for each in sides)
 
 
-def count_flop(shape: ModelShape, *, rank: int, tokens: int, scored: int, reference: bool) -> int:
+def count_flop(
+    shape: ModelShape, *, adapter: AdapterSettings, tokens: int, scored: int, reference: bool
+) -> int:
     """Count what training with a low-rank adapter on frozen weights must compute, once over its tokens.
 
     A frozen matrix costs a product forward and one backward, an adapter's one more for its own gradient, the
@@ -46,13 +49,13 @@ def count_flop(shape: ModelShape, *, rank: int, tokens: int, scored: int, refere
 
     Args:
         shape: of the model.
-        rank: of the adapter, on all linear layers.
+        adapter: its settings.
         tokens: that pass through the model, a shared prefix once.
         scored: positions that the head reads.
         reference: whether all is computed once more without adapter and gradient, as DPO needs it.
     """
     frozen, head = shape.linear_parameters, shape.hidden * shape.vocabulary
-    flop = tokens * (4 * frozen + 6 * shape.adapter_parameters(rank)) + scored * 4 * head
+    flop = tokens * (4 * frozen + 6 * shape.adapter_parameters(adapter)) + scored * 4 * head
     return flop + (tokens * 2 * frozen + scored * 2 * head if reference else 0)
 
 
