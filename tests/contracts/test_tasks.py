@@ -16,6 +16,12 @@ EXAMPLES = {
     "bits_per_byte": {"text": "Il mare è calmo.", "title": "Mare", "register": "prosa"},
     "free_answers": {"prompt": "Che cosa è un faro?", "topic": "mare"},
     "minimal_pairs": {"right": "Il mare è calmo.", "wrong": "Il mare è calma.", "phenomenon": "agreement"},
+    "preference_pairs": {
+        "prompt": [{"role": "user", "content": "E il mare?"}],
+        "chosen": "È calmo.",
+        "rejected": "It is calm.",
+        "fault": "wrong_language",
+    },
     "multiple_choice": {"question": "E il mare?", "options": ["calmo", "blu"], "answer": 0, "topic": "mare"},
 }
 TASKS = load_tasks()
@@ -59,8 +65,8 @@ def test_task_refuses_a_blank_field(name):
 @pytest.mark.parametrize("name", BRANCH_TASKS)
 def test_rows_are_scored_behind_their_first_token_and_the_same_each_time(name):
     task, item = TASKS[name], make_item(name)
-    rows = task.branches(item, ByteChat(), 64)
-    assert tuple(rows) == tuple(task.branches(item, ByteChat(), 64))
+    rows = task.branches(item, ByteChat(), context=64)
+    assert tuple(rows) == tuple(task.branches(item, ByteChat(), context=64))
     for row in rows:
         assert len(row.ids) == len(row.weights) <= 64
         assert row.weights[0] == 0.0
@@ -72,14 +78,14 @@ def test_rows_are_scored_behind_their_first_token_and_the_same_each_time(name):
 @pytest.mark.parametrize("name", BRANCH_TASKS)
 def test_branches_become_one_outcome_a_metric(name):
     task, item = TASKS[name], make_item(name)
-    num_rows = len(task.branches(item, ByteChat(), 64))
+    num_rows = len(task.branches(item, ByteChat(), context=64))
     check_outcomes(task, task.measure(item, [Branch(-3.0 - number, 4) for number in range(num_rows)]))
 
 
 @pytest.mark.parametrize("name", BRANCH_TASKS)
 def test_more_likely_gold_never_lowers_the_figure(name):
     task, item = TASKS[name], make_item(name)
-    num_rows = len(task.branches(item, ByteChat(), 64))
+    num_rows = len(task.branches(item, ByteChat(), context=64))
     figures = []
     for gold in (-200.0, -5.0, -0.1):
         outcomes = task.measure(item, [Branch(gold, 4), *[Branch(-20.0, 4)] * (num_rows - 1)])
@@ -104,7 +110,8 @@ def test_any_answer_becomes_one_outcome_a_metric(name, text):
 def test_task_says_what_must_not_stand_in_training_rows(name):
     text = TASKS[name].item_text(make_item(name))
     given = [value for value in EXAMPLES[name].values() if isinstance(value, str)]
-    given += [option for value in EXAMPLES[name].values() if isinstance(value, list) for option in value]
+    parts = [part for value in EXAMPLES[name].values() if isinstance(value, list) for part in value]
+    given += [part["content"] if isinstance(part, dict) else part for part in parts]
     assert text.question in given
     assert {text.answer, text.passage} <= {"", *given}
 

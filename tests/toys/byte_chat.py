@@ -31,6 +31,13 @@ class ByteChat:
             for number, window in enumerate(windows)
         )
 
+    def preference(self, row):
+        context = bytes(self.prompt(row.prompt)).decode()
+        return tuple(
+            self.continuation(context, answer.content, row_id=row.row_id)
+            for answer in (row.chosen, row.rejected)
+        )
+
     def prompt(self, messages):
         return tuple("".join(f"<{message.role}>{message.content}" for message in messages).encode())
 

@@ -163,7 +163,7 @@ def _prepare(task: SuiteTask, item: Item, chat: Chat, *, subject: Subject, limit
 def _prepare_branches(kind: BranchTask, item: Item, chat: Chat, limits: Limits) -> _Asked:
     prompt_hash = content_id(kind.question(item))
     try:
-        rows = tuple(kind.branches(item, chat, limits.context))
+        rows = tuple(kind.branches(item, chat, context=limits.context))
     except ENCODING_ERRORS as error:
         return _Asked.broken(item, kind, prompt_hash, fault=_Fault("failed", str(error)))
     if max(len(row.ids) for row in rows) > limits.context:

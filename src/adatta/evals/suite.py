@@ -90,7 +90,7 @@ class BranchTask(Task):
         """Give all that is asked, as text; its hash is the same for all models that are compared."""
 
     @abstractmethod
-    def branches(self, item: Item, chat: Chat, context: int) -> Sequence[TokenRow]:
+    def branches(self, item: Item, chat: Chat, *, context: int) -> Sequence[TokenRow]:
         """Give the token rows to score; rows of one item may share a prefix."""
 
     @abstractmethod
@@ -128,17 +128,18 @@ class SuiteTask:
 class Suite:
     """A named set of tasks; `version` changes when the same files would give other scores.
 
-    `folder` holds the tasks' files; None means adatta's own data.
+    `folder` holds the tasks' files; None means adatta's own data, and there the files under `part`.
     """
 
     name: str
     version: int
     tasks: tuple[SuiteTask, ...]
     folder: Path | None = None
+    part: str = ""
 
     def path(self, task: SuiteTask) -> Path:
         """Return the file of a task's items."""
-        return (self.folder or bundled_dir() / "data" / "evaluation") / f"{task.name}.jsonl"
+        return (self.folder or bundled_dir() / "data" / "evaluation" / self.part) / f"{task.name}.jsonl"
 
     def content_hash(self) -> str:
         """Hash all that decides the scores: version, tasks and the content of their files.
@@ -175,7 +176,8 @@ def load_suite(name: str) -> Suite:
     Raises:
         RecipeError: There is no such suite.
     """
-    suites: dict[str, Suite] = load_registry("adatta.evals.suites")
+    found: dict[str, Suite] = load_registry("adatta.evals.suites")
+    suites = {suite.name: suite for suite in found.values()}
     if name not in suites:
         raise RecipeError(f"unknown suite {name!r}; there are: {', '.join(sorted(suites))}")
     return suites[name]
@@ -214,4 +216,6 @@ def _compose(value: Any) -> Any:
     """Bring the texts of a field into NFC, once for ids, tokens and bytes."""
     if isinstance(value, str):
         return unicodedata.normalize("NFC", value)
+    if isinstance(value, dict):
+        return {name: _compose(part) for name, part in value.items()}
     return [_compose(part) for part in value] if isinstance(value, list) else value

@@ -43,7 +43,7 @@ def explain_unfused(model: Any) -> str | None:
     return None
 
 
-def decode(model: Any, forest: Forest, read_P: Tensor) -> Tensor:
+def decode(model: Any, forest: Forest, *, read_P: Tensor) -> Tensor:
     """Return the last hidden states of some tokens, normed, in fp32 (float64 for a float64 model).
 
     Args:

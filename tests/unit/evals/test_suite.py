@@ -20,11 +20,22 @@ def test_offline_suite_has_the_items_that_it_ships_with():
     assert counts == {"text_it": 25, "text_en": 25, "questions_it": 60, "pairs_it": 40, "prompts_it": 40}
 
 
+@pytest.mark.parametrize(
+    ("part", "counts"), [("dev", (30, 25, 100, 50, 150, 70, 40)), ("test", (30, 15, 100, 50, 150, 140, 120))]
+)
+def test_the_halves_of_the_own_sets_share_no_item(part, counts):
+    halves = {name: load_suite(f"offline-{name}").items() for name in ("dev", "test")}
+    assert tuple(len(items) for items in halves[part].values()) == counts
+    for task, items in halves["dev"].items():
+        assert not {item.item_id for item in items} & {item.item_id for item in halves["test"][task]}
+
+
 def test_suites_and_their_tasks_are_found_by_name():
     suites = load_registry("adatta.evals.suites")
     assert suites
     for name, suite in suites.items():
-        assert suite.name == name
+        assert load_suite(suite.name) is suite
+        assert suite.name == name.replace("_", "-")
         assert len({task.name for task in suite.tasks}) == len(suite.tasks)
         assert {task.kind for task in suite.tasks} <= set(load_tasks())
 
@@ -104,7 +115,8 @@ def test_missing_file_is_an_error(small_suite):
         small_suite.items()
 
 
-def test_bundled_files_are_plain_json_lines():
-    for task in load_suite("offline").tasks:
-        for line in load_suite("offline").path(task).read_text(encoding="utf-8").splitlines():
+@pytest.mark.parametrize("name", ["offline", "offline-dev", "offline-test"])
+def test_bundled_files_are_plain_json_lines(name):
+    for task in load_suite(name).tasks:
+        for line in load_suite(name).path(task).read_text(encoding="utf-8").splitlines():
             assert set(json.loads(line)) == set(task.task.fields)

@@ -30,7 +30,7 @@ class BitsPerByte(BranchTask):
         """Give the text."""
         return {"text": item.fields["text"]}
 
-    def branches(self, item: Item, chat: Chat, context: int) -> Sequence[TokenRow]:
+    def branches(self, item: Item, chat: Chat, *, context: int) -> Sequence[TokenRow]:
         """Give the document's windows."""
         origin = Origin(path=item.task, line=0)
         document = Document(text=item.fields["text"], row_id=item.item_id, origin=origin)

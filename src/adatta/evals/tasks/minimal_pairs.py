@@ -34,7 +34,7 @@ class MinimalPairs(BranchTask):
         """Give both sentences."""
         return {"right": item.fields["right"], "wrong": item.fields["wrong"]}
 
-    def branches(self, item: Item, chat: Chat, context: int) -> Sequence[TokenRow]:
+    def branches(self, item: Item, chat: Chat, *, context: int) -> Sequence[TokenRow]:
         """Give one row a sentence, the right one first."""
         return tuple(
             chat.continuation("", item.fields[name], row_id=item.item_id) for name in ("right", "wrong")

@@ -45,7 +45,7 @@ class MultipleChoice(BranchTask):
         prompt = PROMPTS[item.language].format_map({"question": item.fields["question"]})
         return {"prompt": prompt, "options": item.fields["options"]}
 
-    def branches(self, item: Item, chat: Chat, context: int) -> Sequence[TokenRow]:
+    def branches(self, item: Item, chat: Chat, *, context: int) -> Sequence[TokenRow]:
         """Give one row an option; all share the question."""
         asked, row_id = self.question(item), item.item_id
         prompt, options = asked["prompt"], asked["options"]

@@ -1,0 +1,86 @@
+"""Preferences held out: of two answers to a prompt, which is more likely?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from adatta.chat.render import Chat
+from adatta.core.records import Item, Message, Origin, Preference, TokenRow
+from adatta.data.overlap import ItemText
+from adatta.evals import measures
+from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
+
+VERDICTS = {1.0: "right", 0.5: "tie", 0.0: "wrong"}
+
+
+class PreferencePairs(BranchTask):
+    """Answers in the chat format: `accuracy` by log-prob a byte, `accuracy_sum` by the sum, as DPO has it.
+
+    The output names the way in which the rejected answer fails, and what the model preferred.
+    """
+
+    fields: ClassVar = {"prompt": list, "chosen": str, "rejected": str, "fault": str}
+    metrics = (
+        Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),
+        Metric(name="accuracy_sum", unit="share", higher_is_better=True, primary=False, kind="share"),
+    )
+
+    def find_fault(self, fields: Mapping[str, Any]) -> str:
+        """Refuse prompts that don't end with the user, and two equal answers."""
+        turns = fields["prompt"]
+        if not all(isinstance(turn, dict) and set(turn) == {"role", "content"} for turn in turns):
+            return "a prompt is a list of turns with role and content"
+        if not turns or turns[-1]["role"] != "user":
+            return "the last turn of the prompt must be the user's"
+        if fields["chosen"] == fields["rejected"]:
+            return "chosen and rejected are the same answer"
+        return super().find_fault(fields)
+
+    def item_text(self, item: Item) -> ItemText:
+        """Give what the user asks last, with the chosen answer."""
+        return ItemText(question=item.fields["prompt"][-1]["content"], answer=item.fields["chosen"])
+
+    def question(self, item: Item) -> Mapping[str, Any]:
+        """Give the prompt and both answers."""
+        return {name: item.fields[name] for name in ("prompt", "chosen", "rejected")}
+
+    def branches(self, item: Item, chat: Chat, *, context: int) -> Sequence[TokenRow]:
+        """Give one row an answer, the chosen one first; both share the prompt."""
+        chosen, rejected = (
+            Message(role="assistant", content=item.fields[name]) for name in ("chosen", "rejected")
+        )
+        return chat.preference(
+            Preference(
+                prompt=tuple(Message(**turn) for turn in item.fields["prompt"]),
+                chosen=chosen,
+                rejected=rejected,
+                row_id=item.item_id,
+                origin=Origin(path=item.task, line=0),
+            )
+        )
+
+    def measure(self, item: Item, branches: Sequence[Branch]) -> Sequence[Outcome]:
+        """Give 1 for the chosen answer, 1/2 on a tie.
+
+        Raises:
+            EvalError: A log-prob isn't finite.
+        """
+        sums = [branch.log_prob for branch in branches]
+        num_bytes = [measures.count_bytes(item.fields[name]) for name in ("chosen", "rejected")]
+        by_byte = [total / count for total, count in zip(sums, num_bytes, strict=True)]
+        scores = {"accuracy": measures.credit(by_byte, 0), "accuracy_sum": measures.credit(sums, 0)}
+        return tuple(
+            Outcome(
+                metric=metric,
+                score=score,
+                log_prob=sums[0],
+                num_tokens=branches[0].num_tokens,
+                num_bytes=num_bytes[0],
+                output=f"{item.fields['fault']}: {VERDICTS[score]}",
+            )
+            for metric, score in scores.items()
+        )
+
+
+TASK = PreferencePairs()

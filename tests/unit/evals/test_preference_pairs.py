@@ -1,0 +1,45 @@
+"""Held-out preferences: what is given to the model, and what comes out."""
+
+from __future__ import annotations
+
+import pytest
+
+from adatta.core.records import Item
+from adatta.evals.suite import Branch, load_tasks
+
+TASK = load_tasks()["preference_pairs"]
+FIELDS = {
+    "prompt": [{"role": "user", "content": "Quante zampe ha un ragno?"}],
+    "chosen": "Ne ha otto.",  # 11 bytes
+    "rejected": "Di zampe, un ragno ne ha dieci.",  # 31 bytes
+    "fault": "wrong_fact",
+}
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "expected"),
+    [
+        ((-11.0, -62.0), {"accuracy": (1.0, "right"), "accuracy_sum": (1.0, "right")}),
+        ((-11.0, -15.5), {"accuracy": (0.0, "wrong"), "accuracy_sum": (1.0, "right")}),
+        ((-11.0, -31.0), {"accuracy": (0.5, "tie"), "accuracy_sum": (1.0, "right")}),
+        ((-40.0, -31.0), {"accuracy": (0.0, "wrong"), "accuracy_sum": (0.0, "wrong")}),
+    ],
+)
+def test_length_decides_in_the_sum_only(log_probs, expected):
+    item = Item(item_id="1", task="preferences_it", language="it", cluster_id="1", fields=FIELDS)
+    outcomes = TASK.measure(item, [Branch(value, 5) for value in log_probs])
+    found = {each.metric: (each.score, each.output) for each in outcomes}
+    assert found == {name: (score, f"wrong_fact: {verdict}") for name, (score, verdict) in expected.items()}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"prompt": []}, "must be the user's"),
+        ({"prompt": [{"role": "assistant", "content": "Ciao."}]}, "must be the user's"),
+        ({"prompt": [{"role": "user"}]}, "role and content"),
+        ({"rejected": FIELDS["chosen"]}, "same answer"),
+    ],
+)
+def test_items_that_ask_nothing_are_refused(changed, told):
+    assert told in TASK.find_fault(FIELDS | changed)
