@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from adatta.model.adapter import Trainable
 from adatta.model.architecture import EXACT
 from adatta.model.exactness import choose_engine
 from adatta.model.files import read_config
-from adatta.model.forest import Forest, build_forest
+from adatta.model.forest import build_forest, pack
 from adatta.model.score import EngineName, score
 
 # N recorded tokens, O outputs and I inputs of a linear layer, R rank of its update, S scored tokens
@@ -29,6 +28,7 @@ MODULE_TOLERANCE = 1e-5  # of the base's output, a token
 LOG_PROB_TOLERANCE = 1e-4  # nats a token
 RECORDED_TOKENS = 64
 CHECKED_TOKENS = 512
+FOREST_TOKENS = 1024  # of held-out rows at once
 HEAD = "lm_head.weight"
 
 
@@ -194,8 +194,8 @@ def bits_per_byte(trainable: Trainable, groups: Sequence[Sequence[TokenRow]], *,
     nats = 0.0
     with torch.no_grad(), trainable.computing():
         engine = choose_engine(trainable.model, groups[0][0].ids, engine="auto")
-        for row in chain.from_iterable(groups):
-            forest: Forest = build_forest([row])
+        for members in pack(groups, FOREST_TOKENS):
+            forest = build_forest([row for index in members for row in groups[index]])
             logp_S = score(trainable.model, forest, engine=engine).cpu()
             nats -= float((logp_S.double() * forest.weight_S).sum())
     return nats / math.log(2) / num_bytes
