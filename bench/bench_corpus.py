@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from adatta.data.overlap import ItemText, LeakFinder, words
+from adatta.data.overlap import LeakFinder, words
+from adatta.evals.suite import load_suite
 from adatta.lang.identify import identify
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,7 @@ REAL_TEXT = ROOT.parent / "shared" / "data" / "italic_sample.jsonl"
 OPENING_WORDS, MOST_REPEATED = 4, 0.03
 WINDOW_WORDS = 500  # of which the type-token ratio is the mean: it falls with length
 JUDGED_CHARS = 60  # shorter texts don't tell their language
+SUITES = ("offline", "offline-dev", "offline-test")
 FOREIGN = ("wrong_language", "english")  # ways of failing
 
 Row = dict[str, Any]
@@ -100,9 +102,14 @@ def foreign_texts(name: str, rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def overlaps(training: Sequence[str], evaluation: Sequence[str]) -> list[str]:
-    """Name the training rows that hold an evaluation item."""
-    items = [ItemText(_question(row), _answer(row)) for name in evaluation for row in read(name)]
+def overlaps(training: Sequence[str]) -> list[str]:
+    """Name the training rows that hold an item of a suite, as `adatta check` finds them."""
+    items = [
+        suite_task.task.item_text(item)
+        for suite in SUITES
+        for suite_task in load_suite(suite).tasks
+        for item in load_suite(suite).items()[suite_task.name]
+    ]
     finder = LeakFinder(items)
     for name in training:
         for number, row in enumerate(read(name), start=1):
@@ -151,24 +158,13 @@ def describe() -> tuple[Row, list[str]]:
             facts[name]["letters"] = [sum(row["answer"] == place for row in rows) for place in range(4)]
             longest = sum(max(row["options"], key=len) == row["options"][row["answer"]] for row in rows)
             facts[name]["right_is_longest"] = round(longest / len(rows), 3)
-    evaluation = [name for name in facts if name.startswith("evaluation/")]
-    broken += overlaps([name for name in facts if name not in evaluation], evaluation)
+    broken += overlaps([name for name in facts if not name.startswith("evaluation/")])
     if REAL_TEXT.exists():
         real = [json.loads(line) for line in REAL_TEXT.read_text(encoding="utf-8").splitlines()]
         facts["real text (ITALIC)"] = {
             "type_token_ratio": round(type_token_ratio(row["question"] for row in real), 3)
         }
     return facts, broken
-
-
-def _question(row: Row) -> str:
-    if "prompt" in row and "chosen" in row:
-        return "\n".join(turn["content"] for turn in row["prompt"])
-    return texts(row)[0]
-
-
-def _answer(row: Row) -> str:
-    return row["options"][row["answer"]] if "options" in row else ""
 
 
 def main() -> None:

@@ -97,14 +97,15 @@ def measure(cases: dict[str, Case], folder: Path, options: argparse.Namespace) -
     ]
     paths = {name: case.save(folder / f"{name}.json") for name, case in cases.items()}
     rounds: list[Round] = json.loads(ROUNDS_FILE.read_text(encoding="utf-8")) if options.resume else []
-    products: list[float] = []
-    began = time.monotonic()
-    while len(rounds) < options.rounds and _has_time(began, len(rounds), options.minutes):
+    products = [measure_best_product(shape)]
+    num_before, began = len(rounds), time.monotonic()
+    while len(rounds) < options.rounds and _has_time(began, len(rounds) - num_before, options.minutes):
         products.append(measure_best_product(shape))
         chosen = [name for name in parts if not rounds or name in EVERY_ROUND]
         rounds.append(run_round(chosen, paths, len(rounds), options.threads))
-        ROUNDS_FILE.parent.mkdir(exist_ok=True)
-        ROUNDS_FILE.write_text(json.dumps(rounds), encoding="utf-8")
+        if not options.quick:
+            ROUNDS_FILE.parent.mkdir(exist_ok=True)
+            ROUNDS_FILE.write_text(json.dumps(rounds), encoding="utf-8")
     counts = {name: case.describe() for name, case in cases.items()}
     return {
         **compute_ratios(rounds),
@@ -253,7 +254,11 @@ def _has_time(began: float, done: int, minutes: float) -> bool:
 def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--resume", action="store_true", help="go on after the rounds of the last call")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on after the rounds of the last call, which must have had the same machine and options",
+    )
     parser.add_argument("--minutes", type=float, default=45, help="begin no round that would end later")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="one round of few short rows")

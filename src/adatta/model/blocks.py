@@ -14,7 +14,8 @@ from adatta.model.attend import ForestAttention
 from adatta.model.forest import Forest
 from adatta.model.linear import apply_linear, is_plain, product_dtype
 
-# T tokens of the forest, E features, H heads of D features, F inner features
+# T tokens of the forest, P of them that are read (in the last block, else all), E features, H heads of
+# D features, F inner features
 
 
 class _Shared(NamedTuple):
@@ -49,7 +50,7 @@ def decode(model: Any, forest: Forest, *, read_P: Tensor) -> Tensor:
     Args:
         model: a causal LM for which `explain_unfused` finds nothing.
         forest: the rows, where the model is.
-        read_P: indices of the tokens that are read; the last block computes the others' keys and values only.
+        read_P: indices of the tokens that are read; of the others the last block computes attention only.
 
     Returns:
         Hidden states [P, E].
@@ -78,13 +79,13 @@ def decode(model: Any, forest: Forest, *, read_P: Tensor) -> Tensor:
 def _block(layer: Any, hidden_TE: Tensor, shared: _Shared, read_P: Tensor | None) -> Tensor:
     attention, mlp = layer.self_attn, layer.mlp
     normed_TE = _norm(hidden_TE, layer.input_layernorm, shared.dtype)
-    attended = _attend(attention, normed_TE, shared)
+    attended, entered = _attend(attention, normed_TE, shared), hidden_TE
     if read_P is not None:
-        hidden_TE, attended = hidden_TE[read_P], attended[read_P]
-    hidden_TE = apply_linear(attended, [attention.o_proj], residual=hidden_TE)
-    normed_TE = _norm(hidden_TE, layer.post_attention_layernorm, shared.dtype)
-    gate_up = apply_linear(normed_TE, [mlp.gate_proj, mlp.up_proj])
-    return apply_linear(_SwiGlu.apply(gate_up, shared.dtype), [mlp.down_proj], residual=hidden_TE)  # type: ignore[no-untyped-call]
+        attended, entered = attended[read_P], entered[read_P]
+    hidden_PE = apply_linear(attended, [attention.o_proj], residual=entered)
+    normed_PE = _norm(hidden_PE, layer.post_attention_layernorm, shared.dtype)
+    gate_up = apply_linear(normed_PE, [mlp.gate_proj, mlp.up_proj])
+    return apply_linear(_SwiGlu.apply(gate_up, shared.dtype), [mlp.down_proj], residual=hidden_PE)  # type: ignore[no-untyped-call]
 
 
 def _attend(attention: Any, normed_TE: Tensor, shared: _Shared) -> Tensor:

@@ -34,7 +34,7 @@ class Forest:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that are computed."""
+        """Tokens of the forest; those through which nothing scored is read need not be computed."""
         return len(self.ids_T)
 
     def to(self, device: torch.device | str) -> Forest:

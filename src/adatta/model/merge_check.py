@@ -62,7 +62,7 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
 
     Args:
         trained: an adapter on its base.
-        rows: at least one; 64 tokens are used.
+        rows: at least one; up to 64 tokens are used.
     """
     layers = {
         name.removeprefix("base_model.model."): layer
@@ -194,8 +194,11 @@ def bits_per_byte(trainable: Trainable, groups: Sequence[Sequence[TokenRow]], *,
     nats = 0.0
     with torch.no_grad(), trainable.computing():
         engine = choose_engine(trainable.model, groups[0][0].ids, engine="auto")
-        for members in pack(groups, FOREST_TOKENS):
-            forest = build_forest([row for index in members for row in groups[index]])
+        rows = [
+            [row] for group in groups for row in group
+        ]  # windows of a document don't belong together here
+        for members in pack(rows, FOREST_TOKENS):
+            forest = build_forest([rows[index][0] for index in members])
             logp_S = score(trainable.model, forest, engine=engine).cpu()
             nats -= float((logp_S.double() * forest.weight_S).sum())
     return nats / math.log(2) / num_bytes

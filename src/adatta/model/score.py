@@ -16,7 +16,8 @@ from adatta.model.forest import Forest
 from adatta.model.head import LogitMap, TokenLogProbs
 from adatta.model.linear import product_dtype
 
-# T tokens, S scored ones, P positions that are read, N (position, token) pairs, E features, V vocabulary
+# T tokens, S scored ones (U of them different), P positions that are read, N (position, token) pairs,
+# E features, V vocabulary
 
 EngineName = Literal["forest", "fused", "plain"]
 

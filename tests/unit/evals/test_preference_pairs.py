@@ -37,7 +37,10 @@ def test_length_decides_in_the_sum_only(log_probs, expected):
     [
         ({"prompt": []}, "must be the user's"),
         ({"prompt": [{"role": "assistant", "content": "Ciao."}]}, "must be the user's"),
-        ({"prompt": [{"role": "user"}]}, "role and content"),
+        ({"prompt": [{"role": "user"}]}, "turns with role"),
+        ({"prompt": [{"role": "robot", "content": "Ciao."}]}, "turns with role"),
+        ({"prompt": [{"role": "user", "content": 3}]}, "turns with role"),
+        ({"prompt": [{"role": "user", "content": " "}]}, "turns with role"),
         ({"rejected": FIELDS["chosen"]}, "same answer"),
     ],
 )

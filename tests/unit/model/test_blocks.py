@@ -133,10 +133,10 @@ def test_two_forests_in_flight_give_the_gradients_of_separate_runs(toy_folder, c
 @pytest.mark.parametrize("engine", ["forest", "fused"])
 @pytest.mark.parametrize("changed", range(6))
 def test_a_changed_branch_moves_no_other(toy_folder, engine, changed):
-    """Its own last tokens change; every other row's log-probs stay, up to the order of sums."""
+    """A token that is computed changes; every other row's log-probs stay, up to the order of sums."""
     model, rows = load(toy_folder), branching_rows()
     row = rows[changed]
-    other = (*row.ids[:-1], (row.ids[-1] + 1) % 400)
+    other = (*row.ids[:-2], (row.ids[-2] + 1) % 400, row.ids[-1])
     moved = [*rows]
     moved[changed] = TokenRow(ids=other, weights=(0.0, *[1.0] * (len(other) - 1)), row_id="changed")
     with torch.no_grad():

@@ -54,6 +54,29 @@ def test_values_and_gradients_are_exact(trainable_weight, change):
 
 
 @pytest.mark.usefixtures("chunk")
+@pytest.mark.parametrize("size", [1.0, 6.0])  # the larger, the nearer to 1 are the chosen tokens
+@pytest.mark.parametrize("softcap", [None, 20.0])
+def test_of_narrow_weights_the_chosen_logits_are_not_rounded(size, softcap):
+    """Against float64 of the same bf16 weights; what is rounded are the other logits and the products."""
+    hidden_PE, weight_VE = tensors(True)
+    hidden_PE = (size * hidden_PE.detach()).float().requires_grad_()
+    narrow_VE = weight_VE.detach().bfloat16().requires_grad_()
+    token_P = (hidden_PE.double() @ narrow_VE.double().T).argmax(-1)
+    inputs = (hidden_PE.detach().double().requires_grad_(), narrow_VE.detach().double().requires_grad_())
+    logits_PV = changed_by_hand(inputs[0] @ inputs[1].T, 1.0, softcap)
+    expected_P = torch.log_softmax(logits_PV, -1)[torch.arange(POSITIONS), token_P]
+    expected = torch.autograd.grad(expected_P.sum(), inputs)
+    found_P, _ = TokenLogProbs.apply(
+        hidden_PE, narrow_VE, torch.arange(POSITIONS), token_P, LogitMap(softcap=softcap), False
+    )
+    found = torch.autograd.grad(found_P.sum(), (hidden_PE, narrow_VE))
+    torch.testing.assert_close(found_P.double(), expected_P, rtol=0.02, atol=1e-3)
+    terms = (narrow_VE.detach()[token_P], hidden_PE.detach())  # what gradients are differences of
+    for ours, theirs, term in zip(found, expected, terms, strict=True):
+        assert (ours.double() - theirs).norm() <= 2**-7 * term.double().norm()
+
+
+@pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("logit_map", [LogitMap(), LogitMap(scale=0.5, softcap=2.0)])
 def test_gradients_are_those_of_finite_differences(logit_map):
     hidden_PE, weight_VE = tensors(True)

@@ -1,1 +1,1 @@
-"""One module a suite; the file name is its key."""
+"""One module a suite, called as the suite, with `_` for `-`."""

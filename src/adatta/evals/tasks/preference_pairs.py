@@ -11,6 +11,7 @@ from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
+ROLES = ("system", "user", "assistant")
 VERDICTS = {1.0: "right", 0.5: "tie", 0.0: "wrong"}
 
 
@@ -29,8 +30,8 @@ class PreferencePairs(BranchTask):
     def find_fault(self, fields: Mapping[str, Any]) -> str:
         """Refuse prompts that don't end with the user, and two equal answers."""
         turns = fields["prompt"]
-        if not all(isinstance(turn, dict) and set(turn) == {"role", "content"} for turn in turns):
-            return "a prompt is a list of turns with role and content"
+        if not all(map(_is_turn, turns)):
+            return "a prompt is a list of turns with role (user, assistant, system) and content"
         if not turns or turns[-1]["role"] != "user":
             return "the last turn of the prompt must be the user's"
         if fields["chosen"] == fields["rejected"]:
@@ -81,6 +82,12 @@ class PreferencePairs(BranchTask):
             )
             for metric, score in scores.items()
         )
+
+
+def _is_turn(turn: Any) -> bool:
+    if not isinstance(turn, dict) or set(turn) != {"role", "content"} or turn["role"] not in ROLES:
+        return False
+    return isinstance(turn["content"], str) and bool(turn["content"].strip())
 
 
 TASK = PreferencePairs()
