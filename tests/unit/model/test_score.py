@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from adatta.core.errors import ModelError
 from adatta.model.attention import branches
+from adatta.model.attend import ForestAttention
 from adatta.model.forest import build_forest
 from adatta.model.score import score, score_tokens
 from tests.toys.models import FAMILIES, SLIDING_WINDOW
@@ -131,7 +132,21 @@ def test_best_tokens_are_known(toy_folder, engine):
     assert score_tokens(model, build_forest(rows), engine=engine).is_best_S.tolist() == [True, False]
 
 
-@pytest.mark.parametrize("engine", ["forest", "plain"])
+@pytest.mark.parametrize(("engine", "module"), [("forest", "score"), ("fused", "blocks")])
+def test_only_what_something_scored_is_read_through_is_computed(toy_folder, engine, module, monkeypatch):
+    rows = [token_row((5, 6, 7, *ends), unscored=2, row_id=str(ends)) for ends in ((8, 9), (3, 4), (2,))]
+    computed = []
+
+    def attention(forest):
+        computed.append(forest.ids_T.tolist())
+        return ForestAttention(forest)
+
+    monkeypatch.setattr(f"adatta.model.{module}.ForestAttention", attention)
+    score(load(toy_folder, torch.float32), build_forest(rows), engine=engine)
+    assert computed == [[5, 6, 7, 3, 8]]  # behind these something is scored
+
+
+@pytest.mark.parametrize("engine", ["forest", "fused", "plain"])
 def test_a_forest_without_scored_tokens_has_no_scores(toy_folder, engine):
     model = load(toy_folder, torch.float32)
     forest = build_forest([token_row((5, 6, 7), unscored=3, row_id="a")])
