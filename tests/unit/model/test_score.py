@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from adatta.core.errors import ModelError
-from adatta.model.attention import branches
 from adatta.model.attend import ForestAttention
+from adatta.model.attention import branches
 from adatta.model.forest import build_forest
 from adatta.model.score import score, score_tokens
 from tests.toys.models import FAMILIES, SLIDING_WINDOW
