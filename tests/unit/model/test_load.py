@@ -201,7 +201,8 @@ def test_adapter_saved_as_a_pickle_is_refused(adapter):
         fetch(str(adapter))
 
 
-def test_run_means_its_newest_model(model, adapter, tmp_path):
+def test_run_means_its_newest_model(model, adapter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the checkout has runs of its own, they aren't meant
     run = tmp_path / "runs" / "demo"
     shutil.copytree(model, run / "01-sft-abc" / "model")
     shutil.copytree(adapter, run / "02-dpo-def" / "adapter")
