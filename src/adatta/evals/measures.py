@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from adatta.core.errors import EvalError
 
+VERDICTS = {1.0: "right", 0.5: "tie", 0.0: "wrong"}  # of two texts, by credit
 NATS_PER_BIT = math.log(2)
 TIE_TOLERANCE = 1e-9  # relative: two sums of the same float32 numbers in another order don't make a winner
 

@@ -79,10 +79,10 @@ def decode(model: Any, forest: Forest, *, read_P: Tensor) -> Tensor:
 def _block(layer: Any, hidden_TE: Tensor, shared: _Shared, read_P: Tensor | None) -> Tensor:
     attention, mlp = layer.self_attn, layer.mlp
     normed_TE = _norm(hidden_TE, layer.input_layernorm, shared.dtype)
-    attended, entered = _attend(attention, normed_TE, shared), hidden_TE
+    attended, residual = _attend(attention, normed_TE, shared), hidden_TE
     if read_P is not None:
-        attended, entered = attended[read_P], entered[read_P]
-    hidden_PE = apply_linear(attended, [attention.o_proj], residual=entered)
+        attended, residual = attended[read_P], residual[read_P]
+    hidden_PE = apply_linear(attended, [attention.o_proj], residual=residual)
     normed_PE = _norm(hidden_PE, layer.post_attention_layernorm, shared.dtype)
     gate_up = apply_linear(normed_PE, [mlp.gate_proj, mlp.up_proj])
     return apply_linear(_SwiGlu.apply(gate_up, shared.dtype), [mlp.down_proj], residual=hidden_PE)  # type: ignore[no-untyped-call]

@@ -11,8 +11,6 @@ from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
-VERDICTS = {1.0: "right", 0.5: "tie", 0.0: "wrong"}
-
 
 class MinimalPairs(BranchTask):
     """Whole sentences by summed log-prob; the output names the phenomenon and what the model preferred."""
@@ -54,7 +52,7 @@ class MinimalPairs(BranchTask):
                 log_prob=branches[0].log_prob,
                 num_tokens=branches[0].num_tokens,
                 num_bytes=measures.count_bytes(item.fields["right"]),
-                output=f"{item.fields['phenomenon']}: {VERDICTS[score]}",
+                output=f"{item.fields['phenomenon']}: {measures.VERDICTS[score]}",
             ),
         )
 

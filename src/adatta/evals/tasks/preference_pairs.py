@@ -12,7 +12,6 @@ from adatta.evals import measures
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
 ROLES = ("system", "user", "assistant")
-VERDICTS = {1.0: "right", 0.5: "tie", 0.0: "wrong"}
 
 
 class PreferencePairs(BranchTask):
@@ -78,7 +77,7 @@ class PreferencePairs(BranchTask):
                 log_prob=sums[0],
                 num_tokens=branches[0].num_tokens,
                 num_bytes=num_bytes[0],
-                output=f"{item.fields['fault']}: {VERDICTS[score]}",
+                output=f"{item.fields['fault']}: {measures.VERDICTS[score]}",
             )
             for metric, score in scores.items()
         )
