@@ -33,10 +33,7 @@ Row = dict[str, Any]
 
 def read(name: str) -> list[Row]:
     """Return the rows of a file under `data/`."""
-    path = DATA / name
-    return (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    )
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
 
 def files() -> Iterator[str]:
@@ -81,11 +78,7 @@ def type_token_ratio(given: Iterable[str]) -> float:
     """Return the mean share of different words in windows of 500 words."""
     listed = [word for text in given for word in words(text)]
     ends = range(WINDOW_WORDS, len(listed) + 1, WINDOW_WORDS)
-    return (
-        statistics.fmean(len(set(listed[end - WINDOW_WORDS : end])) / WINDOW_WORDS for end in ends)
-        if ends
-        else 0.0
-    )
+    return statistics.fmean(len(set(listed[end - WINDOW_WORDS : end])) / WINDOW_WORDS for end in ends)
 
 
 def foreign_texts(name: str, rows: Sequence[Row]) -> list[str]:

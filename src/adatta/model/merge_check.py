@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -194,11 +195,9 @@ def bits_per_byte(trainable: Trainable, groups: Sequence[Sequence[TokenRow]], *,
     nats = 0.0
     with torch.no_grad(), trainable.computing():
         engine = choose_engine(trainable.model, groups[0][0].ids, engine="auto")
-        rows = [
-            [row] for group in groups for row in group
-        ]  # windows of a document don't belong together here
-        for members in pack(rows, FOREST_TOKENS):
-            forest = build_forest([rows[index][0] for index in members])
+        rows = list(chain.from_iterable(groups))  # each apart: windows of a document need no forest together
+        for members in pack([[row] for row in rows], FOREST_TOKENS):
+            forest = build_forest([rows[index] for index in members])
             logp_S = score(trainable.model, forest, engine=engine).cpu()
             nats -= float((logp_S.double() * forest.weight_S).sum())
     return nats / math.log(2) / num_bytes
