@@ -237,11 +237,9 @@ def _locate_data(tree: Marked) -> tuple[Marked, list[Mistake]]:
     """Make paths of data absolute; those that lead nowhere are mistakes."""
     mistakes: list[Mistake] = []
     for place, part in tree.walk():
-        is_data = place[3:4] in (("data",), ("holdout",)) and place[0] == "stages"
         path, mark = part.content, part.mark
-        if not (is_data and place[-1] == "path" and isinstance(path, str) and path):
-            continue
-        if path.startswith("hub:"):
+        is_path = place[:1] == ("stages",) and place[3:4] in (("data",), ("holdout",)) and place[-1] == "path"
+        if not (is_path and isinstance(path, str) and path) or path.startswith("hub:"):
             continue
         folders = _folders(mark.source if mark.line else None)
         found = [folder for folder in folders if (folder / path).exists() or _has_match(folder / path)]
@@ -314,12 +312,10 @@ def _contradictions(recipe: Recipe) -> Iterator[Mistake]:
                 yield ("engine",), f"fused can't do {stage.name}'s dropout", "use auto or forest"
         if isinstance(settings, EvaluateSettings):
             trained = [stages[i].name for i in training if i < index]
-            yield from _evaluation_contradictions(settings, place, trained)
+            yield from _wrong_models(settings, place, trained)
 
 
-def _evaluation_contradictions(
-    settings: EvaluateSettings, place: Place, trained: Sequence[str]
-) -> Iterator[Mistake]:
+def _wrong_models(settings: EvaluateSettings, place: Place, trained: Sequence[str]) -> Iterator[Mistake]:
     known = ("base", *trained)
     if settings.models is not None and "base" not in settings.models:
         what = "base is not among the models, and every figure is compared with it"

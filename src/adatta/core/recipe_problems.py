@@ -31,7 +31,8 @@ def explain(error: ValidationError, value: Any, *, root: type[Settings]) -> list
         if item["type"] == "missing":
             place = (*place, item["loc"][-1])
         found.setdefault(place, []).append(item)
-    inner = [place for place in found if not any(_is_inside(other, place) for other in found)]
+    around = {place[:end] for place in found for end in range(len(place))}
+    inner = [place for place in found if place not in around]
     return [(place, *_tell(place, found[place], value, root)) for place in inner]
 
 
@@ -131,7 +132,3 @@ def _existing(place: Place, value: Any) -> Place:
         value = inner[key]
         kept.append(key)
     return tuple(kept)
-
-
-def _is_inside(place: Place, outer: Place) -> bool:
-    return len(place) > len(outer) and place[: len(outer)] == outer

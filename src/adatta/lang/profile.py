@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, field_validator
 from adatta.core.errors import Problem, RecipeError
 from adatta.core.records import Message
 from adatta.core.settings import Many, Settings
-from adatta.core.yaml_source import packaged_yaml
+from adatta.core.yaml_source import dotted, packaged_yaml
 
 
 class Traits(Settings):
@@ -94,7 +94,7 @@ def load_profile(tag: str) -> Profile:
     try:
         return Profile.model_validate(packaged_yaml("adatta.lang.profiles", f"{tag}.yaml"))
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        told = [f"{dotted(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
         problems = [Problem(where=f"lang/profiles/{tag}.yaml", what=what) for what in told]
         raise RecipeError(problems) from error
 
