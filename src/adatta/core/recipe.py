@@ -30,17 +30,7 @@ from adatta.core.settings import (
     StageSettings,
     TrainSettings,
 )
-from adatta.core.yaml_source import (
-    Marked,
-    Place,
-    dotted,
-    leaves,
-    overlay,
-    parts,
-    read_yaml,
-    replace_at,
-    value_at,
-)
+from adatta.core.yaml_source import Marked, Place, dotted, leaves, parts, read_yaml, value_at
 
 T = TypeVar("T")
 
@@ -195,7 +185,7 @@ def _read_extended(path: Path, seen: tuple[Path, ...]) -> Marked:
     if not isinstance(base, str) or (path.parent / base).resolve() in (*seen, path.resolve()):
         what = "extends needs the path of one other recipe that doesn't lead back here"
         raise RecipeError(Problem(where=str(extends.mark), what=what, hint="name one file"))
-    return overlay(_read_extended(path.parent / base, (*seen, path.resolve())), tree)
+    return _read_extended(path.parent / base, (*seen, path.resolve())).overlaid(tree)
 
 
 def _override(tree: Marked, text: str) -> Marked:
@@ -214,7 +204,7 @@ def _override(tree: Marked, text: str) -> Marked:
         index = names.index(place[1])
         place[1:2] = [index, *tree.value["stages"][index]]
     try:
-        return replace_at(tree, tuple(place), part=read_yaml(value, where, line=0))
+        return tree.replaced(tuple(place), read_yaml(value, where, line=0))
     except KeyError as error:
         what, hint = f"nothing to set at '{error.args[0]}' in {path}", "use a key of a mapping or an index"
         raise RecipeError(Problem(where=where, what=what, hint=hint)) from error
@@ -244,7 +234,7 @@ def _locate_data(tree: Marked) -> tuple[Marked, list[Mistake]]:
         folders = _folders(mark.source if mark.line else None)
         found = [folder for folder in folders if (folder / path).exists() or _has_match(folder / path)]
         if found:
-            tree = replace_at(tree, place, part=Marked(str(found[0].joinpath(path).resolve()), mark))
+            tree = tree.replaced(place, Marked(str(found[0].joinpath(path).resolve()), mark))
         else:
             hint = f"looked in {', '.join(str(folder) for folder in folders)}"
             mistakes.append((place, f"{dotted(place)}: no file or folder '{path}'", hint))

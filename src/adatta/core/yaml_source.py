@@ -60,6 +60,34 @@ class Marked:
         inner = dict(parts(self.content)).get(place[0]) if place else None
         return inner.nearest_mark(place[1:]) if inner else self.mark
 
+    def overlaid(self, over: Marked) -> Marked:
+        """Lay `over` on it: mappings merge key by key, everything else (lists too) replaces."""
+        if not (isinstance(self.content, dict) and isinstance(over.content, dict)):
+            return over
+        merged = dict(self.content)
+        for key, part in over.content.items():
+            merged[key] = merged[key].overlaid(part) if key in merged else part
+        return Marked(merged, over.mark)
+
+    def replaced(self, place: Place, part: Marked) -> Marked:
+        """Return it with `part` at `place`; mappings on the way are made where they are missing.
+
+        Raises:
+            KeyError: with the part of the place that is neither in a mapping nor an index in a list.
+        """
+        if not place:
+            return part
+        key, rest = place[0], place[1:]
+        if isinstance(self.content, list) and isinstance(key, int) and key < len(self.content):
+            items = list(self.content)
+            items[key] = items[key].replaced(rest, part)
+            return Marked(items, self.mark)
+        if isinstance(self.content, dict) or self.content is None:
+            mapping = dict(self.content or {})
+            mapping[str(key)] = mapping.get(str(key), Marked({}, part.mark)).replaced(rest, part)
+            return Marked(mapping, self.mark)
+        raise KeyError(key)
+
 
 def read_yaml(text: str, source: str, *, line: int = 1) -> Marked:
     """Read one YAML document.
@@ -89,37 +117,6 @@ def packaged_yaml(package: str, file: str) -> Any:
     """Return what a YAML file of a package holds; read once."""
     text = resources.files(package).joinpath(file).read_text(encoding="utf-8")
     return YAML(typ="safe", pure=True).load(text)
-
-
-def overlay(base: Marked, over: Marked) -> Marked:
-    """Lay `over` on `base`: mappings merge key by key, everything else (lists too) replaces."""
-    if not (isinstance(base.content, dict) and isinstance(over.content, dict)):
-        return over
-    merged = dict(base.content)
-    for key, part in over.content.items():
-        merged[key] = overlay(merged[key], part) if key in merged else part
-    return Marked(merged, over.mark)
-
-
-def replace_at(tree: Marked, place: Place, *, part: Marked) -> Marked:
-    """Return `tree` with `part` at `place`; mappings on the way are made where they are missing.
-
-    Raises:
-        KeyError: with the part of the place that is neither in a mapping nor an index in a list.
-    """
-    if not place:
-        return part
-    key, rest = place[0], place[1:]
-    if isinstance(tree.content, list) and isinstance(key, int) and key < len(tree.content):
-        items = list(tree.content)
-        items[key] = replace_at(items[key], rest, part=part)
-        return Marked(items, tree.mark)
-    if isinstance(tree.content, dict) or tree.content is None:
-        mapping = dict(tree.content or {})
-        inner = mapping.get(str(key), Marked({}, part.mark))
-        mapping[str(key)] = replace_at(inner, rest, part=part)
-        return Marked(mapping, tree.mark)
-    raise KeyError(key)
 
 
 def parts(value: Any) -> list[tuple[str | int, Any]]:

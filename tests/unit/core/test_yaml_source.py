@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adatta.core.errors import RecipeError
-from adatta.core.yaml_source import Mark, Marked, dotted, leaves, overlay, read_yaml, replace_at
+from adatta.core.yaml_source import Mark, Marked, dotted, leaves, read_yaml
 
 TREE = st.recursive(
     st.integers() | st.text("ab", max_size=2),
@@ -77,10 +77,10 @@ def test_read_yaml_with_mistakes_names_line_and_mistake(text, message):
     assert message in str(caught.value)
 
 
-def test_overlay_merges_mappings_and_replaces_lists_with_marks():
+def test_overlaid_merges_mappings_and_replaces_lists_with_marks():
     base = read_yaml("m: {a: 1, b: 2}\nl: [1, 2]\nk: 0", "base")
     over = read_yaml("l: [3]\nm: {b: 5}", "over")
-    tree = overlay(base, over)
+    tree = base.overlaid(over)
     assert tree.value == {"m": {"a": 1, "b": 5}, "l": [3], "k": 0}
     assert {dotted(place): str(tree.nearest_mark(place)) for place in leaves(tree.value)} == {
         "m.a": "base:1",
@@ -94,11 +94,11 @@ def test_overlay_merges_mappings_and_replaces_lists_with_marks():
 
 @settings(max_examples=40, deadline=None)
 @given(TREE)
-def test_replace_at_every_leaf_changes_that_leaf_only(value):
+def test_replaced_at_every_leaf_changes_that_leaf_only(value):
     for place in leaves(value):
-        changed = replace_at(marked(value), place, part=Marked("new", Mark("f")))
+        changed = marked(value).replaced(place, Marked("new", Mark("f")))
         assert list(leaves(changed.value)) == list(leaves(value))
-        back = replace_at(changed, place, part=marked(_at(value, place)))
+        back = changed.replaced(place, marked(_at(value, place)))
         assert back.value == value
         assert _at(changed.value, place) == "new"
 
@@ -110,14 +110,14 @@ def _at(value, place):
 
 
 @pytest.mark.parametrize(("place", "bad"), [(("a", "b"), "b"), (("l", 2), 2), (("l", "x"), "x")])
-def test_replace_at_a_place_that_cannot_be_names_it(place, bad):
+def test_replaced_at_a_place_that_cannot_be_names_it(place, bad):
     tree = read_yaml("a: 1\nl: [1, 2]", "f")
     with pytest.raises(KeyError) as caught:
-        replace_at(tree, place, part=Marked(0, Mark("f")))
+        tree.replaced(place, Marked(0, Mark("f")))
     assert caught.value.args == (bad,)
 
 
-def test_replace_at_missing_mappings_makes_them():
-    tree = replace_at(read_yaml("a:", "f"), ("a", "b", "c"), part=read_yaml("1", "--set", line=0))
+def test_replaced_at_missing_mappings_makes_them():
+    tree = read_yaml("a:", "f").replaced(("a", "b", "c"), read_yaml("1", "--set", line=0))
     assert tree.value == {"a": {"b": {"c": 1}}}
     assert str(tree.nearest_mark(("a", "b", "c"))) == "--set"
