@@ -279,7 +279,7 @@ def _read_without(value: Any, places: Sequence[Place]) -> Recipe | None:
         return None  # which stages there are is unclear
     value = deepcopy(value)
     for place in sorted(places, key=str, reverse=True):
-        with suppress(KeyError, IndexError):  # a missing key can't be left out
+        with suppress(KeyError, IndexError, TypeError):  # a missing key can't be left out, nor one of null
             del value_at(value, place[:-1])[place[-1]]
     try:
         return Recipe.model_validate(value)
