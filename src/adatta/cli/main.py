@@ -31,7 +31,6 @@ def build_app() -> typer.Typer:
     """
     app = typer.Typer(
         name="adatta",
-        help="Make an open instruct model better at Italian, with proof: one recipe, one command, a report.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -47,7 +46,7 @@ def build_app() -> typer.Typer:
         """Make an open instruct model better at Italian, with proof: one recipe, one command, a report."""
 
     commands = load_registry("adatta.cli.commands")
-    for name in sorted(commands, key=lambda key: (ORDER.index(key) if key in ORDER else len(ORDER), key)):
+    for name in (*ORDER, *(name for name in commands if name not in ORDER)):
         app.command(name)(commands[name])
     return app
 

@@ -20,7 +20,7 @@ _RECORD = "record.json"
 _REMOVED = "removed.json"
 _CURRENT = "current.json"
 _MODEL = "model"
-_UNRECORDED = ("checkpoints",)
+_UNRECORDED = ("checkpoints", _RECORD, _REMOVED)
 _ASIDE = re.compile(r"^\..*\.\d+\.tmp$")
 
 
@@ -115,11 +115,12 @@ def complete(folder: Path, record: Mapping[str, Any]) -> Artefact:
         raise ArtefactError(f"{folder} is complete; nothing is overwritten")
     for path in [path for path in folder.rglob("*") if _ASIDE.match(path.name)]:
         path.unlink()
-    paths = _recorded_files(folder)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    paths = sorted(path for path in files if path.relative_to(folder).parts[0] not in _UNRECORDED)
     for path in [*paths, *{path.parent for path in paths}]:
         sync(path)
-    files = {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
-    full = {"schema": SCHEMA, **record, "files": files}
+    hashes = {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
+    full = {"schema": SCHEMA, **record, "files": hashes}
     write_json(folder / _RECORD, full)
     return Artefact(folder, full)
 
@@ -227,14 +228,6 @@ def _compare(artefact: Artefact, names: Sequence[str]) -> None:
 
 def _folders(run_dir: Path, kind: str, fingerprint: str) -> list[Path]:
     return sorted(run_dir.glob(f"[0-9][0-9]*-{kind}-{fingerprint}"))
-
-
-def _recorded_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.relative_to(folder).parts[0] not in (*_UNRECORDED, _RECORD, _REMOVED)
-    )
 
 
 def sync(path: Path) -> None:

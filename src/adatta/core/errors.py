@@ -71,10 +71,13 @@ def problems_json(problems: Sequence[Problem], counts: Mapping[str, int]) -> dic
     return {"problems": shown, "counts": dict(counts)}
 
 
+Given = Sequence[Problem] | Problem | str
+
+
 class _Problems(UserError):
     """An error that reports every problem at once."""
 
-    def __init__(self, problems: Sequence[Problem] | Problem | str) -> None:
+    def __init__(self, problems: Given) -> None:
         if isinstance(problems, str):
             problems = Problem(where="", what=problems)
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
@@ -95,9 +98,7 @@ class RowError(DataError):
     `problems` are the first ones, `counts` has the number of all of them by reason.
     """
 
-    def __init__(
-        self, problems: Sequence[Problem] | Problem | str, *, counts: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, problems: Given, *, counts: Mapping[str, int] | None = None) -> None:
         super().__init__(problems)
         self.counts = dict(counts or {})
 

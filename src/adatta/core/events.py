@@ -39,15 +39,11 @@ class MetricsLog:
         self._file.write(_line(row))
         self._file.flush()
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        self._file.close()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

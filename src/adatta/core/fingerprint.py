@@ -111,10 +111,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def _refuse_unstable(value: Any, where: str) -> None:
-    if value is None or isinstance(value, bool | int):
-        return
     if isinstance(value, str):
-        _refuse_surrogates(value, where)
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ArtefactError(f"{where} holds half a surrogate pair, which is no Unicode text") from error
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ArtefactError(f"{where} is {value}; only finite numbers have a stable form")
@@ -122,22 +123,15 @@ def _refuse_unstable(value: Any, where: str) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise ArtefactError(f"{where} has the key {key!r}; keys must be strings")
-            _refuse_surrogates(key, f"a key of {where}")
+            _refuse_unstable(key, f"a key of {where}")
             _refuse_unstable(item, f"{where}.{key}")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             _refuse_unstable(item, f"{where}.{index}")
-    else:
+    elif value is not None and not isinstance(value, int):
         raise ArtefactError(
             f"{where} is a {type(value).__name__}, which has no stable form; turn it into plain JSON values"
         )
-
-
-def _refuse_surrogates(text: str, where: str) -> None:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ArtefactError(f"{where} holds half a surrogate pair, which is no Unicode text") from error
 
 
 def _hash_bytes(path: Path) -> str:

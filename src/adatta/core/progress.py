@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from typing import TextIO
 
 from rich.console import Console
@@ -62,7 +62,6 @@ class Track:
         self._bar.update(self._bar.task_ids[0], completed=self._done, state=text)
 
 
-@contextmanager
 def track(
     total: float | None,
     label: str,
@@ -70,7 +69,7 @@ def track(
     unit: str = "rows",
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Track]:
+) -> closing[Track]:
     """Show the progress of the work inside on standard error.
 
     Args:
@@ -80,11 +79,7 @@ def track(
         stream: where to show it.
         clock: gives seconds.
     """
-    progress = Track(total, label, unit=unit, stream=stream or sys.stderr, clock=clock)
-    try:
-        yield progress
-    finally:
-        progress.close()
+    return closing(Track(total, label, unit=unit, stream=stream or sys.stderr, clock=clock))
 
 
 def _text(field: str) -> TextColumn:

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from adatta.core.errors import Problem, RecipeError
-from adatta.core.recipe_problems import explain, nearest
+from adatta.core.recipe_problems import Mistake, explain, nearest
 from adatta.core.runtime import bundled_dir
 from adatta.core.settings import (
     DpoSettings,
@@ -30,7 +30,7 @@ from adatta.core.settings import (
     StageSettings,
     TrainSettings,
 )
-from adatta.core.yaml_source import Marked, Place, dotted, leaves, overlay, read_yaml, replace_at, value_at
+from adatta.core.yaml_source import Marked, Place, dotted, leaves, parts, read_yaml, value_at
 
 T = TypeVar("T")
 
@@ -132,12 +132,15 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe
     tree = _read_extended(Path(path), ())
     for override in overrides:
         tree = _override(tree, override)
-    tree, problems = _locate_data(tree)
-    recipe = _validate(tree, problems)
-    if problems or recipe is None:
-        raise RecipeError([problem for _, problem in sorted(problems, key=lambda pair: tree.mark(pair[0]))])
+    tree, mistakes = _locate_data(tree)
+    recipe = _validate(tree.value, mistakes)
+    if mistakes or recipe is None:
+        marked = [(tree.nearest_mark(place), what, hint) for place, what, hint in mistakes]
+        marked.sort(key=lambda mistake: mistake[0])
+        raise RecipeError([Problem(where=str(mark), what=what, hint=hint) for mark, what, hint in marked])
     resolved = recipe.model_dump(mode="json")
-    sources = {dotted(place): str(tree.marks.get(place, "default")) for place in leaves(resolved)}
+    marks = {place: part.mark for place, part in tree.walk()}
+    sources = {dotted(place): str(marks.get(place, "default")) for place in leaves(resolved)}
     return LoadedRecipe(recipe=recipe, resolved=resolved, sources=sources)
 
 
@@ -161,9 +164,6 @@ def recipe_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
-Found = list[tuple[Place, Problem]]
-
-
 def _read_extended(path: Path, seen: tuple[Path, ...]) -> Marked:
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -175,16 +175,17 @@ def _read_extended(path: Path, seen: tuple[Path, ...]) -> Marked:
         what = f"no UTF-8 at byte {error.start + 1}"
         raise RecipeError(Problem(where=str(path), what=what, hint="save it as UTF-8")) from error
     tree = read_yaml(text, str(path))
-    if not isinstance(tree.value, dict):
-        what = "the recipe is empty" if tree.value is None else "the recipe is no mapping"
+    if not isinstance(tree.content, dict):
+        what = "the recipe is empty" if tree.content is None else "the recipe is no mapping"
         raise RecipeError(Problem(where=f"{path}:1", what=what, hint="begin with `name: my-run`"))
-    base = tree.value.pop("extends", None)
-    if base is None:
+    extends = tree.content.pop("extends", None)
+    if extends is None or extends.content is None:
         return tree
+    base = extends.content
     if not isinstance(base, str) or (path.parent / base).resolve() in (*seen, path.resolve()):
         what = "extends needs the path of one other recipe that doesn't lead back here"
-        raise RecipeError(Problem(where=str(tree.marks["extends",]), what=what, hint="name one file"))
-    return overlay(_read_extended(path.parent / base, (*seen, path.resolve())), tree)
+        raise RecipeError(Problem(where=str(extends.mark), what=what, hint="name one file"))
+    return _read_extended(path.parent / base, (*seen, path.resolve())).overlaid(tree)
 
 
 def _override(tree: Marked, text: str) -> Marked:
@@ -203,7 +204,7 @@ def _override(tree: Marked, text: str) -> Marked:
         index = names.index(place[1])
         place[1:2] = [index, *tree.value["stages"][index]]
     try:
-        return replace_at(tree, tuple(place), part=read_yaml(value, where, line=0))
+        return tree.replaced(tuple(place), read_yaml(value, where, line=0))
     except KeyError as error:
         what, hint = f"nothing to set at '{error.args[0]}' in {path}", "use a key of a mapping or an index"
         raise RecipeError(Problem(where=where, what=what, hint=hint)) from error
@@ -222,26 +223,22 @@ def _number(kinds: Sequence[str]) -> list[str]:
     return [kind if n == 1 or not kind else f"{kind}-{n}" for kind, n in zip(kinds, counts, strict=True)]
 
 
-def _locate_data(tree: Marked) -> tuple[Marked, Found]:
-    """Make paths of data absolute; those that lead nowhere are problems."""
-    problems: Found = []
-    for place in list(leaves(tree.value)):
-        is_data = place[3:4] in (("data",), ("holdout",)) and place[0] == "stages"
-        path = tree.marks.get(place) and value_at(tree.value, place)
-        if not (is_data and place[-1] == "path" and isinstance(path, str) and path):
+def _locate_data(tree: Marked) -> tuple[Marked, list[Mistake]]:
+    """Make paths of data absolute; those that lead nowhere are mistakes."""
+    mistakes: list[Mistake] = []
+    for place, part in tree.walk():
+        path, mark = part.content, part.mark
+        is_path = place[:1] == ("stages",) and place[3:4] in (("data",), ("holdout",)) and place[-1] == "path"
+        if not (is_path and isinstance(path, str) and path) or path.startswith("hub:"):
             continue
-        if path.startswith("hub:"):
-            continue
-        mark = tree.marks[place]
         folders = _folders(mark.source if mark.line else None)
         found = [folder for folder in folders if (folder / path).exists() or _has_match(folder / path)]
         if found:
-            tree = replace_at(tree, place, part=Marked(str(found[0].joinpath(path).resolve()), {(): mark}))
+            tree = tree.replaced(place, Marked(str(found[0].joinpath(path).resolve()), mark))
         else:
             hint = f"looked in {', '.join(str(folder) for folder in folders)}"
-            what = f"{dotted(place)}: no file or folder '{path}'"
-            problems.append((place, Problem(where=str(mark), what=what, hint=hint)))
-    return tree, problems
+            mistakes.append((place, f"{dotted(place)}: no file or folder '{path}'", hint))
+    return tree, mistakes
 
 
 def _has_match(path: Path) -> bool:
@@ -259,21 +256,20 @@ def _folders(recipe: str | None) -> list[Path]:
     return list(dict.fromkeys(folders))
 
 
-def _validate(tree: Marked, problems: Found) -> Recipe | None:
-    """Return the recipe if it is right; else add every problem that can be told."""
-    wrong: Found = []
+def _validate(value: Any, mistakes: list[Mistake]) -> Recipe | None:
+    """Return the recipe if it is right; else add every mistake that can be told."""
+    wrong: list[Mistake] = []
     try:
-        recipe: Recipe | None = Recipe.model_validate(tree.value)
+        recipe: Recipe | None = Recipe.model_validate(value)
         usable = recipe
     except ValidationError as error:
-        recipe, wrong = None, explain(error, tree, root=Recipe)
-        usable = _read_without(tree.value, [place for place, _ in wrong])
-    located = {place for place, _ in problems}
-    problems.extend(pair for pair in wrong if pair[0] not in located)
+        recipe, wrong = None, explain(error, value, root=Recipe)
+        usable = _read_without(value, [place for place, *_ in wrong])
+    located = {place for place, *_ in mistakes}
+    mistakes.extend(mistake for mistake in wrong if mistake[0] not in located)
     for place, what, hint in _contradictions(usable) if usable else ():
-        if not any(bad[:2] == place[:2] for bad, _ in wrong):
-            where = str(tree.mark(place))
-            problems.append((place, Problem(where=where, what=f"{dotted(place)}: {what}", hint=hint)))
+        if not any(bad[:2] == place[:2] for bad, *_ in wrong):
+            mistakes.append((place, f"{dotted(place)}: {what}", hint))
     return recipe
 
 
@@ -283,7 +279,7 @@ def _read_without(value: Any, places: Sequence[Place]) -> Recipe | None:
         return None  # which stages there are is unclear
     value = deepcopy(value)
     for place in sorted(places, key=str, reverse=True):
-        with suppress(KeyError, IndexError):  # a missing key can't be left out
+        with suppress(KeyError, IndexError, TypeError):  # a missing key can't be left out, nor one of null
             del value_at(value, place[:-1])[place[-1]]
     try:
         return Recipe.model_validate(value)
@@ -291,8 +287,8 @@ def _read_without(value: Any, places: Sequence[Place]) -> Recipe | None:
         return None
 
 
-def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
-    """Yield (place, what, hint) for values that are right alone and wrong together."""
+def _contradictions(recipe: Recipe) -> Iterator[Mistake]:
+    """Yield a mistake for values that are right alone and wrong together."""
     stages = recipe.stages
     training = [index for index, stage in enumerate(stages) if isinstance(stage.settings, TrainSettings)]
     if recipe.on_overlong == "split" and {stages[index].kind for index in training} == {"dpo"}:
@@ -306,12 +302,10 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[Place, str, str]]:
                 yield ("engine",), f"fused can't do {stage.name}'s dropout", "use auto or forest"
         if isinstance(settings, EvaluateSettings):
             trained = [stages[i].name for i in training if i < index]
-            yield from _evaluation_contradictions(settings, place, trained)
+            yield from _wrong_models(settings, place, trained)
 
 
-def _evaluation_contradictions(
-    settings: EvaluateSettings, place: Place, trained: Sequence[str]
-) -> Iterator[tuple[Place, str, str]]:
+def _wrong_models(settings: EvaluateSettings, place: Place, trained: Sequence[str]) -> Iterator[Mistake]:
     known = ("base", *trained)
     if settings.models is not None and "base" not in settings.models:
         what = "base is not among the models, and every figure is compared with it"
@@ -322,9 +316,7 @@ def _evaluation_contradictions(
             yield (*place, "models", number), what, f"models here: {', '.join(known)}"
 
 
-def _training_contradictions(
-    settings: TrainSettings, place: Place, *, is_last: bool
-) -> Iterator[tuple[Place, str, str]]:
+def _training_contradictions(settings: TrainSettings, place: Place, *, is_last: bool) -> Iterator[Mistake]:
     into = (*place, "merge", "into")
     for number, source in enumerate(settings.data):
         if source.weight != 1 and source.rows is not None:
@@ -350,12 +342,11 @@ def _training_contradictions(
 
 
 def _commented(value: Any, place: Place, sources: Mapping[str, str]) -> Any:
-    if not isinstance(value, dict | list) or not value:
+    inner = [(key, _commented(part, (*place, key), sources)) for key, part in parts(value)]
+    if not inner:
         return value
-    pairs = list(value.items() if isinstance(value, dict) else enumerate(value))
-    parts = [(key, _commented(item, (*place, key), sources)) for key, item in pairs]
-    node: Any = CommentedMap(parts) if isinstance(value, dict) else CommentedSeq(part for _, part in parts)
-    for key, _ in parts:
+    node: Any = CommentedMap(inner) if isinstance(value, dict) else CommentedSeq(part for _, part in inner)
+    for key, _ in inner:
         here = dotted((*place, key))
         if here in sources:
             node.yaml_add_eol_comment(sources[here], key)

@@ -10,28 +10,30 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from adatta.core.errors import Problem
 from adatta.core.settings import Settings
-from adatta.core.yaml_source import Marked, Place, dotted, packaged_yaml, value_at
+from adatta.core.yaml_source import Place, dotted, packaged_yaml, parts, value_at
+
+Mistake = tuple[Place, str, str]  # a place of the recipe, what is wrong there, what to do
 
 
-def explain(error: ValidationError, tree: Marked, *, root: type[Settings]) -> list[tuple[Place, Problem]]:
-    """Return each mistake with its place in the tree; errors of a union's members become one.
+def explain(error: ValidationError, value: Any, *, root: type[Settings]) -> list[Mistake]:
+    """Return each mistake; errors of a union's members become one.
 
     Args:
-        error: what pydantic said of `tree.value`.
-        tree: the recipe as read.
+        error: what pydantic said of `value`.
+        value: the recipe as read.
         root: the settings model that it was read into.
     """
     found: dict[Place, list[dict[str, Any]]] = {}
     for entry in error.errors(include_url=False):
         item: dict[str, Any] = {**entry}
-        place = _existing(item["loc"], tree.value)
+        place = _existing(item["loc"], value)
         if item["type"] == "missing":
             place = (*place, item["loc"][-1])
         found.setdefault(place, []).append(item)
-    inner = [place for place in found if not any(_is_inside(other, place) for other in found)]
-    return [(place, _problem(place, found[place], tree, root)) for place in inner]
+    around = {place[:end] for place in found for end in range(len(place))}
+    inner = [place for place in found if place not in around]
+    return [(place, *_tell(place, found[place], value, root)) for place in inner]
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
@@ -40,9 +42,9 @@ def nearest(word: str, known: Sequence[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def _problem(place: Place, items: list[dict[str, Any]], tree: Marked, root: type[Settings]) -> Problem:
+def _tell(place: Place, items: list[dict[str, Any]], value: Any, root: type[Settings]) -> tuple[str, str]:
+    """Say what is wrong at a place and what to do."""
     first = items[0]
-    where = str(tree.mark(place))
     inside = dotted(place[:-1]) or "the recipe"
     field, _ = _look_up(place, root)
     word = next((key for key in reversed(place) if isinstance(key, str)), "")
@@ -51,19 +53,16 @@ def _problem(place: Place, items: list[dict[str, Any]], tree: Marked, root: type
         _, known = _look_up(place[:-1], root)
         suggestion = _suggest(str(place[-1]), known, root) if known else ""
         hint = f"known here: {', '.join(_names(known))}" if known else ""
-        return Problem(where=where, what=f"unknown key '{place[-1]}' in {inside}{suggestion}", hint=hint)
+        return f"unknown key '{place[-1]}' in {inside}{suggestion}", hint
     if first["type"] == "missing":
-        return Problem(where=where, what=f"missing key '{place[-1]}' in {inside}", hint=meaning)
+        return f"missing key '{place[-1]}' in {inside}", meaning
     if first["type"] == "value_error":
-        what = f"{dotted(place)}: {first['msg'].removeprefix('Value error, ')}"
-        return Problem(where=where, what=what, hint=meaning)
-    given = value_at(tree.value, place)
+        return f"{dotted(place)}: {first['msg'].removeprefix('Value error, ')}", meaning
+    given = value_at(value, place)
     expected = " or ".join(dict.fromkeys(_expected(item) for item in items))
     choices = re.findall(r"'([^']+)'", first["msg"]) if first["type"] == "literal_error" else []
     suggestion = nearest(given, choices) if isinstance(given, str) else ""
-    return Problem(
-        where=where, what=f"{dotted(place)} is {_show(given)}; expected {expected}{suggestion}", hint=meaning
-    )
+    return f"{dotted(place)} is {_show(given)}; expected {expected}{suggestion}", meaning
 
 
 def _expected(item: dict[str, Any]) -> str:
@@ -127,14 +126,9 @@ def _existing(place: Place, value: Any) -> Place:
     """Drop what pydantic adds to a place (a union's member), and what isn't there."""
     kept: list[str | int] = []
     for key in place:
-        is_key = isinstance(value, dict) and key in value
-        is_index = isinstance(value, list) and isinstance(key, int) and key < len(value)
-        if not (is_key or is_index):
+        inner = dict(parts(value))
+        if key not in inner:
             break
-        value = value[key]
+        value = inner[key]
         kept.append(key)
     return tuple(kept)
-
-
-def _is_inside(place: Place, outer: Place) -> bool:
-    return len(place) > len(outer) and place[: len(outer)] == outer

@@ -33,13 +33,8 @@ def read_jsonl(path: str | Path, problems: Sink) -> Iterator[tuple[int, dict[str
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below; only the opening may fail here
     except OSError as error:
-        raise DataError(
-            Problem(
-                where=str(path),
-                what=f"can't be read: {error.strerror}",
-                hint="give the path of a .jsonl file",
-            )
-        ) from error
+        what, hint = f"can't be read: {error.strerror}", "give the path of a .jsonl file"
+        raise DataError(Problem(where=str(path), what=what, hint=hint)) from error
     with file:
         yield from read_lines(file, path=path, problems=problems)
 
@@ -143,9 +138,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     row = dict(pairs)
     if len(row) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(
-            f"the key {next(n for n in names if names.count(n) > 1)!r} stands twice in one object"
-        )
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice in one object")
     return row
 
 

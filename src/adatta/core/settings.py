@@ -131,15 +131,13 @@ class BudgetSettings(Settings):
     def _exactly_one(self) -> Self:
         given = self._given()
         if len(given) != 1:
-            raise ValueError(
-                f"exactly one of tokens, steps, epochs is needed, given: {', '.join(given) or 'none'}"
-            )
+            listed = ", ".join(given) or "none"
+            raise ValueError(f"exactly one of tokens, steps, epochs is needed, given: {listed}")
         return self
 
     @model_serializer
     def _given(self) -> dict[str, Any]:
-        values = {"tokens": self.tokens, "steps": self.steps, "epochs": self.epochs}
-        return {name: value for name, value in values.items() if value is not None}
+        return {name: value for name, value in self if value is not None}
 
 
 class HoldoutSettings(Settings):

@@ -35,16 +35,58 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A value made of dicts, lists and scalars, and the mark of every place in it."""
+    """A scalar, or a dict or a list of other marked values, and the mark of what set it."""
 
-    value: Any
-    marks: dict[Place, Mark]
+    content: Any
+    mark: Mark
 
-    def mark(self, place: Place) -> Mark:
-        """Return the mark of a place, or of the nearest place around it that has one."""
-        while place and place not in self.marks:
-            place = place[:-1]
-        return self.marks[place]
+    @property
+    def value(self) -> Any:
+        """The same without marks."""
+        if isinstance(self.content, dict):
+            return {key: part.value for key, part in self.content.items()}
+        if isinstance(self.content, list):
+            return [part.value for part in self.content]
+        return self.content
+
+    def walk(self, place: Place = ()) -> Iterator[tuple[Place, Marked]]:
+        """Yield every place in it with what stands there, outer ones before what is in them."""
+        yield place, self
+        for key, part in parts(self.content):
+            yield from part.walk((*place, key))
+
+    def nearest_mark(self, place: Place) -> Mark:
+        """Return the mark of a place, or of the nearest place around it that is there."""
+        inner = dict(parts(self.content)).get(place[0]) if place else None
+        return inner.nearest_mark(place[1:]) if inner else self.mark
+
+    def overlaid(self, over: Marked) -> Marked:
+        """Lay `over` on it: mappings merge key by key, everything else (lists too) replaces."""
+        if not (isinstance(self.content, dict) and isinstance(over.content, dict)):
+            return over
+        merged = dict(self.content)
+        for key, part in over.content.items():
+            merged[key] = merged[key].overlaid(part) if key in merged else part
+        return Marked(merged, over.mark)
+
+    def replaced(self, place: Place, part: Marked) -> Marked:
+        """Return it with `part` at `place`; mappings on the way are made where they are missing.
+
+        Raises:
+            KeyError: with the part of the place that is neither in a mapping nor an index in a list.
+        """
+        if not place:
+            return part
+        key, rest = place[0], place[1:]
+        if isinstance(self.content, list) and isinstance(key, int) and key < len(self.content):
+            items = list(self.content)
+            items[key] = items[key].replaced(rest, part)
+            return Marked(items, self.mark)
+        if isinstance(self.content, dict) or self.content is None:
+            mapping = dict(self.content or {})
+            mapping[str(key)] = mapping.get(str(key), Marked({}, part.mark)).replaced(rest, part)
+            return Marked(mapping, self.mark)
+        raise KeyError(key)
 
 
 def read_yaml(text: str, source: str, *, line: int = 1) -> Marked:
@@ -64,10 +106,10 @@ def read_yaml(text: str, source: str, *, line: int = 1) -> Marked:
     except YAMLError as error:
         raise RecipeError(_syntax_problem(error, source, line)) from error
     reader = _Reader(yaml, source, line)
-    value = reader.read(root, (), line)
+    tree = reader.read(root, (), line)
     if reader.problems:
         raise RecipeError(reader.problems)
-    return Marked(value, reader.marks)
+    return tree
 
 
 @cache
@@ -77,55 +119,19 @@ def packaged_yaml(package: str, file: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
-def overlay(base: Marked, over: Marked) -> Marked:
-    """Lay `over` on `base`: mappings merge key by key, everything else (lists too) replaces."""
-    if not (isinstance(base.value, dict) and isinstance(over.value, dict)):
-        return over
-    value, marks = dict(base.value), dict(base.marks)
-    marks[()] = over.marks[()]
-    for key in over.value:
-        part = _part(over, key)
-        if key in value:
-            part = overlay(_part(base, key), part)
-        _put(value, marks, key, part)
-    return Marked(value, marks)
-
-
-def replace_at(tree: Marked, place: Place, *, part: Marked) -> Marked:
-    """Return `tree` with `part` at `place`; mappings on the way are made where they are missing.
-
-    Raises:
-        KeyError: with the part of the place that is neither in a mapping nor an index in a list.
-    """
-    if not place:
-        return part
-    key, rest = place[0], place[1:]
-    empty = Marked({}, {(): part.marks[()]})
-    value, marks = tree.value, dict(tree.marks)
-    if isinstance(value, list) and isinstance(key, int) and key < len(value):
-        value = list(value)
-        child = _part(tree, key)
-    elif isinstance(value, dict) or value is None:
-        value = dict(value or {})
-        key = str(key)
-        child = _part(tree, key) if key in value else empty
-    else:
-        raise KeyError(key)
-    _put(value, marks, key, replace_at(child, rest, part=part))
-    return Marked(value, marks)
+def parts(value: Any) -> list[tuple[str | int, Any]]:
+    """List what a mapping or a list holds, by key or index; nothing for a scalar."""
+    if isinstance(value, dict):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list) else []
 
 
 def leaves(value: Any, place: Place = ()) -> Iterator[Place]:
     """Yield the places of all scalars and of all empty lists and mappings, in order."""
-    items: list[tuple[str | int, Any]] = []
-    if isinstance(value, dict):
-        items = list(value.items())
-    elif isinstance(value, list):
-        items = list(enumerate(value))
-    if not items:
+    if not parts(value):
         yield place
-    for key, item in items:
-        yield from leaves(item, (*place, key))
+    for key, part in parts(value):
+        yield from leaves(part, (*place, key))
 
 
 def value_at(value: Any, place: Place) -> Any:
@@ -146,69 +152,55 @@ def dotted(place: Place) -> str:
 
 
 class _Reader:
-    """Turns nodes into values, collecting marks and problems."""
+    """Turns nodes into marked values, collecting problems."""
 
     def __init__(self, yaml: YAML, source: str, first_line: int) -> None:
         self.yaml, self.source, self.first_line = yaml, source, first_line
-        self.marks: dict[Place, Mark] = {}
         self.problems: list[Problem] = []
 
-    def read(self, node: Node | None, place: Place, line: int) -> Any:
-        self.marks[place] = Mark(self.source, line)
+    def read(self, node: Node | None, place: Place, line: int) -> Marked:
+        content: Any = None
         if len(place) > _MAX_DEPTH:
-            return self._refuse(place, "nested too deeply", "an alias must not hold itself")
-        if isinstance(node, MappingNode):
-            return self._mapping(node, place)
-        if isinstance(node, SequenceNode):
-            return [self.read(item, (*place, i), self._line(item)) for i, item in enumerate(node.value)]
-        return self._scalar(node, place) if isinstance(node, ScalarNode) else None
+            self._refuse(line, "nested too deeply", "an alias must not hold itself")
+        elif isinstance(node, MappingNode):
+            content = self._mapping(node, place)
+        elif isinstance(node, SequenceNode):
+            content = [self.read(item, (*place, i), self._line(item)) for i, item in enumerate(node.value)]
+        elif isinstance(node, ScalarNode):
+            content = self._scalar(node, place, line)
+        return Marked(content, Mark(self.source, line))
 
-    def _mapping(self, node: MappingNode, place: Place) -> dict[str, Any]:
-        value: dict[str, Any] = {}
+    def _mapping(self, node: MappingNode, place: Place) -> dict[str, Marked]:
+        content: dict[str, Marked] = {}
         for key_node, item in node.value:
-            line = self._line(key_node)
-            here = (*place, str(key_node.value))
+            line, key = self._line(key_node), key_node.value
             if not isinstance(key_node, ScalarNode):
-                self.marks[here] = Mark(self.source, line)
-                self._refuse(here, "a key that is no plain word", "write `key: value`")
-            elif key_node.value in value:
-                hint = f"it stands first on line {self.marks[here].line}; keep one of the two"
-                self.marks[here] = Mark(self.source, line)
-                self._refuse(here, f"duplicate key '{dotted(here)}'", hint)
+                self._refuse(line, "a key that is no plain word", "write `key: value`")
+            elif key in content:
+                hint = f"it stands first on line {content[key].mark.line}; keep one of the two"
+                self._refuse(line, f"duplicate key '{dotted((*place, key))}'", hint)
             else:
-                value[key_node.value] = self.read(item, here, line)
-        return value
+                content[key] = self.read(item, (*place, key), line)
+        return content
 
-    def _scalar(self, node: ScalarNode, place: Place) -> Any:
+    def _scalar(self, node: ScalarNode, place: Place, line: int) -> Any:
         tag = str(node.tag)
         if tag in _TEXT_TAGS:
             return node.value
-        if tag not in _PLAIN_TAGS:
-            return self._refuse(
-                place, f"tag {tag.removeprefix(_TAG)!r} at '{dotted(place)}'", "write a plain value"
-            )
-        try:
-            return self.yaml.constructor.construct_object(node, deep=True)
-        except (ConstructorError, ValueError) as error:
-            return self._refuse(place, f"'{dotted(place)}' is {node.value!r}: {error}", "write a plain value")
+        what = f"tag {tag.removeprefix(_TAG)!r} at '{dotted(place)}'"
+        if tag in _PLAIN_TAGS:
+            try:
+                return self.yaml.constructor.construct_object(node, deep=True)
+            except (ConstructorError, ValueError) as error:
+                what = f"'{dotted(place)}' is {node.value!r}: {error}"
+        self._refuse(line, what, "write a plain value")
+        return None
 
     def _line(self, node: Node) -> int:
         return int(node.start_mark.line) + self.first_line if self.first_line else 0
 
-    def _refuse(self, place: Place, what: str, hint: str) -> None:
-        self.problems.append(Problem(where=str(self.marks[place]), what=what, hint=hint))
-
-
-def _part(tree: Marked, key: str | int) -> Marked:
-    marks = {place[1:]: mark for place, mark in tree.marks.items() if place and place[0] == key}
-    return Marked(tree.value[key], marks)
-
-
-def _put(value: Any, marks: dict[Place, Mark], key: str | int, part: Marked) -> None:
-    value[key] = part.value
-    for place in [place for place in marks if place and place[0] == key]:
-        del marks[place]
-    marks.update({(key, *place): mark for place, mark in part.marks.items()})
+    def _refuse(self, line: int, what: str, hint: str) -> None:
+        self.problems.append(Problem(where=str(Mark(self.source, line)), what=what, hint=hint))
 
 
 def _syntax_problem(error: YAMLError, source: str, first_line: int) -> Problem:

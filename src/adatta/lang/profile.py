@@ -9,11 +9,11 @@ from importlib import resources
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
-from ruamel.yaml import YAML
 
 from adatta.core.errors import Problem, RecipeError
 from adatta.core.records import Message
 from adatta.core.settings import Many, Settings
+from adatta.core.yaml_source import dotted, packaged_yaml
 
 
 class Traits(Settings):
@@ -92,9 +92,9 @@ def load_profile(tag: str) -> Profile:
         what = f"language {tag!r} has no profile; there are: {', '.join(list_profiles())}"
         raise RecipeError(f"{what}. Add lang/profiles/{tag}.yaml")
     try:
-        return Profile.model_validate(_read_yaml(f"profiles/{tag}.yaml"))
+        return Profile.model_validate(packaged_yaml("adatta.lang.profiles", f"{tag}.yaml"))
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
+        told = [f"{dotted(fault['loc'])}: {fault['msg']}" for fault in error.errors()]
         problems = [Problem(where=f"lang/profiles/{tag}.yaml", what=what) for what in told]
         raise RecipeError(problems) from error
 
@@ -105,12 +105,7 @@ def load_traits() -> Mapping[str, Traits]:
 
     Those without a profile stand in `neighbours.yaml`.
     """
-    neighbours = _read_yaml("neighbours.yaml").items()
+    neighbours = packaged_yaml("adatta.lang", "neighbours.yaml").items()
     profiles = map(load_profile, list_profiles())
     found = {tag: Traits.model_validate(fields) for tag, fields in neighbours}
     return found | {profile.identified_as: profile for profile in profiles}
-
-
-def _read_yaml(path: str) -> Any:
-    text = resources.files("adatta.lang").joinpath(path).read_text(encoding="utf-8")
-    return YAML(typ="safe", pure=True).load(text)

@@ -265,6 +265,7 @@ DPO = "- dpo: {data: [{path: p.jsonl}], %s}\n"
             "stages.0: an entry of stages holds exactly one stage kind, given: sft, dpo",
         ),
         ("", "- sftt: {}", "unknown key 'sftt' in stages.0; did you mean 'sft'?"),
+        ("", "- sft:", "r.yaml:5: missing key 'data' in stages.0.sft"),
     ],
 )
 def test_contradictions_are_refused_where_they_stand(write, top, stages, message):

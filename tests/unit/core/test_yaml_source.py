@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adatta.core.errors import RecipeError
-from adatta.core.yaml_source import Marked, dotted, leaves, overlay, read_yaml, replace_at
+from adatta.core.yaml_source import Mark, Marked, dotted, leaves, read_yaml
 
 TREE = st.recursive(
     st.integers() | st.text("ab", max_size=2),
@@ -17,9 +17,11 @@ TREE = st.recursive(
 
 
 def marked(value):
-    return Marked(
-        value, {(): None} | {place[:end]: None for place in leaves(value) for end in range(len(place) + 1)}
-    )
+    if isinstance(value, dict):
+        value = {key: marked(part) for key, part in value.items()}
+    elif isinstance(value, list):
+        value = [marked(part) for part in value]
+    return Marked(value, Mark("f"))
 
 
 @pytest.mark.parametrize(
@@ -49,9 +51,9 @@ def test_read_yaml_scalar_follows_yaml_1_2(text, value):
 
 def test_read_yaml_marks_every_place_with_its_line():
     tree = read_yaml("a: 1\nb:\n  - x\n  - {c: 2,\n     d: 3}\n", "r.yaml")
-    lines = {dotted(place): mark.line for place, mark in tree.marks.items()}
+    lines = {dotted(place): part.mark.line for place, part in tree.walk()}
     assert lines == {"": 1, "a": 1, "b": 2, "b.0": 3, "b.1": 4, "b.1.c": 4, "b.1.d": 5}
-    assert str(tree.mark(("b", 1, "missing"))) == "r.yaml:4"
+    assert str(tree.nearest_mark(("b", 1, "missing"))) == "r.yaml:4"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +63,7 @@ def test_read_yaml_marks_every_place_with_its_line():
         ("a: 1\nb: {c: 1,\n c: 2}\na: 3", "r.yaml:4: duplicate key 'a'\n    it stands first on line 1"),
         ("a: 1\nb: !!python/name:os x", "r.yaml:2: tag 'python/name:os' at 'b'"),
         ("a: !!int x", "r.yaml:1: 'a' is 'x'"),
+        ("a: 1\na: 2\na: 3", "r.yaml:3: duplicate key 'a'\n    it stands first on line 1"),
         ("a: 1\n b: 2", "r.yaml:2: no YAML: mapping values are not allowed here"),
         ("a: 1\n---\nb: 2", "r.yaml:2: no YAML: but found another document"),
         ("a: \x00", "r.yaml:1: no YAML"),
@@ -74,28 +77,28 @@ def test_read_yaml_with_mistakes_names_line_and_mistake(text, message):
     assert message in str(caught.value)
 
 
-def test_overlay_merges_mappings_and_replaces_lists_with_marks():
+def test_overlaid_merges_mappings_and_replaces_lists_with_marks():
     base = read_yaml("m: {a: 1, b: 2}\nl: [1, 2]\nk: 0", "base")
     over = read_yaml("l: [3]\nm: {b: 5}", "over")
-    tree = overlay(base, over)
+    tree = base.overlaid(over)
     assert tree.value == {"m": {"a": 1, "b": 5}, "l": [3], "k": 0}
-    assert {dotted(place): str(tree.mark(place)) for place in leaves(tree.value)} == {
+    assert {dotted(place): str(tree.nearest_mark(place)) for place in leaves(tree.value)} == {
         "m.a": "base:1",
         "m.b": "over:2",
         "l.0": "over:1",
         "k": "base:3",
     }
-    assert ("l", 1) not in tree.marks
+    assert ("l", 1) not in dict(tree.walk())
     assert base.value == {"m": {"a": 1, "b": 2}, "l": [1, 2], "k": 0}
 
 
 @settings(max_examples=40, deadline=None)
 @given(TREE)
-def test_replace_at_every_leaf_changes_that_leaf_only(value):
+def test_replaced_at_every_leaf_changes_that_leaf_only(value):
     for place in leaves(value):
-        changed = replace_at(marked(value), place, part=Marked("new", {(): None}))
+        changed = marked(value).replaced(place, Marked("new", Mark("f")))
         assert list(leaves(changed.value)) == list(leaves(value))
-        back = replace_at(changed, place, part=Marked(_at(value, place), {(): None}))
+        back = changed.replaced(place, marked(_at(value, place)))
         assert back.value == value
         assert _at(changed.value, place) == "new"
 
@@ -107,14 +110,14 @@ def _at(value, place):
 
 
 @pytest.mark.parametrize(("place", "bad"), [(("a", "b"), "b"), (("l", 2), 2), (("l", "x"), "x")])
-def test_replace_at_a_place_that_cannot_be_names_it(place, bad):
+def test_replaced_at_a_place_that_cannot_be_names_it(place, bad):
     tree = read_yaml("a: 1\nl: [1, 2]", "f")
     with pytest.raises(KeyError) as caught:
-        replace_at(tree, place, part=Marked(0, {(): None}))
+        tree.replaced(place, Marked(0, Mark("f")))
     assert caught.value.args == (bad,)
 
 
-def test_replace_at_missing_mappings_makes_them():
-    tree = replace_at(read_yaml("a:", "f"), ("a", "b", "c"), part=read_yaml("1", "--set", line=0))
+def test_replaced_at_missing_mappings_makes_them():
+    tree = read_yaml("a:", "f").replaced(("a", "b", "c"), read_yaml("1", "--set", line=0))
     assert tree.value == {"a": {"b": {"c": 1}}}
-    assert str(tree.mark(("a", "b", "c"))) == "--set"
+    assert str(tree.nearest_mark(("a", "b", "c"))) == "--set"

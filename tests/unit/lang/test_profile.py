@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from adatta.core import yaml_source
 from adatta.core.errors import RecipeError
 from adatta.lang.profile import list_profiles, load_profile, load_traits
 
@@ -24,7 +25,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         def files(package: str) -> Path:
             return folder if package.endswith("profiles") else tmp_path
 
-    monkeypatch.setattr(MODULE, "resources", Resources)
+    for module in (MODULE, yaml_source):
+        monkeypatch.setattr(module, "resources", Resources)
     load_profile.cache_clear()
     yield folder
     load_profile.cache_clear()
