@@ -148,10 +148,7 @@ class Chat:
         Raises:
             TemplateError: The template can't be followed exactly for this row.
         """
-        first, second = (
-            self._answer(row, answer, branch) for branch, answer in enumerate((row.chosen, row.rejected))
-        )
-        return first, second
+        return self._answer(row, row.chosen, branch=0), self._answer(row, row.rejected, branch=1)
 
     def document(self, row: Document, context: int, *, score_end: bool = True) -> tuple[TokenRow, ...]:
         """Encode a text as `[prefix] tokens [end]`, in windows of at most `context` tokens.
@@ -315,7 +312,7 @@ class Chat:
             self.straddled.add(row_id)
         return TokenRow(ids=encoded.ids, weights=_weights(encoded, answers), row_id=row_id, branch=branch)
 
-    def _answer(self, row: Preference, answer: Message, branch: int) -> TokenRow:
+    def _answer(self, row: Preference, answer: Message, *, branch: int) -> TokenRow:
         messages = self._need_template().family.kept((*row.prompt, answer), "drop")
         turns = self._turns(messages)
         context = self._encoder.encode_rendering(turns.prompt).ids
