@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib import resources
 from typing import Any, Literal, NamedTuple
 
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Conversation, Document, Origin, Preference, Row
-from adatta.core.registry import load_registry
+from adatta.core.yaml_source import packaged_yaml
 from adatta.data.pair import read_instruction, read_pair
 from adatta.data.turns import Mistake, Reader, Written, build_messages
 
@@ -29,8 +30,8 @@ _TYPO, GUESS = 0.84, 0.7  # likeness of keys: surely a slip (langage, prompts), 
 class Shape:
     """A layout of rows that a file name in `data/shapes` stands for.
 
-    `keys` must all be there, `optional` ones are read too. A row of the shape stands in the docstring of its
-    file. A key is read in one of these ways:
+    `keys` must all be there, `optional` ones are read too. A row of the shape stands at the top of its file.
+    A key is read in one of these ways:
 
     - `text`: a text.
     - `messages`: a list of messages.
@@ -41,7 +42,7 @@ class Shape:
 
     kind: RowKind
     keys: Mapping[str, Way]
-    optional: tuple[str, ...] = ("system", "tools")
+    optional: Sequence[str] = ("system", "tools")
 
 
 class Shaped(NamedTuple):
@@ -59,7 +60,9 @@ class Shaped(NamedTuple):
 @cache
 def load_shapes() -> Mapping[str, Shape]:
     """Load the shapes: name -> shape; of two that fit a row, the earlier one is it."""
-    shapes = load_registry("adatta.data.shapes")
+    files = resources.files("adatta.data.shapes").iterdir()
+    names = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    shapes = {name: Shape(**packaged_yaml("adatta.data.shapes", f"{name}.yaml")) for name in names}
     return dict(sorted(shapes.items(), key=lambda item: -len(item[1].keys)))
 
 
