@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from adatta.core.fingerprint import content_id
@@ -123,7 +124,7 @@ def _read(shape: Shape, fields: Mapping[str, Any], reader: Reader) -> dict[str, 
         elif way == "instruction":
             messages += read_instruction(fields, reader)
         elif way in ("user", "assistant"):
-            messages += reader.turns(fields[key], key, role=way)
+            messages += reader.messages(fields[key], key, role=way)
     if shape.kind == "preference":
         has_prompt = set(shape.keys.values()) != {"answer"}
         return read_pair(messages if has_prompt else None, fields, reader=reader)
@@ -141,9 +142,7 @@ def _explain(keys: Sequence[str], kind: RowKind) -> Mistake:
     """Say why keys fit no shape of a kind; the nearest shape comes first."""
 
     def likeness(shape: Shape) -> float:
-        return sum((key in keys) + bool(nearest_key(key, keys, likeness=GUESS)) for key in shape.keys) / len(
-            shape.keys
-        )
+        return fmean((key in keys) + bool(nearest_key(key, keys, likeness=GUESS)) for key in shape.keys)
 
     shapes = sorted(_shapes_of(kind).values(), key=likeness, reverse=True)
     missing = [key for key in shapes[0].keys if key not in keys]
