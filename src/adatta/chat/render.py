@@ -222,11 +222,8 @@ class Chat:
         """
         return str(self._encoder.tokenizer.decode(list(ids), skip_special_tokens=not keep_special))
 
-    def exported_template(self, system_prompt: str | None = None) -> str:
-        """Write the template that does by itself what this chat does with a system prompt.
-
-        Args:
-            system_prompt: Default: the one of this chat.
+    def exported_template(self) -> str:
+        """Write the template that does by itself what this chat does with its system prompt.
 
         Returns:
             Jinja source to ship with the model.
@@ -236,18 +233,17 @@ class Chat:
         """
         template = self._need_template()
         source, close = template.text, json.dumps(template.family.close_thoughts)
-        prompt = self.system_prompt if system_prompt is None else system_prompt
         # A newline is eaten by the block before it, and what follows is rendered as at the start of a file.
         closing = f"{{%- if add_generation_prompt and not enable_thinking %}}{{{{- {close} }}}}{{%- endif %}}"
         if template.family.close_thoughts:
             source = source.removesuffix(closing) + closing
         elif "enable_thinking" in source:
             source = _WITHOUT_THINKING + source.replace(_WITHOUT_THINKING, "")
-        if prompt is None:
+        if self.system_prompt is None:
             return source
         if template.family.system == "user":
             source = JOIN + source.replace(JOIN, "")
-        fields = template.family.fields(Message(role="system", content=prompt))
+        fields = template.family.fields(Message(role="system", content=self.system_prompt))
         return _SYSTEM.replace("FIELDS", json.dumps(fields, ensure_ascii=False)) + source
 
     def _need_template(self) -> Template:
