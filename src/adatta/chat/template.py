@@ -114,7 +114,7 @@ class Template:
         """
         self.text = text
         self.family = find_family(text)
-        self._variables = dict(variables)
+        self._variables = {"tools": None, "documents": None, **variables}
         self._typed = typed
         try:
             self._compiled = _environment().from_string(text)
@@ -213,14 +213,11 @@ class Template:
     def _plain(self, messages: Sequence[Message], options: Mapping[str, bool]) -> str:
         rows = [self.family.fields(message) for message in messages]
         try:
-            return self._compiled.render(
-                messages=rows, tools=None, documents=None, **options, **self._variables
-            )
+            return self._compiled.render(messages=rows, **options, **self._variables)
         except (jinja2.exceptions.TemplateError, TypeError) as error:
             roles = ", ".join(message.role for message in messages)
-            raise TemplateError(
-                f"the chat template refuses the roles [{roles}] or a content: {error}"
-            ) from error
+            what = f"the chat template refuses the roles [{roles}] or a content: {error}"
+            raise TemplateError(what) from error
 
 
 def _with_texts(
