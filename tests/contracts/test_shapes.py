@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import random
+from importlib import resources
 
 import pytest
 
@@ -14,8 +14,9 @@ from tests.toys.reading import REASONS
 
 
 def read_example(name):
-    """Read the row in a shape's docstring."""
-    text = importlib.import_module(f"adatta.data.shapes.{name}").__doc__
+    """Read the row in the comment at the top of a shape's file."""
+    lines = resources.files("adatta.data.shapes").joinpath(f"{name}.yaml").read_text("utf-8").splitlines()
+    text = "".join(line.removeprefix("#") for line in lines if line.startswith("#"))
     return json.loads(text[text.index("{") :])
 
 

@@ -51,10 +51,11 @@ class Encoder:
         self.typed = re.compile("|".join(map(re.escape, texts)) or r"(?!)")
         self._missing = _missing_bytes(fields)
         _forget_added(fields)
-        self._first = Tokenizer.from_str(json.dumps(fields))
+        first = json.dumps(fields)
         # Some tokenizers put a space before the first piece of a text only.
-        later = json.dumps(_never_prepend(fields))
-        self._later = self._first if later == json.dumps(fields) else Tokenizer.from_str(later)
+        later = first.replace('"prepend_scheme": "first"', '"prepend_scheme": "never"')
+        self._first = Tokenizer.from_str(first)
+        self._later = self._first if later == first else Tokenizer.from_str(later)
 
     def encode_rendering(self, rendering: Rendering, border: int | None = None) -> Encoded:
         """Encode a rendered conversation.
@@ -72,7 +73,7 @@ class Encoder:
         Raises:
             TemplateError: The tokenizer has no token for a character.
         """
-        cuts = [(start, end, self.added_ids[text]) for start, end, text in self._find_added(rendering)]
+        cuts = list(self._find_added(rendering))
         if border is not None and all(not start <= border <= end for start, end, _ in cuts):
             cuts = sorted([*cuts, (border, border, -1)])
         return self._encode_between(rendering.text, cuts)
@@ -85,14 +86,13 @@ class Encoder:
         """
         return self._encode_between(text, [])
 
-    def _find_added(self, rendering: Rendering) -> Iterator[tuple[int, int, str]]:
-        if self._added_pattern is None:
-            return
+    def _find_added(self, rendering: Rendering) -> Iterator[tuple[int, int, int]]:
+        """Yield start, end and id of each added token in the template's own text."""
         starts = [0, *(span.end for span in rendering.spans)]
         ends = [*(span.start for span in rendering.spans), len(rendering.text)]
         for start, end in zip(starts, ends, strict=True):
             for match in self._added_pattern.finditer(rendering.text, start, end):
-                yield match.start(), match.end(), str(match[match.lastgroup or 0])
+                yield match.start(), match.end(), self.added_ids[match[match.lastgroup or 0]]
 
     def _encode_between(self, text: str, cuts: Sequence[tuple[int, int, int]]) -> Encoded:
         if self._missing and (lost := self._missing.search(text.encode("utf-8"))):
@@ -129,7 +129,7 @@ def _missing_bytes(fields: Mapping[str, Any]) -> re.Pattern[bytes] | None:
     return re.compile(b"[" + re.escape(missing) + b"]") if missing else None
 
 
-def _added_pattern(added_tokens: Iterable[dict[str, Any]]) -> re.Pattern[str] | None:
+def _added_pattern(added_tokens: Iterable[dict[str, Any]]) -> re.Pattern[str]:
     """Build the pattern that finds added tokens as `tokenizers` does: leftmost, longest, with their flags."""
     parts = []
     for number, token in enumerate(sorted(added_tokens, key=lambda token: -len(token["content"]))):
@@ -139,7 +139,7 @@ def _added_pattern(added_tokens: Iterable[dict[str, Any]]) -> re.Pattern[str] | 
         before = r"\s*" if token.get("lstrip") else ""
         after = r"\s*" if token.get("rstrip") else ""
         parts.append(before + body + after)
-    return re.compile("|".join(parts)) if parts else None
+    return re.compile("|".join(parts) or r"(?!)")
 
 
 def _forget_added(fields: dict[str, Any]) -> None:
@@ -169,14 +169,3 @@ def _forget_added(fields: dict[str, Any]) -> None:
                 f"the tokenizer's merges make the special token {token['content']!r} out of plain text, so "
                 "that a user could type it; use a tokenizer whose special tokens stand outside its merges"
             )
-
-
-def _never_prepend(node: Any) -> Any:
-    """Return tokenizer fields whose `first` prefix spaces are switched off."""
-    if isinstance(node, dict):
-        if node.get("prepend_scheme") == "first":
-            return {**node, "prepend_scheme": "never"}
-        return {key: value if key == "vocab" else _never_prepend(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_never_prepend(value) for value in node]
-    return node

@@ -8,9 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
-from ruamel.yaml import YAML
-
 from adatta.core.records import Message
+from adatta.core.yaml_source import packaged_yaml
 
 _STRIPPED: dict[str, Callable[[str], str]] = {
     "both": str.strip,
@@ -79,13 +78,9 @@ class Family:
 @cache
 def list_families() -> tuple[Family, ...]:
     """Read the profiles, sorted by name."""
-    folder = resources.files("adatta.chat.profiles")
-    files = sorted((file.name, file) for file in folder.iterdir() if file.name.endswith(".yaml"))
-    read = YAML(typ="safe", pure=True).load
-    return tuple(
-        Family(name=name.removesuffix(".yaml"), **read(file.read_text(encoding="utf-8")))
-        for name, file in files
-    )
+    files = resources.files("adatta.chat.profiles").iterdir()
+    names = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    return tuple(Family(name=name, **packaged_yaml("adatta.chat.profiles", f"{name}.yaml")) for name in names)
 
 
 def find_family(template: str) -> Family:

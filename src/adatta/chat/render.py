@@ -148,10 +148,7 @@ class Chat:
         Raises:
             TemplateError: The template can't be followed exactly for this row.
         """
-        first, second = (
-            self._answer(row, answer, branch) for branch, answer in enumerate((row.chosen, row.rejected))
-        )
-        return first, second
+        return self._answer(row, row.chosen, branch=0), self._answer(row, row.rejected, branch=1)
 
     def document(self, row: Document, context: int, *, score_end: bool = True) -> tuple[TokenRow, ...]:
         """Encode a text as `[prefix] tokens [end]`, in windows of at most `context` tokens.
@@ -225,11 +222,8 @@ class Chat:
         """
         return str(self._encoder.tokenizer.decode(list(ids), skip_special_tokens=not keep_special))
 
-    def exported_template(self, system_prompt: str | None = None) -> str:
-        """Write the template that does by itself what this chat does with a system prompt.
-
-        Args:
-            system_prompt: Default: the one of this chat.
+    def exported_template(self) -> str:
+        """Write the template that does by itself what this chat does with its system prompt.
 
         Returns:
             Jinja source to ship with the model.
@@ -239,18 +233,17 @@ class Chat:
         """
         template = self._need_template()
         source, close = template.text, json.dumps(template.family.close_thoughts)
-        prompt = self.system_prompt if system_prompt is None else system_prompt
         # A newline is eaten by the block before it, and what follows is rendered as at the start of a file.
         closing = f"{{%- if add_generation_prompt and not enable_thinking %}}{{{{- {close} }}}}{{%- endif %}}"
         if template.family.close_thoughts:
             source = source.removesuffix(closing) + closing
         elif "enable_thinking" in source:
             source = _WITHOUT_THINKING + source.replace(_WITHOUT_THINKING, "")
-        if prompt is None:
+        if self.system_prompt is None:
             return source
         if template.family.system == "user":
             source = JOIN + source.replace(JOIN, "")
-        fields = template.family.fields(Message(role="system", content=prompt))
+        fields = template.family.fields(Message(role="system", content=self.system_prompt))
         return _SYSTEM.replace("FIELDS", json.dumps(fields, ensure_ascii=False)) + source
 
     def _need_template(self) -> Template:
@@ -315,7 +308,7 @@ class Chat:
             self.straddled.add(row_id)
         return TokenRow(ids=encoded.ids, weights=_weights(encoded, answers), row_id=row_id, branch=branch)
 
-    def _answer(self, row: Preference, answer: Message, branch: int) -> TokenRow:
+    def _answer(self, row: Preference, answer: Message, *, branch: int) -> TokenRow:
         messages = self._need_template().family.kept((*row.prompt, answer), "drop")
         turns = self._turns(messages)
         context = self._encoder.encode_rendering(turns.prompt).ids

@@ -54,31 +54,23 @@ class _GenerationTag(jinja2.ext.Extension):
         return jinja2.nodes.Scope(body).set_lineno(line)
 
 
-class _Dict:
-    """`dict` for templates: a callable without the class's attributes."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict(*args, **kwargs)
-
-
 class _Namespace(jinja2.utils.Namespace):
     """`namespace` for templates: refuses names that begin with an underscore."""
 
-    def __init__(*args: Any, **kwargs: Any) -> None:
-        self, *rest = args
-        attributes = dict(*rest, **kwargs)
-        for name in attributes:
-            _Namespace._check(name)
-        jinja2.utils.Namespace.__init__(self, attributes)
+    def __init__(self, /, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
 
-    def __setitem__(self, name: str, value: Any) -> None:
-        _Namespace._check(name)
-        super().__setitem__(name, value)
-
-    @staticmethod
-    def _check(name: Any) -> None:
+    def __setitem__(self, name: Any, value: Any) -> None:
         if isinstance(name, str) and name.startswith("_"):
             raise jinja2.exceptions.SecurityError(f"namespace attribute {name!r} begins with an underscore")
+        super().__setitem__(name, value)
+
+
+def _dict(*args: Any, **kwargs: Any) -> dict[Any, Any]:
+    """Stand for `dict` in templates, without the class's attributes."""
+    return dict(*args, **kwargs)
 
 
 def _raise_exception(message: str) -> None:
@@ -101,7 +93,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
     )
     environment.filters["tojson"] = _tojson
     environment.globals.update(
-        raise_exception=_raise_exception, strftime_now=_strftime_now, dict=_Dict(), namespace=_Namespace
+        raise_exception=_raise_exception, strftime_now=_strftime_now, dict=_dict, namespace=_Namespace
     )
     return environment
 
@@ -122,7 +114,7 @@ class Template:
         """
         self.text = text
         self.family = find_family(text)
-        self._variables = dict(variables)
+        self._variables = {"tools": None, "documents": None, **variables}
         self._typed = typed
         try:
             self._compiled = _environment().from_string(text)
@@ -221,14 +213,11 @@ class Template:
     def _plain(self, messages: Sequence[Message], options: Mapping[str, bool]) -> str:
         rows = [self.family.fields(message) for message in messages]
         try:
-            return self._compiled.render(
-                messages=rows, tools=None, documents=None, **options, **self._variables
-            )
+            return self._compiled.render(messages=rows, **options, **self._variables)
         except (jinja2.exceptions.TemplateError, TypeError) as error:
             roles = ", ".join(message.role for message in messages)
-            raise TemplateError(
-                f"the chat template refuses the roles [{roles}] or a content: {error}"
-            ) from error
+            what = f"the chat template refuses the roles [{roles}] or a content: {error}"
+            raise TemplateError(what) from error
 
 
 def _with_texts(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from adatta.core.records import Row
+from adatta.core.yaml_source import packaged_yaml
 from adatta.data.contents import Content, list_contents
 from adatta.data.turns import Mistake
 
@@ -19,15 +20,6 @@ MIN_PROBABILITY = 0.7
 _NO_PROSE = re.compile(r"```[\s\S]*?(?:```|\Z)|`[^`\n]+`|https?://\S+")
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _TRANSLATION = re.compile(r"tradu[czt]|transl|übersetz", re.IGNORECASE)
-_NAMES = {  # of languages, in the languages of prompts
-    "de": "tedesc|german|allemand|alem[aáã]|deutsch",
-    "en": "ingl[eéê]s|english|anglais|englisch",
-    "es": "spagnol|spanish|espagnol|español|espanhol|castigl|spanisch",
-    "fr": "frances|french|français|francés|französisch",
-    "it": "italian|italien",
-    "la": "latin",
-    "pt": "portog|portugu|portugais|brasil",
-}
 
 
 def find_language_mistake(row: Row, *, language: str, identify: Identify) -> Mistake | None:
@@ -80,7 +72,8 @@ def _is_excused(before: list[Content], found: str, identify: Identify) -> bool:
         return False
     if identify(prompts[-1][:JUDGED_CHARS])[0] == found:
         return True
-    names = re.compile(_NAMES.get(found, r"(?!)"), re.IGNORECASE)
+    all_names = packaged_yaml("adatta.data", "language_names.yaml")
+    names = re.compile(all_names.get(found, r"(?!)"), re.IGNORECASE)
     return any(_TRANSLATION.search(text) or names.search(text) for text in prompts)
 
 

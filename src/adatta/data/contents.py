@@ -27,9 +27,8 @@ def list_contents(row: Row) -> list[Content]:
         case Conversation():
             return list(_read(row.messages))
         case Preference():
-            answers = {"chosen": row.chosen, "rejected": row.rejected}
-            parts = [Content(*part[:3], False) for part in _read(row.prompt)]
-            return [*parts, *(part for name in answers for part in _read((answers[name],), name))]
+            prompt = [Content(*part[:3], False) for part in _read(row.prompt)]
+            return [*prompt, *_read((row.chosen,), "chosen"), *_read((row.rejected,), "rejected")]
         case Document():
             return [Content("text", "", row.text, True)]
 

@@ -88,8 +88,7 @@ def find_wrong_names(
 
 def _messages(value: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the objects with a text of their own inside a row, at any depth: a message may be any of them."""
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    for part in inner:
+    for _, part in _parts(value):
         if isinstance(part, Mapping) and any(isinstance(text, str) for text in part.values()):
             yield part
         yield from _messages(part)
@@ -97,10 +96,14 @@ def _messages(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _places(value: Any, num_dots: int) -> Iterator[str]:
     """Yield the dotted paths into a value, with at most so many dots."""
-    pairs = (
-        value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
-    )
-    for key, part in pairs:
+    for key, part in _parts(value):
         yield str(key)
         if num_dots:
             yield from (f"{key}.{rest}" for rest in _places(part, num_dots - 1))
+
+
+def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
+    """Return what an object or a list holds, by key or place; nothing for any other value."""
+    if isinstance(value, Mapping):
+        return value.items()
+    return enumerate(value) if isinstance(value, list) else ()

@@ -72,7 +72,7 @@ def read_pair(prompt: list[Written] | None, fields: Mapping[str, Any], *, reader
 def _read_answer(value: Any, key: str, reader: Reader) -> tuple[list[Written], Written]:
     """Return what stands before an answer, which may be nothing, and the answer."""
     transcript = read_transcript(value) if isinstance(value, str) else []
-    messages = reader.turns(transcript or value, key, role="assistant")
+    messages = reader.messages(transcript or value, key, role="assistant")
     if messages and messages[-1]["role"] != "assistant":
         what = f"{key} has the role {messages[-1]['role']}"
         reader.refuse(what, "an answer has the role assistant", reason="wrong_order", place=key)

@@ -6,11 +6,13 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from importlib import resources
+from statistics import fmean
 from typing import Any, Literal, NamedTuple
 
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Conversation, Document, Origin, Preference, Row
-from adatta.core.registry import load_registry
+from adatta.core.yaml_source import packaged_yaml
 from adatta.data.pair import read_instruction, read_pair
 from adatta.data.turns import Mistake, Reader, Written, build_messages
 
@@ -29,8 +31,8 @@ _TYPO, GUESS = 0.84, 0.7  # likeness of keys: surely a slip (langage, prompts), 
 class Shape:
     """A layout of rows that a file name in `data/shapes` stands for.
 
-    `keys` must all be there, `optional` ones are read too. A row of the shape stands in the docstring of its
-    file. A key is read in one of these ways:
+    `keys` must all be there, `optional` ones are read too. A row of the shape stands at the top of its file.
+    A key is read in one of these ways:
 
     - `text`: a text.
     - `messages`: a list of messages.
@@ -41,7 +43,7 @@ class Shape:
 
     kind: RowKind
     keys: Mapping[str, Way]
-    optional: tuple[str, ...] = ("system", "tools")
+    optional: Sequence[str] = ("system", "tools")
 
 
 class Shaped(NamedTuple):
@@ -59,7 +61,9 @@ class Shaped(NamedTuple):
 @cache
 def load_shapes() -> Mapping[str, Shape]:
     """Load the shapes: name -> shape; of two that fit a row, the earlier one is it."""
-    shapes = load_registry("adatta.data.shapes")
+    files = resources.files("adatta.data.shapes").iterdir()
+    names = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    shapes = {name: Shape(**packaged_yaml("adatta.data.shapes", f"{name}.yaml")) for name in names}
     return dict(sorted(shapes.items(), key=lambda item: -len(item[1].keys)))
 
 
@@ -120,7 +124,7 @@ def _read(shape: Shape, fields: Mapping[str, Any], reader: Reader) -> dict[str, 
         elif way == "instruction":
             messages += read_instruction(fields, reader)
         elif way in ("user", "assistant"):
-            messages += reader.turns(fields[key], key, role=way)
+            messages += reader.messages(fields[key], key, role=way)
     if shape.kind == "preference":
         has_prompt = set(shape.keys.values()) != {"answer"}
         return read_pair(messages if has_prompt else None, fields, reader=reader)
@@ -138,9 +142,7 @@ def _explain(keys: Sequence[str], kind: RowKind) -> Mistake:
     """Say why keys fit no shape of a kind; the nearest shape comes first."""
 
     def likeness(shape: Shape) -> float:
-        return sum((key in keys) + bool(nearest_key(key, keys, likeness=GUESS)) for key in shape.keys) / len(
-            shape.keys
-        )
+        return fmean((key in keys) + bool(nearest_key(key, keys, likeness=GUESS)) for key in shape.keys)
 
     shapes = sorted(_shapes_of(kind).values(), key=likeness, reverse=True)
     missing = [key for key in shapes[0].keys if key not in keys]

@@ -93,18 +93,22 @@ class Reader:
         value = fields.get(key)
         return self.text(value, key) if value and not (isinstance(value, str) and value.isspace()) else ""
 
-    def messages(self, value: Any, place: str) -> list[Written]:
+    def messages(self, value: Any, place: str, *, role: Role | None = None) -> list[Written]:
         """Bring a list of messages into one form.
 
         Args:
             value: as it was read: OpenAI's keys or ShareGPT's, any usual name of a role.
             place: the field, dotted.
+            role: whose it is, where it may be a text or one message, too.
 
         Returns:
             The messages that are right.
         """
         if self._is_written_as_text(value, place):
             return []
+        if role and not isinstance(value, list):
+            one = {"role": role, "content": value} if isinstance(value, str) else value
+            return [message] if (message := self.message(one, place)) else []
         if not isinstance(value, list) or not value:
             hint = 'write [{"role": "user", "content": "..."}, ...]'
             what = f"{place} {'has no message' if value == [] else 'is not a list of messages'}"
@@ -113,21 +117,6 @@ class Reader:
         before = len(self.mistakes)
         read = [self.message(message, f"{place}.{number}") for number, message in enumerate(value, 1)]
         return read if len(self.mistakes) == before else []
-
-    def turns(self, value: Any, place: str, *, role: Role) -> list[Written]:
-        """Read what may be a text, a message or a list of messages.
-
-        Args:
-            value: as it was read.
-            place: the field, dotted.
-            role: whose text it is.
-        """
-        if isinstance(value, list):
-            return self.messages(value, place)
-        if self._is_written_as_text(value, place):
-            return []
-        message = self.message({"role": role, "content": value} if isinstance(value, str) else value, place)
-        return [message] if message else []
 
     def message(self, value: Any, place: str) -> Written:
         """Bring one message into the form of role and content.

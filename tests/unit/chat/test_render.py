@@ -403,9 +403,10 @@ def test_template_hash_covers_template_and_system_prompt(family_folders: dict[st
     assert len(hashes) == 4
 
 
-def test_exported_template_without_system_prompt_is_the_models_own(chats: dict[str, Chat]) -> None:
-    assert chats["chatml"].exported_template() == chats["chatml"].template
-    with_prompt = chats["chatml"].exported_template("Ciao")
+def test_exported_template_without_system_prompt_is_the_models_own(family_folders: dict[str, Path]) -> None:
+    folder = family_folders["chatml"]
+    assert Chat.load(folder).exported_template() == Chat.load(folder).template
+    with_prompt = Chat.load(folder, "Ciao").exported_template()
     assert with_prompt.endswith(FAMILIES["chatml"][4])
     assert len(with_prompt) > len(FAMILIES["chatml"][4])
 

@@ -1,1 +1,1 @@
-"""One module a row shape; the file name is its key."""
+"""One YAML file a row shape; the file name is its key."""

@@ -14,12 +14,8 @@ def _read(opened: Opened) -> Iterator[Numbered]:
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        opened.report(
-            f"no UTF-8 at byte {error.start + 1}",
-            hint="save the file as UTF-8",
-            reason="not_utf8",
-            line=content[: error.start].count(b"\n") + 1,
-        )
+        what, line = f"no UTF-8 at byte {error.start + 1}", content[: error.start].count(b"\n") + 1
+        opened.report(what, hint="save the file as UTF-8", reason="not_utf8", line=line)
         return
     if content.startswith(BOM):
         opened.report("byte order mark", hint="save as UTF-8 without BOM", reason="byte_order_mark", line=1)
