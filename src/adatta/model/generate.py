@@ -6,13 +6,17 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from adatta.model.attend import give_back
 
 # R rows of a batch, T tokens of the padded prompt, V vocabulary
 
 BATCH_ROWS = 40
+ROOM = 64  # tokens that the cache grows by
+FEW = 0.9  # rows that have ended leave the batch when at most this share of it goes on
 
 
 def generate_greedy(
@@ -55,8 +59,9 @@ def generate_greedy(
 def _generate_batch(
     model: Any, prompts: Sequence[tuple[int, ...]], stop_ids: set[int], limit: int, pad_id: int
 ) -> list[tuple[int, ...]]:
-    """Continue one batch: what all prompts begin with is computed once; a row that has ended leaves."""
+    """Continue one batch: what all prompts begin with is computed once; rows that have ended leave."""
     cache = DynamicCache(config=model.config)
+    cache.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     # A sliding window counts places, and the padding between prefix and rest would take some.
     shared = 0 if any(cache.is_sliding) else _shared_length(prompts)
     if shared:
@@ -79,18 +84,47 @@ def _generate_batch(
         ).logits[:, -1]
         next_R = logits_RV.argmax(-1)
         for row, token in zip(open_rows, next_R.tolist(), strict=True):
-            answers[row].append(token)
+            if not answers[row] or answers[row][-1] not in stop_ids:
+                answers[row].append(token)
         going = [place for place, row in enumerate(open_rows) if answers[row][-1] not in stop_ids]
         if not going:
             break
         ids_RT, position_RT = next_R[:, None], position_RT[:, -1:] + 1
-        if len(going) < len(open_rows):
+        if len(going) <= FEW * len(open_rows):
             keep = torch.tensor(going, device=model.device)
             cache.batch_select_indices(keep)
             ids_RT, mask_RT, position_RT = ids_RT[keep], mask_RT[keep], position_RT[keep]
             open_rows = [open_rows[place] for place in going]
         mask_RT = torch.cat([mask_RT, mask_RT.new_ones(len(open_rows), 1)], dim=1)
     return [tuple(answer) for answer in answers]
+
+
+class _RoomyLayer(DynamicLayer):
+    """Keys and values with room behind them: a token is written without copying all that stand before it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._rooms: dict[str, Tensor] = {}
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append states [R, G, T, D], and return all."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.keys = self._append("keys", self.keys, key_states)
+        self.values = self._append("values", self.values, value_states)
+        return self.keys, self.values
+
+    def _append(self, name: str, kept: Tensor, new: Tensor) -> Tensor:
+        start = kept.shape[-2] if kept.numel() else 0
+        end, room = start + new.shape[-2], self._rooms.get(name)
+        if room is None or room.data_ptr() != kept.data_ptr() or end > room.shape[-2]:
+            room = self._rooms[name] = new.new_empty(*new.shape[:-2], end + ROOM, new.shape[-1])
+            if start:
+                room[..., :start, :] = kept
+        room[..., start:end, :] = new
+        return room[..., :end, :]
 
 
 def _shared_length(prompts: Sequence[tuple[int, ...]]) -> int:
