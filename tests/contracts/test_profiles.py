@@ -25,7 +25,7 @@ def profile(request):
 
 
 def own_texts(profile):
-    return [profile.system_prompt, *(message.content for message in profile.one_shot)]
+    return [profile.system_prompt, *(message.content for example in profile.examples for message in example)]
 
 
 def test_tag_is_well_formed(profile):
@@ -34,7 +34,8 @@ def test_tag_is_well_formed(profile):
 
 
 def test_prompt_and_example_are_in_the_language(profile):
-    assert [message.role for message in profile.one_shot] == ["user", "assistant"]
+    for example in profile.examples:
+        assert [message.role for message in example] == ["user", "assistant"]
     for text in own_texts(profile):
         tag, probability = identify(text)
         assert tag == profile.tag.partition("-")[0]

@@ -32,6 +32,7 @@ def closed(properties, **more):
 
 
 FIGURE = closed({"value": {"type": "number"}, "ci95": INTERVAL})
+IN_GROUP = closed({**FIGURE["properties"], "n": {"type": "integer", "minimum": 1}})
 P = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 DIFFERENCE = closed(
     {
@@ -64,6 +65,10 @@ ENTRY = closed(
                     "difference": {"anyOf": [DIFFERENCE, {"type": "null"}]},
                 }
             ),
+        },
+        "groups": {
+            "type": "object",
+            "additionalProperties": {"type": "object", "additionalProperties": IN_GROUP},
         },
         "unscored": {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
     }

@@ -7,7 +7,7 @@ from adatta.evals.scores import SCHEMA
 COLUMNS = [
     *("model_fingerprint", "stage", "suite", "suite_version", "task", "language"),
     *("item_id", "item_hash", "cluster_id", "metric", "status", "reason"),
-    *("score", "log_prob", "num_tokens", "num_bytes", "prompt_hash", "output", "seed"),
+    *("score", "log_prob", "num_tokens", "num_bytes", "prompt_hash", "output", "seed", "group"),
 ]
 
 
@@ -38,5 +38,6 @@ def test_only_what_an_item_may_lack_can_be_null():
         "num_bytes",
         "prompt_hash",
         "output",
+        "group",
         "seed",
     }

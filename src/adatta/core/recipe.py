@@ -228,7 +228,11 @@ def _locate_data(tree: Marked) -> tuple[Marked, list[Mistake]]:
     mistakes: list[Mistake] = []
     for place, part in tree.walk():
         path, mark = part.content, part.mark
-        is_path = place[:1] == ("stages",) and place[3:4] in (("data",), ("holdout",)) and place[-1] == "path"
+        is_path = (
+            place[:1] == ("stages",)
+            and place[3:4] in (("data",), ("holdout",), ("texts",))
+            and place[-1] == "path"
+        )
         if not (is_path and isinstance(path, str) and path) or path.startswith("hub:"):
             continue
         folders = _folders(mark.source if mark.line else None)

@@ -82,6 +82,10 @@ class TokenRow:
     branch: int = 0
 
 
+BASE = "base"
+"""The stage of the scores of the model that a chain starts from."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
     """One evaluation question; `fields` is its content, which decides `item_id`."""
@@ -95,7 +99,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What a model got on an item: one row of scores.parquet; the field names are its columns."""
+    """What a model got on an item: one row of scores.parquet; the field names are its columns.
+
+    `group` is the kind of item that it is, such as the way in which a rejected answer fails.
+    """
 
     model_fingerprint: str
     stage: str
@@ -116,3 +123,4 @@ class Score:
     prompt_hash: str | None = None
     output: str | None = None
     seed: int | None = None
+    group: str | None = None

@@ -18,12 +18,13 @@ from pydantic import (
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Strict(strict=False)]  # a YAML list
+TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
 StageKind = Literal["sft", "dpo", "adapt", "evaluate", "export", "report"]
 
 # A kind's number changes when its outputs change for the same inputs; it is part of the fingerprint. The
 # golden test of a kind fails when its outputs changed and the number did not.
-VERSIONS: Mapping[str, int] = {"sft": 2, "dpo": 2, "adapt": 2, "evaluate": 2, "export": 1, "report": 3}
+VERSIONS: Mapping[str, int] = {"sft": 2, "dpo": 2, "adapt": 2, "evaluate": 3, "export": 1, "report": 4}
 
 
 class Settings(BaseModel):
@@ -268,11 +269,24 @@ class AdaptSettings(TrainSettings):
     """The optimizer."""
 
 
+class TextSettings(Settings):
+    """Texts of your own to measure bits per byte on."""
+
+    path: str = Field(min_length=1)
+    """A file, a folder or a glob of texts, as for adapt."""
+    fields: Mapping[str, str] = {}
+    """Our field, text, and what it is called here: {text: testo}."""
+    language: str | None = None
+    """Tag of their language; the recipe's when empty."""
+
+
 class EvaluateSettings(Settings):
-    """Measure models of the chain on suites."""
+    """Measure models of the chain on suites, and on texts of your own."""
 
     suites: Many[str] = Field(default=("offline",), min_length=1)
     """Names of suites; by default those of the language's profile."""
+    texts: Mapping[TaskName, TextSettings] = {}
+    """Texts of your own by the name that the report gives them: {native: {path: texts.jsonl}}."""
     models: Many[str] | None = None
     """`base` and names of training stages; empty means base and every training stage before this one."""
     max_new_tokens: int = Field(default=96, ge=1)

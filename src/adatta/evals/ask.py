@@ -7,18 +7,19 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 from adatta.chat.render import Chat
 from adatta.core.errors import DataError, EvalError, TemplateError
 from adatta.core.fingerprint import canonical_json, content_id
-from adatta.core.records import Item, Message, Score, ScoreStatus, TokenRow
+from adatta.core.records import BASE, Item, Message, Score, ScoreStatus, TokenRow
 from adatta.evals.suite import Answer, AnswerTask, Branch, BranchTask, Outcome, Suite, SuiteTask, Task
 from adatta.lang.profile import Profile
 
 CONTROL_PREFIX = "control-"
 CONTROL_PLAIN = "control-plain"  # base as downloaded: its own template, no system message given
-CONTROL_1_SHOT = "control-1-shot"  # the base with the profile's prompt and one example exchange
+SHOTS = (1, 3)  # example exchanges behind the profile's prompt: control-1-shot, control-3-shot
 
 SumLogProbs = Callable[[Sequence[Sequence[TokenRow]]], Sequence[Sequence[float]]]
 Generate = Callable[[Sequence[tuple[int, ...]]], Sequence[tuple[int, ...]]]
@@ -97,11 +98,26 @@ def make_subject(stage: str, model_fingerprint: str, profile: Profile) -> Subjec
     Raises:
         EvalError: There is no such control.
     """
-    system = Message(role="system", content=profile.system_prompt)
-    openings = {CONTROL_PLAIN: (), CONTROL_1_SHOT: (system, *profile.one_shot)}
+    openings = list_controls(profile)
     if stage.startswith(CONTROL_PREFIX) and stage not in openings:
         raise EvalError(f"unknown control {stage!r}; there are: {', '.join(openings)}")
-    return Subject(stage=stage, model_fingerprint=model_fingerprint, opening=openings.get(stage, (system,)))
+    opening = openings.get(stage, (Message(role="system", content=profile.system_prompt),))
+    return Subject(stage=stage, model_fingerprint=model_fingerprint, opening=opening)
+
+
+def list_controls(profile: Profile) -> dict[str, tuple[Message, ...]]:
+    """List the ways to prompt the base without training it: the messages before each free prompt, by control.
+
+    Args:
+        profile: Of the language; a control of more examples than it has is left out.
+    """
+    system = Message(role="system", content=profile.system_prompt)
+    shots = {
+        f"{CONTROL_PREFIX}{number}-shot": (system, *chain.from_iterable(profile.examples[:number]))
+        for number in SHOTS
+        if number <= len(profile.examples)
+    }
+    return {CONTROL_PLAIN: (), **shots}
 
 
 def ask_suite(
@@ -114,6 +130,8 @@ def ask_suite(
     generate: Generate,
 ) -> list[Score]:
     """Ask every item of a suite; a control is asked for free answers only.
+
+    With the base come the judges that need no model: each rule of a task, as `control-NAME`.
 
     Args:
         suite: Its items are read from its files.
@@ -144,11 +162,20 @@ def ask_suite(
     answers = generate([one.ids for one in with_ids]) if with_ids else ()
     results: dict[int, Any] = dict(zip(map(id, with_rows), sums, strict=True))
     results |= zip(map(id, with_ids), answers, strict=True)
-    return [
+    scores = [
         score
         for one in asked
         for score in _write_scores(one, one.measure(results.get(id(one))), suite=suite, subject=subject)
     ]
+    return scores + (list(_judge_by_rules(asked, suite)) if subject.stage == BASE else [])
+
+
+def _judge_by_rules(asked: Sequence[_Asked], suite: Suite) -> Iterator[Score]:
+    for one in asked:
+        for name, rule in one.kind.rules.items():
+            judge = Subject(stage=f"{CONTROL_PREFIX}{name}", model_fingerprint="rule", opening=())
+            outcomes = [Outcome(metric=metric.name, score=rule(one.item)) for metric in one.kind.metrics]
+            yield from _write_scores(one, outcomes, suite=suite, subject=judge)
 
 
 def _prepare(task: SuiteTask, item: Item, chat: Chat, *, subject: Subject, limits: Limits) -> _Asked:
@@ -221,6 +248,7 @@ def _write_scores(
             item_hash=hashlib.sha256(canonical_json(item.fields).encode()).hexdigest(),
             cluster_id=item.cluster_id,
             prompt_hash=asked.prompt_hash,
+            group=asked.kind.group(item),
             status=fault.status if fault else "scored",
             reason=fault.reason if fault else None,
             **outcomes.get(metric.name, {"metric": metric.name}),

@@ -11,7 +11,7 @@ from adatta.core.records import Score
 from adatta.evals import statistics
 from adatta.evals.ask import CONTROL_PREFIX
 from adatta.evals.statistics import Estimate
-from adatta.evals.suite import Metric, load_suite
+from adatta.evals.suite import Metric, load_tasks
 
 MIN_ITEMS = 30  # below it no interval is claimed for a mean of scores that aren't shares
 
@@ -34,7 +34,8 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
 
     Returns:
         One entry a task and metric, in the order of the scores. `n` counts the items that base and adapted
-        were both scored on (without stages: the base), `unscored` the items by each reason in any model.
+        were both scored on (without stages: the base), `groups` the figures of each kind of item by model,
+        `unscored` the items by each reason in any model.
 
     Raises:
         EvalError: A stage has no scores, or not those of the base's items; a model has no scored item on a
@@ -45,7 +46,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     if missing := [stage for stage in (base_stage, *stages) if stage not in present]:
         raise EvalError(f"no scores of {', '.join(missing)}; there are: {', '.join(sorted(present))}")
     entries = []
-    for (suite, task, name), by_stage in table.items():
+    for (_, task, name), by_stage in table.items():
         if base_stage not in by_stage:
             continue
         if lost := [stage for stage in stages if stage not in by_stage]:
@@ -54,7 +55,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
             )
         controls = [s for s in by_stage if s.startswith(CONTROL_PREFIX) and s not in (base_stage, *stages)]
         shown = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
-        metric = _find_metric(suite, task, name)
+        metric = _find_metric(name)
         adapted = stages[-1] if stages else None
         entries.append(_compare_metric(metric, by_stage[base_stage], shown, adapted=adapted))
     _adjust(entries)
@@ -75,12 +76,13 @@ def _tabulate(scores: Iterable[Score]) -> dict[tuple[str, str, str], dict[str, d
     return table
 
 
-def _find_metric(suite: str, task: str, name: str) -> Metric:
-    for suite_task in load_suite(suite).tasks:
-        for metric in suite_task.task.metrics:
-            if (suite_task.name, metric.name) == (task, name):
+def _find_metric(name: str) -> Metric:
+    """Find a metric by its name, which means the same in every task."""
+    for task in load_tasks().values():
+        for metric in task.metrics:
+            if metric.name == name:
                 return metric
-    raise EvalError(f"suite {suite} has no metric {name} of a task {task}; evaluate again with this version")
+    raise EvalError(f"no task has a metric {name}; evaluate again with this version")
 
 
 def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, adapted: str | None) -> Figure:
@@ -106,6 +108,7 @@ def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, ad
         "adapted": {key: last[key] for key in ("value", "ci95")} if last else None,
         "difference": last["difference"] if last else None,
         "stages": figures,
+        "groups": _describe_groups(metric, {"base": base, **shown}),
         "unscored": _count_reasons([base, *shown.values()]),
     }
 
@@ -140,6 +143,16 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
     if metric.kind == "share" and len(set(clusters)) == len(clusters):
         estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
     return _write(metric, estimate, scored, low=0.0)
+
+
+def _describe_groups(metric: Metric, models: Mapping[str, Rows]) -> dict[str, dict[str, Figure]]:
+    """Describe each kind of item by itself, for every model that was scored on one."""
+    groups: dict[str, dict[str, Figure]] = defaultdict(dict)
+    for name, rows in models.items():
+        for group in sorted({row.group for row in rows.values() if row.group and row.status == "scored"}):
+            members = {item: row for item, row in rows.items() if row.group == group}
+            groups[group][name] = _describe(metric, members) | {"n": len(members)}
+    return dict(groups)
 
 
 def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure | None:

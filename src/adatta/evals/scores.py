@@ -13,7 +13,17 @@ from adatta.core.artefact import write_atomic
 from adatta.core.errors import EvalError
 from adatta.core.records import Score
 
-_OPTIONAL = {"reason", "score", "log_prob", "num_tokens", "num_bytes", "prompt_hash", "output", "seed"}
+_OPTIONAL = {
+    "reason",
+    "score",
+    "log_prob",
+    "num_tokens",
+    "num_bytes",
+    "prompt_hash",
+    "output",
+    "seed",
+    "group",
+}
 _TYPES = {
     **dict.fromkeys(("suite_version", "num_tokens", "num_bytes", "seed"), pa.int64()),
     **dict.fromkeys(("score", "log_prob"), pa.float64()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
@@ -66,16 +66,22 @@ class Task(ABC):
     """A way to ask: which fields an item has, what the model is given, what comes out.
 
     `fields` are the fields of an item, `metrics` what comes out of each. A branch task scores given texts, an
-    answer task lets the model write. One file a task; the file exports one instance.
+    answer task lets the model write. `rules` judge an item without a model, by its texts alone, and get its
+    credit: what a model must beat. One file a task; the file exports one instance.
     """
 
     fields: ClassVar[Mapping[str, type]]
     metrics: ClassVar[tuple[Metric, ...]]
+    rules: ClassVar[Mapping[str, Callable[[Item], float]]] = {}
 
     def find_fault(self, fields: Mapping[str, Any]) -> str:
         """Say what is wrong with an item whose fields have the right types; empty where nothing is."""
         blank = [name for name, value in fields.items() if isinstance(value, str) and not value.strip()]
         return f"empty {', '.join(blank)}" if blank else ""
+
+    def group(self, item: Item) -> str | None:
+        """Name the kind of item that it is, for figures of each kind; None where a task has no kinds."""
+        return None
 
     @abstractmethod
     def item_text(self, item: Item) -> ItemText:
@@ -162,6 +168,22 @@ class Suite:
         if problems:
             raise RowError(problems)
         return items
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenSuite(Suite):
+    """A suite whose items, by task, are in memory and not in files."""
+
+    given: Mapping[str, tuple[Item, ...]]
+
+    def content_hash(self) -> str:
+        """Hash all that decides the scores: version, tasks and items."""
+        tasks = [[*astuple(task), [item.item_id for item in self.given[task.name]]] for task in self.tasks]
+        return content_id({"name": self.name, "version": self.version, "tasks": tasks})
+
+    def items(self) -> dict[str, tuple[Item, ...]]:
+        """Return the items of every task."""
+        return dict(self.given)
 
 
 @cache

@@ -51,8 +51,8 @@ class Profile(Traits):
     """What evaluate measures where the recipe names no suites."""
     system_prompt: str = Field(min_length=1)
     """Stands before conversations that have none of their own."""
-    one_shot: tuple[Message, Message]
-    """An example exchange, for the control that shows an untrained model the language."""
+    examples: Many[tuple[Message, Message]] = Field(min_length=1)
+    """Example exchanges, for the controls that show an untrained model the language."""
     refusals: Many[str]
     """Patterns of what an answer says that declines a wish, in the plain words of a text, as whole words."""
     harm_terms: Mapping[str, str]
@@ -60,13 +60,18 @@ class Profile(Traits):
     harm_excuses: Many[str] = ()
     """Patterns of what harmless wishes that speak of harm say: of preventing, reporting or telling it."""
 
-    @field_validator("one_shot", mode="before")
+    @field_validator("examples", mode="before")
     @classmethod
-    def _read_example(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or set(value) != {"question", "answer"}:
-            raise ValueError("needs question and answer")
-        question = Message(role="user", content=value["question"])
-        return question, Message(role="assistant", content=value["answer"])
+    def _read_examples(cls, values: Any) -> Any:
+        if not all(isinstance(value, Mapping) and set(value) == {"question", "answer"} for value in values):
+            raise ValueError("each needs question and answer")
+        return [
+            (
+                Message(role="user", content=value["question"]),
+                Message(role="assistant", content=value["answer"]),
+            )
+            for value in values
+        ]
 
 
 def list_profiles() -> tuple[str, ...]:

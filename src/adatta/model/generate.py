@@ -99,8 +99,11 @@ def _generate_batch(
     return [tuple(answer) for answer in answers]
 
 
-class _RoomyLayer(DynamicLayer):
+class _RoomyLayer(DynamicLayer):  # type: ignore[misc]  # transformers has no types
     """Keys and values with room behind them: a token is written without copying all that stand before it."""
+
+    keys: Tensor
+    values: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -29,6 +30,7 @@ from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.preferences import describe_pairs
 from adatta.pipeline.prepare import StageRows, prepare_stage, read_structure
 from adatta.pipeline.report_facts import describe_layouts
+from adatta.pipeline.suites import load_suites
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -146,7 +148,9 @@ def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     loaded = replace(loaded, recipe=recipe)
     shape = _check_model(checks, recipe, base) if base else None
     chat = _check_template(checks, loaded, base) if base else None
-    overlap = checks.attempt("suites", lambda: SuiteOverlap(recipe))
+    overlap = checks.attempt(
+        "suites", lambda: SuiteOverlap(chain.from_iterable(load_suites(recipe).values()))
+    )
     rows = {}
     for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
         if found := _check_rows(checks, stage, loaded=loaded, chat=chat, overlap=overlap):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from adatta.core.artefact import run_dir, write_json
 from adatta.core.errors import RecipeError
 from adatta.core.lock import run_lock
+from adatta.core.records import BASE
 from adatta.lang.profile import Profile, load_profile
-from adatta.pipeline.plan import BASE
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
@@ -115,14 +115,14 @@ def _figure(figure: dict[str, Any] | None) -> str:
 
 
 def list_subjects(stage: str, mark: str, *, profile: Profile) -> list[Subject]:
-    """List the rows of the table that a model fills: its own, and for the base the two controls.
+    """List the rows of the table that a model fills: its own, and for the base the controls.
 
     Args:
         stage: `base`, or the name of another model.
         mark: the model's fingerprint.
         profile: of the language.
     """
-    from adatta.evals.ask import CONTROL_1_SHOT, CONTROL_PLAIN, make_subject
+    from adatta.evals.ask import list_controls, make_subject
 
-    rows = [stage, *((CONTROL_PLAIN, CONTROL_1_SHOT) if stage == BASE else ())]
+    rows = [stage, *(list_controls(profile) if stage == BASE else ())]
     return [make_subject(row, mark, profile) for row in rows]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,15 @@ from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
 from adatta.core.registry import list_names
 from adatta.core.settings import EvaluateSettings, OptimizerSettings, StageEntry
 from adatta.lang.profile import Profile, load_profile
-from adatta.pipeline.overlap import SuiteOverlap, load_suites
+from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
 from adatta.pipeline.prepare import ROW_KIND, StageRows, open_inputs, prepare_stage
+from adatta.pipeline.suites import load_suites
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
     from adatta.data.turns import Mistake
+    from adatta.evals.suite import Suite
     from adatta.model.files import ModelFiles
 
 
@@ -41,6 +44,7 @@ class Context:
     chat: Chat
     profile: Profile
     rows: Mapping[str, StageRows]
+    suites: Mapping[str, tuple[Suite, ...]]
     overlap: Mapping[str, Any]
     inputs: Inputs
     plan: tuple[PlannedStage, ...]
@@ -68,13 +72,13 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     loaded = name_suites(loaded, profile)
     folder = run_dir(loaded.recipe.name)
     refuse_unknown_names(loaded)
-    suites = {name: suite.content_hash() for name, suite in load_suites(loaded.recipe).items()}
+    suites = load_suites(loaded.recipe)
     base = locate_base(loaded)
     recipe = resolve(loaded.recipe, folder)
     chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
     refuse_unexportable(loaded, base, chat=chat)
     refuse_wrong_fields(loaded, loaded.recipe.stages)
-    overlap = SuiteOverlap(recipe)
+    overlap = SuiteOverlap(chain.from_iterable(suites.values()))
     rows = prepare_all(recipe, chat, overlap=overlap)
     if recipe.on_overlap == "error":
         overlap.require_none()
@@ -82,7 +86,9 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         base=base.fingerprint,
         template=content_id(chat.exported_template()),
         data={name: prepared.data_hashes() for name, prepared in rows.items()},
-        suites=suites,
+        suites={
+            stage: {suite.name: suite.content_hash() for suite in named} for stage, named in suites.items()
+        },
     )
     return Context(
         path=path,
@@ -93,6 +99,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         chat=chat,
         profile=profile,
         rows=rows,
+        suites=suites,
         overlap=overlap.summary(),
         inputs=inputs,
         plan=plan_stages(recipe, inputs, folder),

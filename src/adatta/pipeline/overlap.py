@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adatta.core.errors import OverlapError, Problem
 from adatta.core.problems import Problems
-from adatta.core.recipe import Recipe
 from adatta.core.records import Row
 
 if TYPE_CHECKING:
@@ -26,11 +25,11 @@ Places = Mapping["ItemText", Sequence[tuple[str, str, str]]]
 class SuiteOverlap:
     """Looks at training rows one by one and tells which items of the recipe's suites stand in them."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, suites: Iterable[Suite]) -> None:
         """Read the items of the suites.
 
         Args:
-            recipe: its evaluate stages name the suites.
+            suites: those of the recipe; one that stands twice counts once.
 
         Raises:
             RowError: a suite's files have mistakes.
@@ -38,7 +37,7 @@ class SuiteOverlap:
         """
         from adatta.data.overlap import LeakFinder
 
-        self._places = _read_items(recipe)
+        self._places = _read_items({suite.content_hash(): suite for suite in suites}.values())
         self._finder = LeakFinder(tuple(self._places))
         self._stages: dict[str, str] = {}
 
@@ -143,17 +142,9 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_MATCH_CHARS else f"{text[:MAX_MATCH_CHARS].rpartition(' ')[0]} …"
 
 
-def load_suites(recipe: Recipe) -> dict[str, Suite]:
-    """Load the suites that the evaluate stages of a recipe name, by name, in order."""
-    from adatta.evals.suite import load_suite
-
-    wanted = {name for stage in recipe.stages if stage.kind == "evaluate" for name in stage.evaluation.suites}
-    return {name: load_suite(name) for name in sorted(wanted)}
-
-
-def _read_items(recipe: Recipe) -> Places:
+def _read_items(suites: Iterable[Suite]) -> Places:
     places: dict[ItemText, list[tuple[str, str, str]]] = defaultdict(list)
-    for suite in load_suites(recipe).values():
+    for suite in suites:
         for task, items in zip(suite.tasks, suite.items().values(), strict=True):
             for item in items:
                 places[task.task.item_text(item)].append((suite.name, task.name, item.item_id))

@@ -10,9 +10,9 @@ from typing import Any
 from adatta.core.artefact import Artefact, find_complete
 from adatta.core.fingerprint import fingerprint
 from adatta.core.recipe import Recipe, Stage
+from adatta.core.records import BASE
 from adatta.core.settings import VERSIONS, TrainSettings
 
-BASE = "base"
 TRAINING = ("sft", "dpo", "adapt")
 
 
@@ -21,13 +21,14 @@ class Inputs:
     """What enters the fingerprints from outside the recipe, by content.
 
     `base` is the base model's fingerprint, `template` the hash of its template with the system prompt,
-    `data` maps a training stage's name to the hashes of its files, `suites` a suite's name to its hash.
+    `data` maps a training stage's name to the hashes of its files, `suites` an evaluate stage's name to the
+    hashes of its suites by their names.
     """
 
     base: str
     template: str
     data: Mapping[str, tuple[str, ...]]
-    suites: Mapping[str, str]
+    suites: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def protocol(recipe: Recipe, inputs: Inputs, stage: Stage) -> dict[str, Any]:
     """
     return {
         "version": VERSIONS["evaluate"],
-        "suites": {name: inputs.suites[name] for name in stage.evaluation.suites},
+        "suites": dict(inputs.suites[stage.name]),
         "max_new_tokens": stage.evaluation.max_new_tokens,
         "template": inputs.template,
         "language": recipe.language,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from adatta.core.artefact import Artefact
 from adatta.core.events import read_metrics
+from adatta.core.records import BASE
 from adatta.pipeline.context import Context
-from adatta.pipeline.plan import BASE, TRAINING
+from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.report import ReportInputs
 
 if TYPE_CHECKING:
@@ -87,11 +88,13 @@ def free_answers(scores: Sequence[Score]) -> list[dict[str, Any]]:
     from adatta.evals.suite import AnswerTask, load_suite
 
     answers: dict[str, dict[str, str]] = {}
+    suites: dict[str, None] = {}
     for score in scores:
         if score.output is not None and score.metric == "language_fidelity":
             answers.setdefault(score.item_id, {})[score.stage] = score.output
+            suites[score.suite] = None
     rows = []
-    for name in dict.fromkeys(score.suite for score in scores):
+    for name in suites:
         suite = load_suite(name)
         items = suite.items()
         for task in suite.tasks:

@@ -13,10 +13,11 @@ from adatta.core.artefact import Artefact, remove_model, restore_model, write_at
 from adatta.core.errors import IncompleteError
 from adatta.core.fingerprint import fingerprint
 from adatta.core.progress import track
+from adatta.core.records import BASE
 from adatta.pipeline.compare import list_subjects
 from adatta.pipeline.context import Context
 from adatta.pipeline.exporting import write_formats
-from adatta.pipeline.plan import BASE, TRAINING, PlannedStage, evaluated_models, protocol
+from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, protocol
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
@@ -154,7 +155,6 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> t
     from adatta.chat.render import Chat
     from adatta.evals.ask import Limits
     from adatta.evals.runner import evaluate_model, pick_engine
-    from adatta.evals.suite import load_suite
     from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
 
@@ -163,7 +163,7 @@ def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> t
     model = load_model(model_folder(context, name, done), context.recipe.precision)
     engine = pick_engine(model, context.chat, engine=context.recipe.engine)
     scores = []
-    for suite in map(load_suite, settings.suites):
+    for suite in context.suites[planned.name]:
         for subject in list_subjects(name, mark, profile=context.profile):
             scores += evaluate_model(
                 model,

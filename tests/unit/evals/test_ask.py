@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from itertools import chain
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_constant_model_gets_one_kth_of_every_item(small_suite):
     for score in run(small_suite, log_probs=constant):
         if score.task == "pairs_it":
             assert score.score == 0.5
-            assert score.output.endswith(": tie")
+            assert score.output.endswith("tie")
         if score.metric == "accuracy_sum":
             assert score.score == 0.25
 
@@ -146,7 +147,7 @@ def test_empty_answer_fails_and_is_no_gap(small_suite):
 
 def test_every_model_of_the_table_gets_the_system_prompt_and_controls_their_own(small_suite):
     given = {}
-    for stage in ("base", "sft", "control-plain", "control-1-shot"):
+    for stage in ("base", "sft", "control-plain", "control-1-shot", "control-3-shot"):
         texts = []
 
         def answers(prompts, texts=texts):
@@ -161,8 +162,10 @@ def test_every_model_of_the_table_gets_the_system_prompt_and_controls_their_own(
     user = "<user>Dimmi che cosa è un faro."
     assert given["base"] == given["sft"] == f"<system>{profile.system_prompt}{user}"
     assert given["control-plain"] == user
-    example = "".join(f"<{message.role}>{message.content}" for message in profile.one_shot)
-    assert given["control-1-shot"] == f"<system>{profile.system_prompt}{example}{user}"
+    for number in (1, 3):
+        examples = chain.from_iterable(profile.examples[:number])
+        shown = "".join(f"<{message.role}>{message.content}" for message in examples)
+        assert given[f"control-{number}-shot"] == f"<system>{profile.system_prompt}{shown}{user}"
 
 
 def small_suite_names(suite):
@@ -268,7 +271,7 @@ def test_plain_control_refuses_a_chat_that_inserts_a_prompt(small_suite):
 
 
 def test_unknown_control_is_refused():
-    with pytest.raises(EvalError, match="control-plain, control-1-shot"):
+    with pytest.raises(EvalError, match="control-plain, control-1-shot, control-3-shot"):
         make_subject("control-2-shot", "0", load_profile("it"))
 
 

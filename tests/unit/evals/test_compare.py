@@ -176,7 +176,7 @@ def test_missing_rows_stages_and_tasks_are_refused():
         compare([*base, *sft, *text_scores("base", [1.0], [5])], base_stage="base", stages=["sft"])
     with pytest.raises(EvalError, match="two scores"):
         compare([*base, *base], base_stage="base", stages=[])
-    with pytest.raises(EvalError, match="no metric f1"):
+    with pytest.raises(EvalError, match="has a metric f1"):
         compare(make_scores("base", BASE, metric="f1"), base_stage="base", stages=[])
 
 
@@ -246,7 +246,7 @@ def test_items_in_clusters_widen_the_interval_and_flip_together():
 @pytest.mark.parametrize(("num_items", "has_interval"), [(29, False), (30, True)])
 def test_mean_of_few_items_claims_no_interval(monkeypatch, num_items, has_interval):
     metric = Metric(name="f1", unit="points", higher_is_better=True, primary=True, kind="mean")
-    monkeypatch.setattr(module, "_find_metric", lambda suite, task, name: metric)
+    monkeypatch.setattr(module, "_find_metric", lambda name: metric)
     values = [float(number % 5) for number in range(num_items)]
     entry = one([*make_scores("base", values), *make_scores("sft", values[::-1])])
     for figure in (entry["base"], entry["adapted"], entry["difference"]):

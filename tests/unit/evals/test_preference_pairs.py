@@ -29,7 +29,21 @@ def test_length_decides_in_the_sum_only(log_probs, expected):
     item = Item(item_id="1", task="preferences_it", language="it", cluster_id="1", fields=FIELDS)
     outcomes = TASK.measure(item, [Branch(value, 5) for value in log_probs])
     found = {each.metric: (each.score, each.output) for each in outcomes}
-    assert found == {name: (score, f"wrong_fact: {verdict}") for name, (score, verdict) in expected.items()}
+    assert found == {name: (score, verdict) for name, (score, verdict) in expected.items()}
+
+
+def test_rules_judge_by_the_texts_alone():
+    item = Item(item_id="1", task="preferences_it", language="it", cluster_id="1", fields=FIELDS)
+    english = Item(
+        item_id="2",
+        task="preferences_it",
+        language="it",
+        cluster_id="2",
+        fields=FIELDS | {"rejected": "A spider has eight legs, not six as insects have."},
+    )
+    assert [TASK.rules["longer"](each) for each in (item, english)] == [0.0, 0.0]
+    assert [TASK.rules["language"](each) for each in (item, english)] == [0.5, 1.0]
+    assert TASK.group(item) == "wrong_fact"
 
 
 @pytest.mark.parametrize(

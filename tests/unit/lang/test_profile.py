@@ -39,13 +39,13 @@ def test_load_profile_of_an_unknown_language_names_the_known_ones() -> None:
 
 def test_load_profile_names_every_mistake_with_its_file(folder: Path) -> None:
     (folder / "xx.yaml").write_text(
-        "tag: xx\nenglish_name: ''\ntypical: '('\nelision: si\none_shot: {question: Che?}\nwords: a b\n"
+        "tag: xx\nenglish_name: ''\ntypical: '('\nelision: si\nexamples: [{question: Che?}]\nwords: a b\n"
     )
     assert list_profiles() == ("xx",)
     with pytest.raises(RecipeError) as caught:
         load_profile("xx")
     told = {problem.what.partition(":")[0] for problem in caught.value.problems}
-    assert {"english_name", "typical", "elision", "one_shot", "words", "system_prompt"} <= told
+    assert {"english_name", "typical", "elision", "examples", "words", "system_prompt"} <= told
     assert {problem.where for problem in caught.value.problems} == {"lang/profiles/xx.yaml"}
 
 

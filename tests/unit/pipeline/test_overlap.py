@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 
 import pytest
 
@@ -11,6 +12,7 @@ from adatta.core.recipe import Recipe
 from adatta.core.records import Conversation, Document, Message, Origin
 from adatta.core.runtime import bundled_dir
 from adatta.pipeline.overlap import SuiteOverlap
+from adatta.pipeline.suites import load_suites
 
 EVALUATION = bundled_dir() / "data" / "evaluation"
 
@@ -21,7 +23,8 @@ def read(name, line):
 
 def make_overlap(*stages):
     entries = [{"evaluate": {"suites": ["offline"]}}] if not stages else list(stages)
-    return SuiteOverlap(Recipe.model_validate({"name": "r", "model": {"name": "m"}, "stages": entries}))
+    recipe = Recipe.model_validate({"name": "r", "model": {"name": "m"}, "stages": entries})
+    return SuiteOverlap(chain.from_iterable(load_suites(recipe).values()))
 
 
 def converse(asked, answer, line=1):

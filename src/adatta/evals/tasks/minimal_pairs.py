@@ -13,7 +13,7 @@ from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
 
 class MinimalPairs(BranchTask):
-    """Whole sentences by summed log-prob; the output names the phenomenon and what the model preferred."""
+    """Whole sentences by summed log-prob; the output says what the model preferred."""
 
     fields: ClassVar = {"right": str, "wrong": str, "phenomenon": str}
     metrics = (Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),)
@@ -27,6 +27,10 @@ class MinimalPairs(BranchTask):
     def item_text(self, item: Item) -> ItemText:
         """Give the right sentence."""
         return ItemText(question=item.fields["right"])
+
+    def group(self, item: Item) -> str:
+        """Give the phenomenon."""
+        return str(item.fields["phenomenon"])
 
     def question(self, item: Item) -> Mapping[str, Any]:
         """Give both sentences."""
@@ -52,7 +56,7 @@ class MinimalPairs(BranchTask):
                 log_prob=branches[0].log_prob,
                 num_tokens=branches[0].num_tokens,
                 num_bytes=measures.count_bytes(item.fields["right"]),
-                output=f"{item.fields['phenomenon']}: {measures.VERDICTS[score]}",
+                output=measures.VERDICTS[score],
             ),
         )
 

@@ -9,18 +9,30 @@ from adatta.chat.render import Chat
 from adatta.core.records import Item, Message, Origin, Preference, TokenRow
 from adatta.data.overlap import ItemText
 from adatta.evals import measures
+from adatta.evals.fidelity import is_in_language
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
+ANSWERS = ("chosen", "rejected")
 ROLES = ("system", "user", "assistant")
+
+
+def _prefer_longer(item: Item) -> float:
+    return measures.credit([measures.count_bytes(item.fields[name]) for name in ANSWERS], 0)
+
+
+def _prefer_language(item: Item) -> float:
+    return measures.credit([is_in_language(item.fields[name], item.language) for name in ANSWERS], 0)
 
 
 class PreferencePairs(BranchTask):
     """Answers in the chat format: `accuracy` by log-prob a byte, `accuracy_sum` by the sum, as DPO has it.
 
-    The output names the way in which the rejected answer fails, and what the model preferred.
+    The output says what the model preferred. A model must beat two rules: the longer answer is the better
+    one; the one in the language is.
     """
 
     fields: ClassVar = {"prompt": list, "chosen": str, "rejected": str, "fault": str}
+    rules: ClassVar = {"longer": _prefer_longer, "language": _prefer_language}
     metrics = (
         Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),
         Metric(name="accuracy_sum", unit="share", higher_is_better=True, primary=False, kind="share"),
@@ -41,15 +53,17 @@ class PreferencePairs(BranchTask):
         """Give what the user asks last, with the chosen answer."""
         return ItemText(question=item.fields["prompt"][-1]["content"], answer=item.fields["chosen"])
 
+    def group(self, item: Item) -> str:
+        """Give the way in which the rejected answer fails."""
+        return str(item.fields["fault"])
+
     def question(self, item: Item) -> Mapping[str, Any]:
         """Give the prompt and both answers."""
         return {name: item.fields[name] for name in ("prompt", "chosen", "rejected")}
 
     def branches(self, item: Item, chat: Chat, *, context: int) -> Sequence[TokenRow]:
         """Give one row an answer, the chosen one first; both share the prompt."""
-        chosen, rejected = (
-            Message(role="assistant", content=item.fields[name]) for name in ("chosen", "rejected")
-        )
+        chosen, rejected = (Message(role="assistant", content=item.fields[name]) for name in ANSWERS)
         return chat.preference(
             Preference(
                 prompt=tuple(Message(**turn) for turn in item.fields["prompt"]),
@@ -67,7 +81,7 @@ class PreferencePairs(BranchTask):
             EvalError: A log-prob isn't finite.
         """
         sums = [branch.log_prob for branch in branches]
-        num_bytes = [measures.count_bytes(item.fields[name]) for name in ("chosen", "rejected")]
+        num_bytes = [measures.count_bytes(item.fields[name]) for name in ANSWERS]
         by_byte = [total / count for total, count in zip(sums, num_bytes, strict=True)]
         scores = {"accuracy": measures.credit(by_byte, 0), "accuracy_sum": measures.credit(sums, 0)}
         return tuple(
@@ -77,7 +91,7 @@ class PreferencePairs(BranchTask):
                 log_prob=sums[0],
                 num_tokens=branches[0].num_tokens,
                 num_bytes=num_bytes[0],
-                output=f"{item.fields['fault']}: {measures.VERDICTS[score]}",
+                output=measures.VERDICTS[score],
             )
             for metric, score in scores.items()
         )
