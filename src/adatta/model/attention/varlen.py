@@ -53,7 +53,10 @@ class Varlen:
             self.longest,
             self.longest,
             scale=rule.scale,
-            window_size=(-1 if rule.window is None else rule.window - 1, 0),  # theirs doesn't count the token itself
+            window_size=(
+                -1 if rule.window is None else rule.window - 1,
+                0,
+            ),  # theirs doesn't count the token itself
             enable_gqa=query.shape[1] != key.shape[1],
         )
         attended: Tensor = output.transpose(0, 1)[None]
