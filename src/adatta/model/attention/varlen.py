@@ -44,6 +44,7 @@ class Varlen:
         Returns:
             The output [1, H, T, D].
         """
+        before = -1 if rule.window is None else rule.window - 1  # theirs doesn't count the token itself
         output: Any = varlen_attn(
             query[0].transpose(0, 1).contiguous(),
             key[0].transpose(0, 1).contiguous(),
@@ -53,10 +54,7 @@ class Varlen:
             self.longest,
             self.longest,
             scale=rule.scale,
-            window_size=(
-                -1 if rule.window is None else rule.window - 1,
-                0,
-            ),  # theirs doesn't count the token itself
+            window_size=(before, 0),
             enable_gqa=query.shape[1] != key.shape[1],
         )
         attended: Tensor = output.transpose(0, 1)[None]
