@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from adatta.core.errors import ModelError
 from adatta.core.registry import load_registry
 from adatta.export.formats.gguf_f16 import write
-from adatta.model.engine import Engine
+from adatta.model.engine import Engine, Sampling
 
 pytestmark = pytest.mark.torch
 ENGINES = load_registry("adatta.model.engines")
@@ -39,7 +39,7 @@ def model(toy_folder: Path):
 
 
 def greedy(engine: Engine, limit: int = 24, stop_ids: tuple[int, ...] = ()) -> list[int]:
-    return list(engine.stream(CONTEXT, stop_ids=stop_ids, limit=limit, seed=0))
+    return list(engine.stream(CONTEXT, Sampling(stop_ids=stop_ids, limit=limit, seed=0)))
 
 
 def test_greedy_takes_the_likeliest_id_at_every_step(engine: Engine, model) -> None:
@@ -56,7 +56,7 @@ def test_greedy_is_deterministic(engine: Engine) -> None:
 
 
 def test_stream_gives_each_id_before_the_next_is_made(engine: Engine) -> None:
-    stream = engine.stream(CONTEXT, stop_ids=(), limit=100, seed=0)
+    stream = engine.stream(CONTEXT, Sampling(stop_ids=(), limit=100, seed=0))
     assert list(islice(stream, 3)) == greedy(engine, limit=3)
 
 
@@ -73,7 +73,8 @@ def test_stream_yields_at_most_limit(engine: Engine) -> None:
 
 def test_same_seed_gives_the_same_sample(engine: Engine) -> None:
     def sample(seed: int) -> list[int]:
-        return list(engine.stream(CONTEXT, stop_ids=(), limit=12, seed=seed, temperature=1.5))
+        sampling = Sampling(stop_ids=(), limit=12, seed=seed, temperature=1.5)
+        return list(engine.stream(CONTEXT, sampling))
 
     assert sample(1) == sample(1)
     assert len({tuple(sample(seed)) for seed in range(5)}) > 1
@@ -85,10 +86,8 @@ def test_samples_follow_the_model_at_that_temperature(engine: Engine, model, tem
         logits_V = model(torch.tensor([CONTEXT])).logits[0, -1]
     chance_V = (logits_V / temperature).softmax(-1)
     best, draws = int(logits_V.argmax()), 150
-    drawn = [
-        next(iter(engine.stream(CONTEXT, stop_ids=(), limit=1, seed=seed, temperature=temperature)))
-        for seed in range(draws)
-    ]
+    samplings = [Sampling(stop_ids=(), limit=1, seed=seed, temperature=temperature) for seed in range(draws)]
+    drawn = [next(iter(engine.stream(CONTEXT, sampling))) for sampling in samplings]
     expected = float(chance_V[best])
     # 4 standard deviations of a binomial share; the seeds are fixed, so this never flickers.
     assert abs(drawn.count(best) / draws - expected) < 4 * (expected * (1 - expected) / draws) ** 0.5
@@ -98,4 +97,4 @@ def test_what_does_not_fit_into_the_context_is_refused(engine: Engine) -> None:
     assert engine.context == 128
     for ids, limit in (([3] * 100, 29), ([], 5)):
         with pytest.raises(ModelError, match="at most 128 together"):
-            list(engine.stream(ids, stop_ids=(), limit=limit, seed=0))
+            list(engine.stream(ids, Sampling(stop_ids=(), limit=limit, seed=0)))

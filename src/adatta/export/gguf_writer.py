@@ -41,11 +41,6 @@ class _Tensor:
     shape: tuple[int, ...]
     kind: Kind
 
-    @property
-    def num_bytes(self) -> int:
-        block, size = gguf.GGML_QUANT_SIZES[self.kind]
-        return int(math.prod(self.shape) // block * size)
-
 
 def write_gguf(
     model_folder: Path, out_dir: Path, *, kind: Kind, chat_template: str, stop_ids: tuple[int, ...], name: str
@@ -196,9 +191,9 @@ def _write_tensors(writer: gguf.GGUFWriter, tensors: list[_Tensor], config: Any)
     if factors is not None:
         writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
     for tensor in tensors:
-        writer.add_tensor_info(
-            tensor.name, tensor.shape, np.dtype(np.float32), tensor.num_bytes, raw_dtype=tensor.kind
-        )
+        shape, dtype = tensor.shape, np.dtype(np.float32)
+        num_bytes = math.prod(gguf.quant_shape_to_byte_shape(shape, tensor.kind))
+        writer.add_tensor_info(tensor.name, shape, dtype, num_bytes, raw_dtype=tensor.kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()

@@ -14,6 +14,7 @@ from adatta.chat.render import Chat
 from adatta.core.errors import ParityError
 from adatta.core.records import Message
 from adatta.core.yaml_source import packaged_yaml
+from adatta.model.engine import Sampling
 from adatta.model.engines.llamacpp import Candidate, LlamaCppEngine
 from adatta.model.load import load_model
 
@@ -67,11 +68,12 @@ def check_parity(
     chat = Chat.load(model_folder)
     contexts = [chat.prompt([Message(role="user", content=prompt)]) for prompt in prompts]
     model = load_model(model_folder, torch.float32)
+    sampling = Sampling(stop_ids=chat.stop_ids, limit=limit, seed=0)
     tally = _Tally()
     with LlamaCppEngine(gguf_path, context=max(map(len, contexts)) + limit, threads=threads) as engine:
         _compare_tokenisation(chat, engine)
         for prompt, context in zip(prompts, contexts, strict=True):
-            answer = list(engine.stream_scored(context, stop_ids=chat.stop_ids, limit=limit, seed=0))
+            answer = list(engine.stream_scored(context, sampling))
             _compare_answer(prompt, answer, _score(model, context, answer), tally)
             progress(1)
     return {

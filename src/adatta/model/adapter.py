@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,7 +75,7 @@ def load_trainable(
         base.model.requires_grad_(True)
         return base
     model = add_adapter(base.model, settings, seed=seed, base_name=str(folder))
-    _open([weight for name in settings.also for weight in _ALSO[name](base.model)])
+    _open([weight for name in settings.also for weight in _find_also(base.model, name)])
     return replace(base, model=model)
 
 
@@ -225,19 +225,12 @@ def write_tensors(path: Path, tensors: dict[str, Any]) -> None:
     save_file(plain, str(path), metadata={"format": "pt"})
 
 
-def _find_norms(model: Any) -> list[nn.Parameter]:
+def _find_also(model: Any, what: str) -> list[nn.Parameter]:
+    """Return what is trained beside an adapter; an untied output matrix goes with the embeddings."""
+    if what == "embeddings":
+        return [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
     norms = [layer for layer in model.modules() if "norm" in type(layer).__name__.lower()]
     return [weight for layer in norms for weight in layer.parameters(recurse=False)]
-
-
-# What may be trained beside an adapter; an untied output matrix goes with the embeddings.
-_ALSO: Mapping[str, Callable[[Any], list[nn.Parameter]]] = {
-    "embeddings": lambda model: [
-        model.get_input_embeddings().weight,
-        model.get_output_embeddings().weight,
-    ],
-    "norms": _find_norms,
-}
 
 
 def _open(weights: Sequence[nn.Parameter]) -> None:

@@ -10,34 +10,13 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 
 from adatta.core.errors import ModelError
+from adatta.core.yaml_source import packaged_yaml
 
-EXACT = (
-    "LlamaForCausalLM",
-    "MistralForCausalLM",
-    "Qwen2ForCausalLM",
-    "Qwen3ForCausalLM",
-    "Gemma2ForCausalLM",
-    "Gemma3ForCausalLM",
-    "Phi3ForCausalLM",
-    "Olmo2ForCausalLM",
-    "SmolLM3ForCausalLM",
-    "GraniteForCausalLM",
-)
-"""Tested against transformers: log-probs, gradients, answers, merging, number of parameters."""
-
-FUSED = EXACT[:4]
-"""Computed by blocks of our own, where these prove exact too: the Llama family."""
-
+_KNOWN = packaged_yaml("adatta.model", "architectures.yaml")
+EXACT: tuple[str, ...] = tuple(_KNOWN["exact"])
+FUSED: tuple[str, ...] = tuple(_KNOWN["fused"])
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 _LAYERS = ("full_attention", "sliding_attention")
-# What a configuration names that has more than text, or more than attention and one network a block.
-_FOREIGN = {
-    "an encoder": ("encoder_layers", "type_vocab_size"),
-    "images or sound": ("vision", "audio"),
-    "experts": ("expert",),
-    "a state that is carried along": ("mamba", "ssm", "state_size", "conv_", "block_types", "linear_attn"),
-    "compressed keys": ("kv_lora", "index_topk"),
-}
 
 
 def refuse_architecture(config: Mapping[str, Any], name: str) -> None:
@@ -69,14 +48,13 @@ def complete_config(config: Mapping[str, Any]) -> dict[str, Any]:
         ModelError: if transformers can't make sense of it.
     """
     classes = _tables("configuration_auto").CONFIG_MAPPING
-    if config.get("model_type") not in classes:
+    kind = config.get("model_type")
+    if kind not in classes:
         return dict(config)
     try:
-        filled: dict[str, Any] = classes[config["model_type"]].from_dict(dict(config)).to_dict()
+        filled: dict[str, Any] = classes[kind].from_dict(dict(config)).to_dict()
     except (StrictDataclassError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(
-            f"config.json of a {config['model_type']} can't be used ({error}); is the model complete?"
-        ) from error
+        raise ModelError(f"config.json of a {kind} can't be used ({error}); is it complete?") from error
     return filled | dict(config)
 
 
@@ -97,7 +75,7 @@ def _fault(config: Mapping[str, Any], architecture: str) -> str | None:
     if architecture != known or not architecture.endswith("ForCausalLM"):
         return "not a causal text model that transformers has the code of (code of a model is never run)"
     full = complete_config(config)
-    for what, words in _FOREIGN.items():
+    for what, words in _KNOWN["foreign"].items():
         if any(word in key for key in full for word in words):
             return f"it has {what}"
     odd = sorted(set(full.get("layer_types") or _LAYERS) - set(_LAYERS))

@@ -12,7 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from adatta.core.errors import ModelError
-from adatta.model.attention.branches import Branches
+from adatta.model.attention.branches import Branches, Rule
 from adatta.model.attention.flex import MIN_HEAD_DIM, Flex
 from adatta.model.attention.varlen import DTYPES, MAX_HEAD_DIM, Varlen, is_flat
 from adatta.model.forest import Forest, drop_unread
@@ -53,24 +53,24 @@ class ForestAttention:
         self._is_flat = is_flat(forest)
         self._made: dict[Backend, Branches | Flex | Varlen] = {}
 
-    def attend(self, query: Tensor, *, key: Tensor, value: Tensor, **how: Any) -> Tensor:
+    def attend(self, query: Tensor, *, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """Return what each token gets from the tokens before it on its path [1, H, T, D].
 
         Args:
             query: [1, H, T, D].
             key: [1, G, T, D].
             value: [1, G, T, D].
-            **how: `window`, `scale` and `softcap`, as `Branches.attend` says.
+            rule: of the layer.
         """
         if query.device.type == "cpu":  # in bf16 its backward pass is slower there, and less exact
             query, key, value = (
                 states.to(torch.promote_types(states.dtype, torch.float32)) for states in (query, key, value)
             )
-        backend = choose_backend(query, is_flat=self._is_flat, softcap=how.get("softcap"))
+        backend = choose_backend(query, is_flat=self._is_flat, softcap=rule.softcap)
         if backend not in self._made:
             self._made[backend] = backend(self._forest)
         with torch.autocast(query.device.type, enabled=False):
-            return self._made[backend].attend(query, key=key, value=value, **how)
+            return self._made[backend].attend(query, key=key, value=value, rule=rule)
 
 
 def take_over(model: Any) -> None:
@@ -168,14 +168,8 @@ def attend(
             module, query, key, value, attention_mask, **kwargs
         )
         return output
-    attended = forest.attend(
-        query,
-        key=key,
-        value=value,
-        window=kwargs.get("sliding_window"),
-        scale=kwargs.get("scaling"),
-        softcap=kwargs.get("softcap"),
-    )
+    rule = Rule(kwargs.get("sliding_window"), scale=kwargs.get("scaling"), softcap=kwargs.get("softcap"))
+    attended = forest.attend(query, key=key, value=value, rule=rule)
     return attended.transpose(1, 2).contiguous(), None
 
 

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from adatta.model.architecture import FUSED
 from adatta.model.attend import ForestAttention
+from adatta.model.attention.branches import Rule
 from adatta.model.forest import Forest
 from adatta.model.linear import apply_linear, is_plain, product_dtype
 
@@ -108,20 +109,16 @@ def _attend(attention: Any, normed_TE: Tensor, shared: _Shared) -> Tensor:
         query.transpose(0, 1)[None],
         key=key.transpose(0, 1)[None],
         value=value.transpose(0, 1)[None],
-        window=_window(attention),
-        scale=attention.scaling,
+        rule=Rule(_window(attention), scale=attention.scaling),
     )
     return output[0].transpose(0, 1).reshape(len(normed_TE), heads * size)
 
 
 def _window(attention: Any) -> int | None:
     """Return how many tokens of its path a token of this layer sees; None for all."""
-    if hasattr(attention, "sliding_window"):
-        window: int | None = attention.sliding_window
-        return window
-    return (
-        getattr(attention.config, "sliding_window", None) if "Mistral" in type(attention).__name__ else None
-    )
+    holder = attention.config if "Mistral" in type(attention).__name__ else attention
+    window: int | None = getattr(holder, "sliding_window", None)
+    return window
 
 
 def _norm(x: Tensor, norm: nn.Module, dtype: torch.dtype) -> Tensor:

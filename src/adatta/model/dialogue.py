@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from gguf import GGUFReader
@@ -13,7 +14,7 @@ from adatta.chat.stream import stream_text
 from adatta.core.errors import ModelError
 from adatta.core.records import Message
 from adatta.core.runtime import cache_dir
-from adatta.model.engine import Engine
+from adatta.model.engine import Engine, Sampling
 from adatta.model.gguf import gguf_fingerprint, making_folder
 from adatta.model.gguf_tokenizer import write_tokenizer
 
@@ -41,8 +42,8 @@ class Dialogue:
             temperature: 0 takes the most likely token.
             seed: of the first answer; each later one takes the next number.
         """
-        self._engine, self._chat, self._limit = engine, chat, limit
-        self._temperature, self._seed = temperature, seed
+        self._engine, self._chat = engine, chat
+        self._sampling = Sampling(stop_ids=chat.stop_ids, limit=limit, seed=seed, temperature=temperature)
         self._first = [] if system is None else [Message(role="system", content=system)]
         self.messages = list(self._first)
         self.was_cut = False
@@ -62,29 +63,28 @@ class Dialogue:
         """
         asked = [*self.messages, Message(role="user", content=text)]
         ids = self._chat.prompt(asked)
-        limit = min(self._limit, self._engine.context - len(ids))
-        if limit < min(self._limit, MIN_ROOM):
+        wanted = self._sampling.limit
+        limit = min(wanted, self._engine.context - len(ids))
+        if limit < min(wanted, MIN_ROOM):
             raise ModelError(
                 f"the conversation has {len(ids)} tokens and no longer fits into the model's context of "
                 f"{self._engine.context} with room for an answer; start anew, or ask something shorter"
             )
+        sampling = replace(self._sampling, limit=limit, seed=self._sampling.seed + len(self.messages))
         answer: list[int] = []
+
+        def collect() -> Iterator[int]:
+            for token in self._engine.stream(ids, sampling):
+                answer.append(token)
+                yield token
+
         try:
-            yield from stream_text(self._collect(ids, limit, answer), self._chat.decode)
+            yield from stream_text(collect(), self._chat.decode)
         finally:
             self.was_cut = not answer or answer[-1] not in self._chat.stop_ids
             content = self._chat.decode(answer)
             if content.strip():
                 self.messages = [*asked, Message(role="assistant", content=content)]
-
-    def _collect(self, ids: tuple[int, ...], limit: int, answer: list[int]) -> Iterator[int]:
-        seed = self._seed + len(self.messages)
-        stops = self._chat.stop_ids
-        for token in self._engine.stream(
-            ids, stop_ids=stops, limit=limit, seed=seed, temperature=self._temperature
-        ):
-            answer.append(token)
-            yield token
 
 
 def read_gguf_chat(path: Path) -> Chat:

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from adatta.core.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How an answer is drawn: it ends with the first of `stop_ids`, which belongs to it, or at `limit` ids.
+
+    `temperature` 0 takes the most likely id, more than 0 samples; the same `seed` gives the same sample.
+    """
+
+    stop_ids: Collection[int]
+    limit: int
+    seed: int
+    temperature: float = 0.0
 
 
 class Engine(ABC):
@@ -19,29 +33,18 @@ class Engine(ABC):
     context: int
 
     @abstractmethod
-    def stream(
-        self,
-        ids: Sequence[int],
-        *,
-        stop_ids: Collection[int],
-        limit: int,
-        seed: int,
-        temperature: float = 0.0,
-    ) -> Iterator[int]:
+    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """Continue `ids`, one id at a time.
 
         Args:
             ids: the context, at least one id.
-            stop_ids: the answer ends with the first of these; it is yielded too.
-            limit: the most ids that are yielded.
-            seed: decides the sample; the same seed gives the same sample.
-            temperature: 0 takes the most likely id, more than 0 samples.
+            sampling: how the answer is drawn.
 
         Yields:
             Each id as soon as it is known.
 
         Raises:
-            ModelError: if `ids` and `limit` don't fit into the context.
+            ModelError: if `ids` and the answer don't fit into the context.
         """
 
     @abstractmethod

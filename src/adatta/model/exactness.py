@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ def choose_engine(model: Any, ids: Sequence[int], *, engine: str) -> EngineName:
     causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
     forest = build_forest(_branch(tuple(ids[:PROBE_TOKENS])))
     faults: dict[EngineName, str] = {}
-    with torch.no_grad(), _updates_that_count(model), _without_dropout(model), _small_windows(causal_lm):
+    with torch.no_grad(), _telling(model, causal_lm):
         plain_S = score(model, forest, engine="plain")
         add_updates_wide(model)
         for name in (name for name in _FASTEST_FIRST if engine in ("auto", name)):
@@ -104,40 +104,23 @@ def _branch(ids: tuple[int, ...]) -> list[TokenRow]:
 
 
 @contextmanager
-def _small_windows(model: Any) -> Iterator[None]:
-    """Let layers that look back over more than 16 tokens look back over 16: few texts would feel more."""
-    holders = (model.config, *model.modules())
-    windows = [(holder, getattr(holder, "sliding_window", None)) for holder in holders]
-    large = [(holder, window) for holder, window in windows if isinstance(window, int) and window > _WINDOW]
-    for holder, _ in large:
-        holder.sliding_window = _WINDOW
-    try:
-        yield
-    finally:
-        for holder, window in large:
-            holder.sliding_window = window
+def _telling(model: Any, causal_lm: Any) -> Iterator[None]:
+    """Let a small forest tell engines apart inside: no dropout, all updates at work, windows reached.
 
-
-@contextmanager
-def _without_dropout(model: Any) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
-@contextmanager
-def _updates_that_count(model: Any) -> Iterator[None]:
-    """Let updates of rank R that start at zero have some effect inside."""
-    ups_OR = [value for name, value in model.named_parameters() if ".lora_B." in name]
-    kept = [up_OR.clone() for up_OR in ups_OR]
+    Updates of rank R that start at zero get some effect; layers that look back over more than 16 tokens look
+    back over 16: few texts would feel more.
+    """
     generator = torch.Generator().manual_seed(0)
-    for up_OR in ups_OR:
-        up_OR += 0.02 * torch.randn(up_OR.shape, generator=generator).to(up_OR)
-    try:
+    with ExitStack() as undo:
+        undo.callback(model.train, model.training)
+        model.eval()
+        for name, up_OR in model.named_parameters():
+            if ".lora_B." in name:
+                undo.callback(up_OR.copy_, up_OR.clone())
+                up_OR += 0.02 * torch.randn(up_OR.shape, generator=generator).to(up_OR)
+        for holder in (causal_lm.config, *causal_lm.modules()):
+            window = getattr(holder, "sliding_window", None)
+            if isinstance(window, int) and window > _WINDOW:
+                undo.callback(setattr, holder, "sliding_window", window)
+                holder.sliding_window = _WINDOW
         yield
-    finally:
-        for up_OR, before_OR in zip(ups_OR, kept, strict=True):
-            up_OR.copy_(before_OR)

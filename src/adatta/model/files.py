@@ -88,17 +88,13 @@ def check_files(folder: Path, name: str) -> None:
 
 def _locate(model: ModelName, depth: int) -> ModelFiles:
     if depth > _MAX_DEPTH:
-        raise ModelError(
-            f"model {model.name!r}: an adapter's base leads back to itself; correct {ADAPTER_CONFIG}"
-        )
+        raise ModelError(f"model {model.name!r}: its base leads back to itself; correct {ADAPTER_CONFIG}")
     if model.path is None:
         folder = _download(model)
         return _from_folder(model, folder, identity=folder.name, depth=depth)
     if model.kind in ("gguf", "package"):
-        folder = convert_gguf(model.path)
-        return ModelFiles(
-            name=model.name, kind=model.kind, folder=folder, fingerprint=gguf_fingerprint(model.path)
-        )
+        folder, identity = convert_gguf(model.path), gguf_fingerprint(model.path)
+        return ModelFiles(name=model.name, kind=model.kind, folder=folder, fingerprint=identity)
     folder = _final_model(model.path) if model.kind == "run" else model.path
     return _from_folder(model, folder, identity=None, depth=depth)
 
@@ -109,9 +105,7 @@ def _from_folder(model: ModelName, folder: Path, *, identity: str | None, depth:
         identity = identity or hash_folder(folder, _IDENTITY)
         return ModelFiles(name=model.name, kind=model.kind, folder=folder, fingerprint=identity)
     if not (folder / ADAPTER_WEIGHTS).is_file():
-        raise ModelError(
-            f"adapter {folder} lacks {ADAPTER_WEIGHTS}; pickles (.bin) are never read, save it anew"
-        )
+        raise ModelError(f"adapter {folder} lacks {ADAPTER_WEIGHTS}; pickles (.bin) aren't read, save anew")
     if (folder / ALSO_WEIGHTS).is_file():
         raise ModelError(
             f"adapter {folder} was trained together with embeddings or norms of its base, which PEFT can't "
@@ -134,9 +128,7 @@ def _base_of(adapter: Path) -> ModelName:
     config = _read_json(adapter / ADAPTER_CONFIG)
     base = config.get("base_model_name_or_path")
     if not base:
-        raise ModelError(
-            f"{adapter / ADAPTER_CONFIG} has no base_model_name_or_path; write the base's name there"
-        )
+        raise ModelError(f"{adapter / ADAPTER_CONFIG} has no base_model_name_or_path; name the base there")
     beside = adapter / base
     return parse_name(str(beside) if beside.is_dir() else base, revision=config.get("revision"))
 
@@ -173,9 +165,7 @@ def _download(model: ModelName) -> Path:
         advice = f"accept its terms at {page}, then `hf auth login` or set HF_TOKEN"
         raise ModelError(f"model {repository!r} is gated; {advice}") from error
     except RevisionNotFoundError as error:
-        raise ModelError(
-            f"model {repository!r} has no revision {model.revision!r}; see {page}/tree"
-        ) from error
+        raise ModelError(f"{repository!r} has no revision {model.revision!r}; see {page}/tree") from error
     except RepositoryNotFoundError as error:
         advice = f"check the spelling at {page}; for a private one, `hf auth login` or set HF_TOKEN"
         raise ModelError(f"no model {repository!r} here or on the Hub; {advice}") from error

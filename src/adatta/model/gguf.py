@@ -18,23 +18,11 @@ from safetensors.numpy import save_file
 from adatta.core.errors import ModelError
 from adatta.core.fingerprint import fingerprint, hash_file
 from adatta.core.runtime import cache_dir
-from adatta.model.gguf_tokenizer import special_ids, write_config, write_tokenizer
+from adatta.model.gguf_tokenizer import GGUF_NAMES, special_ids, write_config, write_tokenizer
 
 VERSION = 1  # changes when the folder made from the same file changes
 SHARD_BYTES = 4 << 30
 
-_BLOCK = {
-    "attn_norm": "input_layernorm",
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_norm": "post_attention_layernorm",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-_OUTSIDE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 # llama.cpp writes Llama and Mistral under one name; without a sliding window they are the same network.
 _ARCHITECTURES = {"llama": ("llama", "LlamaForCausalLM"), "qwen2": ("qwen2", "Qwen2ForCausalLM")}
 
@@ -107,9 +95,7 @@ def _config(fields: Mapping[str, Any], tensors: set[str], path: Path) -> dict[st
     def get(key: str, default: Any = None) -> Any:
         value = fields.get(f"{architecture}.{key}", default)
         if value is None:
-            raise ModelError(
-                f"{path} lacks {architecture}.{key}; the file is damaged or too old, convert it anew"
-            )
+            raise ModelError(f"{path} lacks {architecture}.{key}; it is damaged or too old, convert it anew")
         return value
 
     hidden, heads = get("embedding_length"), get("attention.head_count")
@@ -157,46 +143,45 @@ def _refuse_unusual(fields: Mapping[str, Any], tensors: set[str], *, path: Path,
 
 
 def _write_weights(reader: GGUFReader, config: Mapping[str, Any], folder: Path) -> None:
-    shard: dict[str, NDArray[np.float32]] = {}
-    shards: list[list[str]] = []
-
-    def flush() -> None:
-        shards.append(list(shard))
-        save_file(shard, folder / f"model-{len(shards):05d}.safetensors", metadata={"format": "pt"})
-        shard.clear()
-
+    shards: list[dict[str, Any]] = []
     for tensor in reader.tensors:
-        key = _key(tensor.name, config)
-        weight = np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
-        if config["model_type"] == "llama" and (".q_proj" in key or ".k_proj" in key):
-            heads = config["num_attention_heads" if ".q_proj" in key else "num_key_value_heads"]
-            weight = _pair_halves(weight, heads)
-        shard[key] = weight
-        if sum(part.nbytes for part in shard.values()) >= SHARD_BYTES:
-            flush()
-    if shard:
-        flush()
-    if len(shards) == 1:
-        (folder / "model-00001.safetensors").rename(folder / "model.safetensors")
-        return
-    index = {key: f"model-{n:05d}.safetensors" for n, keys in enumerate(shards, 1) for key in keys}
-    write_config(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
+        if not shards or 4 * sum(int(part.n_elements) for part in shards[-1].values()) >= SHARD_BYTES:
+            shards.append({})
+        shards[-1][_key(tensor.name, config)] = tensor
+    index: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        file = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}.safetensors"
+        index |= dict.fromkeys(shard, file)
+        weights = {key: _read_weight(tensor, key, config) for key, tensor in shard.items()}
+        save_file(weights, folder / file, metadata={"format": "pt"})
+        del weights  # before the next ones are read
+    if len(shards) != 1:
+        write_config(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": index})
+
+
+def _read_weight(tensor: Any, key: str, config: Mapping[str, Any]) -> NDArray[np.float32]:
+    weight = np.ascontiguousarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
+    if config["model_type"] == "llama" and (".q_proj" in key or ".k_proj" in key):
+        heads = config["num_attention_heads" if ".q_proj" in key else "num_key_value_heads"]
+        weight = _pair_halves(weight, heads)
+    return weight
 
 
 def _key(name: str, config: Mapping[str, Any]) -> str:
     """Return transformers' name of a GGUF tensor: `blk.3.ffn_up` is `model.layers.3.mlp.up_proj`."""
     stem, _, end = name.rpartition(".")
-    if stem in _OUTSIDE and end == "weight":
-        return f"{_OUTSIDE[stem]}.weight"
+    block, outside = GGUF_NAMES["block"], GGUF_NAMES["outside"]
+    if stem in outside and end == "weight":
+        return f"{outside[stem]}.weight"
     _, _, rest = stem.partition("blk.")
     layer, _, part = rest.partition(".")
     has_bias = config["model_type"] == "qwen2" and part in ("attn_q", "attn_k", "attn_v")
-    if part not in _BLOCK or not (end == "weight" or (end == "bias" and has_bias)):
+    if part not in block or not (end == "weight" or (end == "bias" and has_bias)):
         raise ModelError(
             f"GGUF tensor {name!r} has no place in {config['architectures'][0]}; "
             "give the model's Hub id or folder"
         )
-    return f"model.layers.{layer}.{_BLOCK[part]}.{end}"
+    return f"model.layers.{layer}.{block[part]}.{end}"
 
 
 def _pair_halves(weight: NDArray[np.float32], heads: int) -> NDArray[np.float32]:

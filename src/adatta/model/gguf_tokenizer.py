@@ -11,17 +11,10 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from adatta.core.errors import ModelError
+from adatta.core.yaml_source import packaged_yaml
 
 # Token types of the GGUF specification: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5
-
-_WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
-_TAIL = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_TEKKEN = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*|\p{{N}}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +33,8 @@ class _Family:
     adds_bos: bool = False
 
 
-# By `tokenizer.ggml.pre`. Source: the tokenizer.json of SmolLM, GPT-2, Llama 3, Qwen 2.5, Mistral Nemo and
-# Minerva. Differs from llama.cpp, which has no NFC and knows upper and lower case in ASCII only (tekken).
-FAMILIES = {
-    "smollm": _Family(digits=True),
-    "minerva-7b": _Family(digits=True),
-    "gpt-2": _Family(),
-    "llama-bpe": _Family(pattern=rf"{_WORD}|\p{{N}}{{1,3}}{_TAIL}", whole_words=True, adds_bos=True),
-    "qwen2": _Family(pattern=rf"{_WORD}|\p{{N}}{_TAIL}", nfc=True),
-    "tekken": _Family(pattern=_TEKKEN, whole_words=True, adds_bos=True),
-}
+GGUF_NAMES = packaged_yaml("adatta.model", "gguf.yaml")
+FAMILIES: dict[str, _Family] = {name: _Family(**how) for name, how in GGUF_NAMES["pre_tokenisers"].items()}
 
 
 def special_ids(fields: Mapping[str, Any]) -> dict[str, int]:

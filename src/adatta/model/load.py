@@ -19,8 +19,6 @@ from adatta.core.runtime import cache_dir
 from adatta.model.files import ADAPTER_WEIGHTS, TOKENIZER_FILES, ModelFiles, check_files, locate
 from adatta.model.gguf import making_folder
 
-__all__ = ["DTYPES", "ModelFiles", "fetch", "load_model"]
-
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}  # fp64: tests only
 
 

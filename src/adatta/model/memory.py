@@ -73,22 +73,12 @@ class ModelShape:
     def linear_layers(self) -> dict[str, tuple[int, int]]:
         """Inputs and outputs of the linear layers of one block."""
         query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        hidden, inner = self.hidden, self.intermediate
+        back = {"o_proj": (query, hidden), "down_proj": (inner, hidden)}
         if self.is_joined:
-            return {
-                "qkv_proj": (self.hidden, query + 2 * key),
-                "o_proj": (query, self.hidden),
-                "gate_up_proj": (self.hidden, 2 * self.intermediate),
-                "down_proj": (self.intermediate, self.hidden),
-            }
-        return {
-            "q_proj": (self.hidden, query),
-            "k_proj": (self.hidden, key),
-            "v_proj": (self.hidden, key),
-            "o_proj": (query, self.hidden),
-            "gate_proj": (self.hidden, self.intermediate),
-            "up_proj": (self.hidden, self.intermediate),
-            "down_proj": (self.intermediate, self.hidden),
-        }
+            return back | {"qkv_proj": (hidden, query + 2 * key), "gate_up_proj": (hidden, 2 * inner)}
+        attention = {"q_proj": (hidden, query), "k_proj": (hidden, key), "v_proj": (hidden, key)}
+        return back | attention | {"gate_proj": (hidden, inner), "up_proj": (hidden, inner)}
 
     @property
     def linear_parameters(self) -> int:
@@ -99,9 +89,8 @@ class ModelShape:
     def parameters(self) -> int:
         """Number of all parameters, a tied matrix once."""
         biases = self.layers * (self.heads + 2 * self.kv_heads) * self.head_dim if self.has_biases else 0
-        return (
-            self.linear_parameters + self.embeddings + self.norms + biases + self.layers * self.other_vectors
-        )
+        vectors = self.norms + biases + self.layers * self.other_vectors
+        return self.linear_parameters + self.embeddings + vectors
 
     @property
     def embeddings(self) -> int:

@@ -17,22 +17,11 @@ from torch import Tensor
 from adatta.core.artefact import write_atomic, write_json
 from adatta.core.errors import ModelError
 from adatta.core.records import TokenRow
+from adatta.model import merge_check
 from adatta.model.adapter import FULL_WEIGHTS, Method, load_base, load_trained, read_also, wrap_adapter
 from adatta.model.files import ADAPTER_WEIGHTS, read_config
 from adatta.model.load import DTYPES, load_model
 from adatta.model.memory import available_bytes
-from adatta.model.merge_check import (
-    HEAD,
-    Recorded,
-    bits_per_byte,
-    check_errors,
-    check_ties,
-    largest_difference,
-    log_probs,
-    module_error,
-    record_inputs,
-    tensor_files,
-)
 from adatta.model.name import ADAPTER_CONFIG
 from adatta.model.quantise import nf4_round_trip
 
@@ -93,9 +82,9 @@ def merge(job: MergeJob) -> dict[str, Any]:
     else:
         weights, as_trained = _adapted_weights(job)
     errors = _write_weights(job.base_folder, aside, weights)
-    check_ties(job.base_folder, aside)
+    merge_check.check_ties(job.base_folder, aside)
     figures["modules"] = len(errors)
-    figures["largest_module_error"] = check_errors(errors) if errors else None
+    figures["largest_module_error"] = merge_check.check_errors(errors) if errors else None
     figures["log_probs"] = _compare_log_probs(job, aside, weights)
     if as_trained is not None:
         figures["quantisation"] = cost = _quantisation_cost(job, aside, as_trained)
@@ -114,7 +103,7 @@ class _Weight:
 
     base: Callable[[Tensor], Tensor]
     make: Callable[[Tensor], Tensor]
-    recorded: Recorded | None = None
+    recorded: merge_check.Recorded | None = None
 
 
 _Weights = dict[str, _Weight]
@@ -123,10 +112,10 @@ _Weights = dict[str, _Weight]
 def _adapted_weights(job: MergeJob) -> tuple[_Weights, float | None]:
     """Return the tensors that differ from the stored ones and, for a 4-bit base, its bits a byte."""
     trained = load_trained(job.base_folder, job.trained_folder, method=job.method, precision=job.precision)
-    recorded = record_inputs(trained, job.probe)
+    recorded = merge_check.record_inputs(trained, job.probe)
     as_trained = None
     if job.method == "qlora" and job.held_out:
-        as_trained = bits_per_byte(trained, job.held_out, num_bytes=job.held_out_bytes)
+        as_trained = merge_check.bits_per_byte(trained, job.held_out, num_bytes=job.held_out_bytes)
     updates = read_updates(job.trained_folder)
     if set(updates) != set(recorded):
         odd = ", ".join(sorted(set(updates) ^ set(recorded))[:3])
@@ -204,12 +193,12 @@ def read_magnitudes(folder: Path) -> dict[str, Tensor]:
 
 def _write_weights(base: Path, out: Path, weights: Mapping[str, _Weight]) -> dict[str, float]:
     """Write the base's files with some tensors made anew, a file at a time; return each layer's error."""
-    files = tensor_files(base)
+    files = merge_check.tensor_files(base)
     missing = sorted(set(weights) - set(files))
     if missing:
         raise ModelError(f"{base} has no tensor {missing[0]}; the trained weights are of another model")
     if read_config(base).get("tie_word_embeddings"):
-        files.pop(HEAD, None)  # some checkpoints hold the embedding twice
+        files.pop(merge_check.HEAD, None)  # some checkpoints hold the embedding twice
     errors: dict[str, float] = {}
     for path in sorted(set(files.values())):
         with safe_open(str(path), framework="pt") as file:
@@ -218,7 +207,7 @@ def _write_weights(base: Path, out: Path, weights: Mapping[str, _Weight]) -> dic
             stored, weight = tensors[name], weights[name]
             merged = weight.make(stored)
             if weight.recorded:
-                errors[name] = module_error(weight.base(stored), merged, recorded=weight.recorded)
+                errors[name] = merge_check.module_error(weight.base(stored), merged, recorded=weight.recorded)
             tensors[name] = merged.to(stored.dtype).contiguous()
         save_file(tensors, str(out / path.name), metadata={"format": "pt"})
     if len(set(files.values())) > 1:
@@ -234,7 +223,7 @@ def _compare_log_probs(job: MergeJob, out: Path, weights: _Weights) -> dict[str,
     Computed in float64 where memory allows: in fp32 the products alone move the log-probs by 3e-5 to 2e-4,
     about what is allowed, in float64 the merge moves them by 1e-5. None where memory is short even for fp32.
     """
-    files = tensor_files(job.base_folder)
+    files = merge_check.tensor_files(job.base_folder)
     room = available_bytes() / sum(path.stat().st_size for path in set(files.values()))
     if room < 4:
         return None
@@ -251,18 +240,18 @@ def _compare_log_probs(job: MergeJob, out: Path, weights: _Weights) -> dict[str,
     put(trained, lambda weight: weight.base)
     if job.method != "full":
         trained = wrap_adapter(trained, job.trained_folder).to(dtype)
-    trained_S = log_probs(trained, job.probe)
+    trained_S = merge_check.log_probs(trained, job.probe)
     del trained
     merged: Any = load_model(out, dtype)
     put(merged, lambda weight: weight.make)
-    merged_S = log_probs(merged, job.probe)
-    largest = largest_difference(trained_S, merged_S)
+    merged_S = merge_check.log_probs(merged, job.probe)
+    largest = merge_check.largest_difference(trained_S, merged_S)
     return {"tokens": len(merged_S), "largest": largest, "computed_in": str(dtype).removeprefix("torch.")}
 
 
 def _quantisation_cost(job: MergeJob, out: Path, as_trained: float) -> dict[str, float]:
     merged = load_base(out, method="lora", precision=job.precision)
-    bits = bits_per_byte(merged, job.held_out, num_bytes=job.held_out_bytes)
+    bits = merge_check.bits_per_byte(merged, job.held_out, num_bytes=job.held_out_bytes)
     return {"as_trained": as_trained, "merged": bits, "difference": bits - as_trained}
 
 

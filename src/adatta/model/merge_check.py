@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -73,15 +74,12 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
     inputs: dict[str, Tensor] = {}
     engine = _modules_engine(trained.model)
 
-    def keep(name: str) -> Any:
-        def hook(layer: Any, args: tuple[Tensor, ...]) -> None:
-            inputs[name] = args[0].detach()[0].float().cpu()
-
-        return hook
+    def keep(layer: Any, args: tuple[Tensor, ...], *, name: str) -> None:
+        inputs[name] = args[0].detach()[0].float().cpu()
 
     with ExitStack() as hooks, torch.no_grad():
         for name, layer in layers.items():
-            hooks.callback(layer.register_forward_pre_hook(keep(name)).remove)
+            hooks.callback(layer.register_forward_pre_hook(partial(keep, name=name)).remove)
         forest = build_forest(cut_rows(rows, RECORDED_TOKENS), share_prefix=False)
         score(trained.model, forest, engine=engine)
     return {

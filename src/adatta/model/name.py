@@ -51,7 +51,7 @@ def parse_name(name: str, *, revision: str | None = None) -> ModelName:
         return _on_hub(name, revision)
     if revision is not None:
         raise ModelError(
-            f"model {name!r} is {found.path}, which has no revisions; take `revision: {revision}` away"
+            f"model {name!r} is {found.path} and has no revisions; remove `revision: {revision}`"
         )
     return found
 

@@ -53,13 +53,7 @@ def quantise_base(model: Any, names: Iterable[str], *, dequantise: bool) -> None
 
 def _four_bit(layer: nn.Linear) -> nn.Module:
     packed: Any = bitsandbytes.nn.Linear4bit(
-        layer.in_features,
-        layer.out_features,
-        bias=layer.bias is not None,
-        compute_dtype=layer.weight.dtype,
-        compress_statistics=True,
-        quant_type="nf4",
-        device="meta",
+        layer.in_features, layer.out_features, bias=False, compute_dtype=layer.weight.dtype, device="meta"
     )
     packed.weight = bitsandbytes.nn.Params4bit(
         layer.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", blocksize=BLOCK

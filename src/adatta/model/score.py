@@ -139,13 +139,9 @@ def _read_head(model: Any, hidden_PE: Tensor, plan: _Plan, *, find_best: bool) -
             "leave it out of the adapter's targets or use `engine: plain`"
         )
     weight_VE = head.weight.to(product_dtype(head.weight))
+    logit_map = LogitMap.of(model.config)
     logp_N, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
-        hidden_PE,
-        weight_VE,
-        plan.position_N,
-        plan.token_N,
-        LogitMap.of(model.config),
-        find_best,
+        hidden_PE, weight_VE, plan.position_N, plan.token_N, logit_map, find_best
     )
     is_best_N = best_P[plan.position_N] == plan.token_N
     return Scores(logp_N[plan.pair_S], is_best_N[plan.pair_S])

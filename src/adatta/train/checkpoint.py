@@ -45,110 +45,96 @@ class Progress:
     margin_spread: float = 0.0
 
 
-def save_checkpoint(
-    folder: Path,
-    *,
-    job: str,
-    progress: Progress,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    best: Mapping[str, Tensor] | None,
-) -> None:
-    """Write a checkpoint beside the last one, then remove the last one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints:
+    """The checkpoints of a stage in their folder; only the last one stays.
 
-    Args:
-        folder: of the stage's checkpoints.
-        job: what it belongs to.
-        progress: what was done.
-        parameters: what is trained.
-        optimizer: over exactly these parameters, in their order.
-        best: the weights with the lowest held-out loss, where they are kept.
+    `job` is what they belong to; `optimizer` works on exactly the `parameters`, in their order.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{progress.step:08d}"
-    aside = folder / f"{final.name}.tmp"
-    for left_over in (aside, final):
-        shutil.rmtree(left_over, ignore_errors=True)
-    aside.mkdir()
-    write_tensors(aside / _WEIGHTS, dict(parameters))
-    write_tensors(aside / _OPTIMIZER, {**_moments(parameters, optimizer), **_random_state()})
-    if best is not None:
-        write_tensors(aside / _BEST, dict(best))
-    state = json.dumps({"job": job, "progress": asdict(progress)}, indent=2)
-    (aside / _STATE).write_text(state + "\n", encoding="utf-8")
-    for file in aside.iterdir():
-        sync(file)
-    sync(aside)
-    aside.rename(final)
-    sync(folder)
-    for other in folder.iterdir():
-        if other != final:
-            shutil.rmtree(other)
 
+    folder: Path
+    job: str
+    parameters: Mapping[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
 
-def load_checkpoint(
-    folder: Path, *, job: str, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor] | None] | None:
-    """Put the last checkpoint into parameters, optimizer and random state.
+    def save(self, progress: Progress, best: Mapping[str, Tensor] | None) -> None:
+        """Write a checkpoint beside the last one, then remove the last one.
 
-    Args:
-        folder: of the stage's checkpoints.
-        job: what it must belong to.
-        parameters: what is trained; overwritten.
-        optimizer: over exactly these parameters, in their order; overwritten.
+        Args:
+            progress: what was done.
+            best: the weights with the lowest held-out loss, where they are kept.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        final = self.folder / f"step-{progress.step:08d}"
+        aside = self.folder / f"{final.name}.tmp"
+        for left_over in (aside, final):
+            shutil.rmtree(left_over, ignore_errors=True)
+        aside.mkdir()
+        write_tensors(aside / _WEIGHTS, dict(self.parameters))
+        write_tensors(aside / _OPTIMIZER, {**self._moments(), **_random_state()})
+        if best is not None:
+            write_tensors(aside / _BEST, dict(best))
+        state = json.dumps({"job": self.job, "progress": asdict(progress)}, indent=2)
+        (aside / _STATE).write_text(state + "\n", encoding="utf-8")
+        for file in aside.iterdir():
+            sync(file)
+        sync(aside)
+        aside.rename(final)
+        sync(self.folder)
+        for other in self.folder.iterdir():
+            if other != final:
+                shutil.rmtree(other)
 
-    Returns:
-        What was done and the best weights, or None where there is no checkpoint.
+    def load(self) -> tuple[Progress, dict[str, Tensor] | None] | None:
+        """Put the last checkpoint into parameters, optimizer and random state.
 
-    Raises:
-        CheckpointError: if it belongs to another job or can't be read.
-    """
-    found = sorted(path for path in folder.glob("step-*") if path.suffix != ".tmp")
-    if not found:
-        return None
-    path = found[-1]
-    try:
-        state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-        if state["job"] != job:
-            raise CheckpointError(
-                f"{path} belongs to another job ({state['job']}, this one is {job}); "
-                "remove the folder to start again"
-            )
-        weights = load_file(path / _WEIGHTS)
-        moments = load_file(path / _OPTIMIZER)
-        best = load_file(path / _BEST) if (path / _BEST).exists() else None
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(weights[name])
-        _restore_moments(parameters, optimizer, moments)
-        _restore_random_state(moments)
-        return Progress(**state["progress"]), best
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} can't be read ({error}); remove the folder to start again") from error
+        Returns:
+            What was done and the best weights, or None where there is no checkpoint.
 
+        Raises:
+            CheckpointError: if it belongs to another job or can't be read.
+        """
+        found = sorted(path for path in self.folder.glob("step-*") if path.suffix != ".tmp")
+        if not found:
+            return None
+        path = found[-1]
+        try:
+            state = json.loads((path / _STATE).read_text(encoding="utf-8"))
+            if state["job"] != self.job:
+                raise CheckpointError(
+                    f"{path} belongs to another job ({state['job']}, this one is {self.job}); "
+                    "remove the folder to start again"
+                )
+            weights = load_file(path / _WEIGHTS)
+            moments = load_file(path / _OPTIMIZER)
+            best = load_file(path / _BEST) if (path / _BEST).exists() else None
+            with torch.no_grad():
+                for name, parameter in self.parameters.items():
+                    parameter.copy_(weights[name])
+            self._restore_moments(moments)
+            _restore_random_state(moments)
+            return Progress(**state["progress"]), best
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path} can't be read ({error}); remove it to start again") from error
 
-def _moments(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    # bitsandbytes counts its steps in a plain number, and shares its code books between parameters.
-    return {
-        f"{key}.{name}": value.clone() if key.startswith("qmap") else torch.as_tensor(value)
-        for name, parameter in parameters.items()
-        for key, value in optimizer.state[parameter].items()
-    }
+    def _moments(self) -> dict[str, Tensor]:
+        # bitsandbytes counts its steps in a plain number, and shares its code books between parameters.
+        return {
+            f"{key}.{name}": value.clone() if key.startswith("qmap") else torch.as_tensor(value)
+            for name, parameter in self.parameters.items()
+            for key, value in self.optimizer.state[parameter].items()
+        }
 
-
-def _restore_moments(
-    parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]
-) -> None:
-    state: dict[int, dict[str, Any]] = {}
-    for number, name in enumerate(parameters):
-        keys = [key for key in moments if key.partition(".")[2] == name]
-        if keys:
-            state[number] = {
-                key.partition(".")[0]: value if value.ndim or value.is_floating_point() else int(value)
-                for key, value in ((key, moments[key]) for key in keys)
-            }
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
+        numbers = {name: number for number, name in enumerate(self.parameters)}
+        state: dict[int, dict[str, Any]] = {}
+        for path, value in moments.items():
+            key, _, name = path.partition(".")
+            if name in numbers:
+                plain = value if value.ndim or value.is_floating_point() else int(value)
+                state.setdefault(numbers[name], {})[key] = plain
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _random_state() -> dict[str, Tensor]:

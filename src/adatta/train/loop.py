@@ -20,7 +20,7 @@ from adatta.core.settings import DpoSettings, DynamicSettings, TrainSettings
 from adatta.model.adapter import Trainable
 from adatta.model.score import EngineName, score
 from adatta.train.batches import Batch, Group, Order
-from adatta.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from adatta.train.checkpoint import Checkpoints, Progress
 from adatta.train.dynamic import Running, StepPlan, plan_step
 from adatta.train.losses import Objective, Terms, pair_margins
 from adatta.train.optimizer import make_optimizer
@@ -89,8 +89,7 @@ def train(work: Work) -> Progress:
         CheckpointError: if the folder holds a checkpoint of other work.
     """
     loop = _Loop(work)
-    resumed = loop.resume()
-    step = loop.progress.step if resumed else None
+    step = loop.progress.step if loop.resume() else None
     with (
         MetricsLog(work.job.out_dir / METRICS, resume_step=step) as metrics,
         track(len(work.order.steps), work.job.kind, unit="steps") as shown,
@@ -110,14 +109,19 @@ class _Loop:
         self._preference = settings if isinstance(settings, DpoSettings) else None
         self.optimizer = make_optimizer(settings.optimizer, list(self.parameters.values()))
         self._reference = self._take_reference() if work.objective.needs_reference else None
+        self._checkpoints = Checkpoints(
+            folder=work.job.out_dir / CHECKPOINTS,
+            job=work.key,
+            parameters=self.parameters,
+            optimizer=self.optimizer,
+        )
         self._checkpointed_s = time.monotonic()
 
     def _take_reference(self) -> Reference:
         """Return the kept reference, else take it now, before the first step, and keep it."""
         work = self.work
         path = work.job.out_dir / REFERENCE
-        kept = load_reference(path, work.key)
-        if kept:
+        if kept := load_reference(path, work.key):
             return kept
         with track(len(work.order.steps), f"{work.job.kind} reference", unit="steps") as shown:
 
@@ -133,12 +137,7 @@ class _Loop:
 
     def resume(self) -> bool:
         torch.manual_seed(self.work.job.seed)
-        found = load_checkpoint(
-            self.work.job.out_dir / CHECKPOINTS,
-            job=self.work.key,
-            parameters=self.parameters,
-            optimizer=self.optimizer,
-        )
+        found = self._checkpoints.load()
         if found:
             self.progress, self.best = found
         return found is not None
@@ -157,7 +156,8 @@ class _Loop:
                 progress.step == len(plan)
                 or time.monotonic() - self._checkpointed_s >= self.work.job.checkpoint_s
             ):
-                self._checkpoint()
+                self._checkpoints.save(progress, self.best)
+                self._checkpointed_s = time.monotonic()
         if self.best is not None:
             with torch.no_grad():
                 for name, value in self.best.items():
@@ -287,14 +287,3 @@ class _Loop:
         if work.job.settings.keep == "best" and (progress.best_loss is None or loss < progress.best_loss):
             progress.best_loss, progress.best_step = loss, progress.step
             self.best = {name: value.detach().clone() for name, value in self.parameters.items()}
-
-    def _checkpoint(self) -> None:
-        save_checkpoint(
-            self.work.job.out_dir / CHECKPOINTS,
-            job=self.work.key,
-            progress=self.progress,
-            parameters=self.parameters,
-            optimizer=self.optimizer,
-            best=self.best,
-        )
-        self._checkpointed_s = time.monotonic()

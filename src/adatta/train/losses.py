@@ -17,6 +17,7 @@ from adatta.train.batches import Group
 # S scored tokens of a forest, R its rows, K its pairs
 
 Sums = Mapping[str, float]
+Summed = tuple[Tensor, Sums]  # a loss and its figures, over what a forest holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +50,11 @@ class Objective:
     row, None for any.
     """
 
-    loss: Callable[[Tensor, Forest, Tensor | None, Terms], tuple[Tensor, Sums]]
+    loss: Callable[[Tensor, Forest, Tensor | None, Terms], Summed]
     figures: Callable[[Sums], dict[str, float]]
     mass: Callable[[Group], float]
-    needs_reference: bool
-    branches: int | None
+    needs_reference: bool = False
+    branches: int | None = None
 
 
 def weighted_nll(logp_S: Tensor, weight_S: Tensor) -> Tensor:
@@ -154,15 +155,11 @@ def answer_lengths(forest: Forest, *, num_rows: int) -> Tensor:
     return row_sums(torch.ones(len(forest.row_S)), forest, num_rows=num_rows)
 
 
-def _likelihood(
-    logp_S: Tensor, forest: Forest, reference_R: Tensor | None, terms: Terms
-) -> tuple[Tensor, Sums]:
+def _likelihood(logp_S: Tensor, forest: Forest, reference_R: Tensor | None, terms: Terms) -> Summed:
     return weighted_nll(logp_S, forest.weight_S.to(logp_S.device)), {}
 
 
-def _preference(
-    logp_S: Tensor, forest: Forest, reference_R: Tensor | None, terms: Terms
-) -> tuple[Tensor, Sums]:
+def _preference(logp_S: Tensor, forest: Forest, reference_R: Tensor | None, terms: Terms) -> Summed:
     settings = terms.preference
     margin_K = pair_margins(
         logp_S, forest, reference_R=reference_R, length_normalised=settings.length_normalised
@@ -209,13 +206,7 @@ def _scored_weight(group: Group) -> float:
     return sum(sum(row.weights[1:]) for row in group)
 
 
-_LIKELIHOOD = Objective(
-    loss=_likelihood,
-    figures=lambda sums: {},
-    mass=_scored_weight,
-    needs_reference=False,
-    branches=None,
-)
+_LIKELIHOOD = Objective(loss=_likelihood, figures=lambda sums: {}, mass=_scored_weight)
 
 OBJECTIVES: dict[str, Objective] = {
     "sft": _LIKELIHOOD,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
 
 import torch
 from bitsandbytes.optim import PagedAdamW8bit
@@ -12,19 +12,9 @@ from torch import nn
 from adatta.core.errors import RecipeError
 from adatta.core.settings import OptimizerSettings
 
-
-def _adamw(parameters: list[nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, fused=True, **settings)
-
-
-def _paged_adamw_8bit(parameters: list[nn.Parameter], **settings: Any) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = PagedAdamW8bit(parameters, **settings)
-    return optimizer
-
-
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
-    "adamw": _adamw,
-    "paged_adamw_8bit": _paged_adamw_8bit,
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "paged_adamw_8bit": PagedAdamW8bit,
 }
 
 

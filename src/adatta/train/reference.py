@@ -86,7 +86,5 @@ def take_reference(trainable: Trainable, batches: Iterable[Batch], *, engine: En
                 sums.setdefault((row.row_id, row.branch), value)
     wrong = [row_id for (row_id, _), value in sums.items() if not math.isfinite(value)]
     if wrong:
-        raise DivergedError(
-            f"the input model's log-prob of row {wrong[0]} is no finite number; check the row"
-        )
+        raise DivergedError(f"the input model's log-prob of row {wrong[0]} is not finite; check the row")
     return Reference(sums)

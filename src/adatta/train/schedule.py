@@ -14,10 +14,8 @@ MOST_BETWEEN = 9  # held-out points between the first and the last step
 FEWEST_TO_CHOOSE_BY = 30  # held-out rows; with fewer the lowest loss is mostly chance
 HOLDOUT_SHARE = 0.1  # of the tokens trained on may be measured at these points, but one there always is
 
-Curve = Callable[[float], float]
-
 # Share of the highest rate after the warm-up, given the share of the remaining steps that is done.
-CURVES: dict[str, Curve] = {
+CURVES: dict[str, Callable[[float], float]] = {
     "linear": lambda done: 1.0 - done,
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
     "constant": lambda done: 1.0,

@@ -8,28 +8,30 @@ from dataclasses import asdict
 from itertools import chain, compress
 from typing import Any
 
-from adatta.core.errors import DataError, RecipeError
+import torch
+
+from adatta.core.errors import DataError, RecipeError, TrainError
 from adatta.core.fingerprint import content_id, hash_folder, list_id
 from adatta.core.settings import VERSIONS, TrainSettings
 from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
 from adatta.model.exactness import choose_engine
 from adatta.model.files import read_config
-from adatta.model.forest import count_tokens
+from adatta.model.forest import Forest, count_tokens
 from adatta.model.memory import ModelShape, train_memory
-from adatta.model.score import EngineName
+from adatta.model.score import EngineName, score
 from adatta.train.batches import Branches, Group, Order, Packing
 from adatta.train.checkpoint import Progress
 from adatta.train.loop import TrainJob, Work, train
 from adatta.train.losses import OBJECTIVES
 from adatta.train.optimizer import refuse_optimizer
 from adatta.train.schedule import holdout_steps, plan_steps, refuse_few_holdout
-from adatta.train.trial import needs_trial, try_forest
 from adatta.train.watch import Meter
 
 __all__ = ["Order", "TrainJob", "plan_order", "train_stage"]
 
 ADAPTER = "adapter"
 _NAMED = 5  # rows that an error names
+_TRIED_SHARE = 0.5  # of the free memory that a stage may be expected to need untried, on a CPU
 
 
 def train_stage(job: TrainJob) -> dict[str, Any]:
@@ -144,11 +146,40 @@ def prepare_memory(work: Work) -> dict[str, Any]:
         model = trainable.model.get_base_model() if settings.method != "full" else trainable.model
         model.activation_checkpointing_enable()
     [largest] = work.order.packing.batches([work.order.rows[index] for index in indices])
-    is_tried = needs_trial(predicted, free)
+    # On a CPU the estimate is trusted where it leaves room: a trial takes as long as a step.
+    is_tried = torch.cuda.is_available() or predicted > _TRIED_SHARE * free
     if is_tried:
         try_forest(trainable, largest.forest, engine=work.engine)
     forest = {"tokens": largest.forest.num_tokens, "predicted_bytes": predicted, "tried": is_tried}
     return {"recomputed": recomputed, "largest_forest": forest}
+
+
+def try_forest(trainable: Trainable, forest: Forest, *, engine: EngineName) -> None:
+    """Compute a forest forward and backward and throw its gradients away; random numbers stay as they were.
+
+    Args:
+        trainable: ready to train.
+        forest: the largest one.
+        engine: the one that will train.
+
+    Raises:
+        TrainError: if memory is too small for it.
+    """
+    try:
+        with torch.random.fork_rng():
+            with trainable.computing():
+                logp_S = score(trainable.model, forest, engine=engine)
+            torch.autograd.backward(logp_S.sum())
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in str(error).lower() and not isinstance(error, MemoryError):
+            raise
+        raise TrainError(
+            f"memory is too small for the largest forest, {forest.num_tokens} tokens ({error}); lower "
+            "batch.forest_tokens, or set batch.checkpointing: always"
+        ) from error
+    finally:
+        for parameter in trainable.parameters().values():
+            parameter.grad = None
 
 
 def plan_order(settings: TrainSettings, groups: Sequence[Group], *, kind: str, seed: int) -> Order:
@@ -175,6 +206,7 @@ def _divide(groups: Sequence[Group], kind: str) -> Sequence[Group]:
 def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
     order = plan_order(job.settings, job.train, kind=job.kind, seed=job.seed)
     holdout = _divide(job.holdout, job.kind)
+    shape = ModelShape.of(read_config(job.model_folder))
     share_prefix = order.packing.share_prefix
     measure_at = holdout_steps(
         len(order.steps),
@@ -189,11 +221,7 @@ def _plan_work(job: TrainJob, trainable: Trainable, engine: EngineName) -> Work:
         measure_at=measure_at,
         holdout=holdout,
         engine=engine,
-        meter=Meter.of(
-            ModelShape.of(read_config(job.model_folder)),
-            method=job.settings.method,
-            precision=job.precision,
-        ),
+        meter=Meter.of(shape, method=job.settings.method, precision=job.precision),
         key=_job_key(job, engine),
     )
 

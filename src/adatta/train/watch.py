@@ -11,15 +11,6 @@ from adatta.core.runtime import peak_memory_bytes
 from adatta.model.memory import ModelShape, train_flop
 from adatta.model.precision import PRODUCT_FLOP, measure_products
 
-# These figures of a step are measured, so they differ from run to run.
-MEASURED = (
-    "time_s",
-    "tokens_per_s",
-    "scored_tokens_per_s",
-    "roofline_share",
-    "peak_memory_bytes",
-    "device_memory_bytes",
-)
 FAR_NATS = 0.5  # a token: a chosen answer of 50 tokens is then e^25 times less likely than before training
 
 

@@ -14,6 +14,7 @@ from adatta.cli.main import build_app
 from adatta.core.records import Message
 from adatta.export.formats import gguf_f16, gguf_q8_0
 from adatta.lang.profile import load_profile
+from adatta.model.engine import Sampling
 from adatta.model.engines.llamacpp import LlamaCppEngine
 
 pytestmark = pytest.mark.torch
@@ -52,8 +53,8 @@ def talk(*arguments: str, lines: str = "") -> tuple[str, str]:
 
 def expected(chat: Chat, path: Path, *messages: Message, limit: int = 12) -> str:
     with LlamaCppEngine(path, context=512) as engine:
-        stream = engine.stream(chat.prompt(messages), stop_ids=chat.stop_ids, limit=limit, seed=0)
-        return chat.decode(list(stream))
+        sampling = Sampling(stop_ids=chat.stop_ids, limit=limit, seed=0)
+        return chat.decode(list(engine.stream(chat.prompt(messages), sampling)))
 
 
 def test_once_on_a_run_answers_from_its_f16_file_with_the_profile(run: Path, toy_folder: Path) -> None:

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from adatta.core.errors import ExportError
 from adatta.export.formats import gguf_f16, gguf_q8_0
 from adatta.export.gguf_writer import check_folder
+from adatta.model.engine import Sampling
 from adatta.model.engines.llamacpp import LlamaCppEngine
 
 pytestmark = pytest.mark.torch
@@ -39,7 +40,7 @@ def export(folder: Path, out: Path, form=gguf_f16) -> Path:
 def largest_difference(folder: Path, path: Path) -> float:
     """Return how far llama.cpp's log-probs of its greedy answer are from transformers' in float64."""
     with LlamaCppEngine(path, context=128, threads=1) as engine:
-        answer = list(engine.stream_scored(IDS, stop_ids=(), limit=20, seed=0))
+        answer = list(engine.stream_scored(IDS, Sampling(stop_ids=(), limit=20, seed=0)))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
     ids_1T = torch.tensor([[*IDS, *(candidate.id for candidate in answer)]])
     with torch.inference_mode():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adatta.core.records import TokenRow
 from adatta.model.attention import branches
-from adatta.model.attention.branches import Branches, ancestors
+from adatta.model.attention.branches import Branches, Rule, ancestors
 from adatta.model.forest import build_forest
 
 pytestmark = pytest.mark.torch
@@ -74,9 +74,8 @@ def test_every_token_attends_to_the_last_of_its_path(call_pairs, ids, window, so
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(branches, "_CALL_PAIRS", call_pairs)
         query, key, value = states
-        found = Branches(forest).attend(
-            query, key=key, value=value, window=window, scale=0.7, softcap=softcap
-        )
+        rule = Rule(window, scale=0.7, softcap=softcap)
+        found = Branches(forest).attend(query, key=key, value=value, rule=rule)
     expected = walk(forest, states, window=window, scale=0.7, softcap=softcap)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 

@@ -11,7 +11,7 @@ import torch
 from adatta.model import attend as attending
 from adatta.model.attend import ForestAttention, choose_backend
 from adatta.model.attention import varlen
-from adatta.model.attention.branches import Branches
+from adatta.model.attention.branches import Branches, Rule
 from adatta.model.attention.flex import Flex
 from adatta.model.attention.varlen import Varlen, is_flat
 from adatta.model.forest import build_forest
@@ -37,7 +37,8 @@ def test_flex_is_the_walk_up_the_parents(forest, window, softcap):
     states = random_states(forest, 3, 16)
     query, key, value = states
     with torch.no_grad():
-        found = Flex(forest).attend(query, key=key, value=value, window=window, scale=0.3, softcap=softcap)
+        rule = Rule(window, scale=0.3, softcap=softcap)
+        found = Flex(forest).attend(query, key=key, value=value, rule=rule)
     expected = walk(forest, states, window=window, scale=0.3, softcap=softcap)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
@@ -65,7 +66,7 @@ def test_varlen_asks_for_the_walk_up_the_parents(monkeypatch, window):
     monkeypatch.setattr(varlen, "varlen_attn", by_rows)
     states = random_states(FLAT, 3, 16)
     query, key, value = states
-    found = Varlen(FLAT).attend(query, key=key, value=value, window=window, scale=0.3)
+    found = Varlen(FLAT).attend(query, key=key, value=value, rule=Rule(window, scale=0.3))
     expected = walk(FLAT, states, window=window, scale=0.3, softcap=None)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
@@ -115,8 +116,8 @@ def test_kernels_give_values_and_gradients_of_float64(forest, dtype, window, sof
     expected = walk(forest, states, window=window, scale=0.125, softcap=softcap)
     expected.sum().backward()
     query, key, value = (each.detach().to("cuda", dtype).requires_grad_() for each in states)
-    how = {"window": window, "scale": 0.125, "softcap": softcap}
-    found = ForestAttention(forest.to("cuda")).attend(query, key=key, value=value, **how)
+    rule = Rule(window, scale=0.125, softcap=softcap)
+    found = ForestAttention(forest.to("cuda")).attend(query, key=key, value=value, rule=rule)
     found.sum().backward()
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2  # kernels keep 24 and 8 bits of a number
     for ours, theirs in [

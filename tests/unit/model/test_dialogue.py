@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from adatta.chat.render import Chat
 from adatta.core.errors import ModelError
 from adatta.core.records import Message
 from adatta.model.dialogue import Dialogue
-from adatta.model.engine import Engine
+from adatta.model.engine import Engine, Sampling
 
 pytestmark = pytest.mark.torch
 
@@ -24,20 +24,12 @@ class Scripted(Engine):
         self.asked: list[tuple[int, ...]] = []
         self.seeds: list[int] = []
 
-    def stream(
-        self,
-        ids: Sequence[int],
-        *,
-        stop_ids: Collection[int],
-        limit: int,
-        seed: int,
-        temperature: float = 0.0,
-    ) -> Iterator[int]:
+    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
         self.asked.append(tuple(ids))
-        self.seeds.append(seed)
-        for token in self.answer[:limit]:
+        self.seeds.append(sampling.seed)
+        for token in self.answer[: sampling.limit]:
             yield token
-            if token in stop_ids:
+            if token in sampling.stop_ids:
                 return
 
     def close(self) -> None:

@@ -72,7 +72,11 @@ def test_a_window_that_is_longer_than_the_rows_is_checked_too(toy, monkeypatch):
     model = toy("olmo3", **SLIDING | {"sliding_window": 4096})
     assert choose_engine(model, IDS, engine="auto") == "forest"
     real = Branches.attend
-    monkeypatch.setattr(Branches, "attend", lambda *args, **kwargs: real(*args, **kwargs | {"window": None}))
+
+    def without_window(*args, rule, **states):
+        return real(*args, **states, rule=rule._replace(window=None))
+
+    monkeypatch.setattr(Branches, "attend", without_window)
     assert score(model, FOREST) == pytest.approx(score(model, FOREST, engine="plain"), abs=1e-4)
     assert choose_engine(model, IDS, engine="auto") == "plain"
     assert {layer.self_attn.sliding_window for layer in model.model.layers} == {4096, None}

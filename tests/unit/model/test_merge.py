@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from adatta.core.errors import ExactnessError, ModelError
 from adatta.core.settings import AdapterSettings
 from adatta.model import merge as merging
+from adatta.model import merge_check
 from adatta.model.adapter import linear_layers, load_trainable, save_trained
 from adatta.model.files import ALSO_WEIGHTS
 from adatta.model.forest import build_forest
@@ -127,7 +128,7 @@ def test_a_forgotten_length_is_seen(trained, monkeypatch):
     monkeypatch.setattr(merging, "read_magnitudes", lambda folder: {})
     with pytest.raises(ExactnessError, match="merged layers differ"):
         merge(job)
-    monkeypatch.setattr(merging, "check_errors", lambda errors: 0.0)
+    monkeypatch.setattr(merge_check, "check_errors", lambda errors: 0.0)
     with pytest.raises(ExactnessError, match="log-probs differ"):
         merge(job)
 
@@ -274,7 +275,7 @@ def test_a_broken_update_is_seen_by_the_layers(trained, monkeypatch, breakage, m
 def test_a_broken_update_is_seen_by_the_whole_model(trained, monkeypatch, breakage):
     job, _ = trained("lora")
     breakage(job, monkeypatch)
-    monkeypatch.setattr(merging, "check_errors", lambda errors: 0.0)
+    monkeypatch.setattr(merge_check, "check_errors", lambda errors: 0.0)
     with pytest.raises(ExactnessError, match="log-probs differ"):
         merge(job)
 

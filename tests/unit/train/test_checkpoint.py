@@ -10,7 +10,7 @@ from bitsandbytes.optim import AdamW8bit
 from torch import nn
 
 from adatta.core.errors import CheckpointError
-from adatta.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from adatta.train.checkpoint import Checkpoints, Progress
 
 pytestmark = pytest.mark.torch
 
@@ -37,15 +37,13 @@ def learn(model, optimizer, steps):
         optimizer.zero_grad()
 
 
+def checkpoints(folder, parameters, optimizer, job="job"):
+    return Checkpoints(folder=folder, job=job, parameters=parameters, optimizer=optimizer)
+
+
 def save(folder, parameters, optimizer, *, step, best=None):
-    save_checkpoint(
-        folder,
-        job="job",
-        progress=Progress(step=step, tokens=7, holdout=[{"step": 0, "loss": 1.25}]),
-        parameters=parameters,
-        optimizer=optimizer,
-        best=best,
-    )
+    progress = Progress(step=step, tokens=7, holdout=[{"step": 0, "loss": 1.25}])
+    checkpoints(folder, parameters, optimizer).save(progress, best)
 
 
 @pytest.mark.parametrize("make", [adamw, adamw_8bit])
@@ -60,7 +58,7 @@ def test_going_on_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_run(tmp_pat
     learn(model, optimizer, 4)
     expected = copy.deepcopy(model.state_dict())
     parameters, optimizer, model = new_work(make)
-    found = load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
+    found = checkpoints(tmp_path, parameters, optimizer).load()
     assert found is not None
     assert found[0] == Progress(step=3, tokens=7, holdout=[{"step": 0, "loss": 1.25}])
     learn(model, optimizer, 4)
@@ -73,7 +71,7 @@ def test_the_best_weights_come_back(tmp_path):
     learn(model, optimizer, 1)
     best = {name: value.detach() + 1 for name, value in parameters.items()}
     save(tmp_path, parameters, optimizer, step=1, best=best)
-    found = load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
+    found = checkpoints(tmp_path, parameters, optimizer).load()
     assert found is not None
     assert found[1] is not None
     assert all(torch.equal(found[1][name], value) for name, value in best.items())
@@ -86,14 +84,14 @@ def test_only_the_last_checkpoint_stays_and_half_a_one_is_not_seen(tmp_path):
     save(tmp_path, parameters, optimizer, step=2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000002"]
     (tmp_path / "step-00000003.tmp").mkdir()
-    found = load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
+    found = checkpoints(tmp_path, parameters, optimizer).load()
     assert found is not None
     assert found[0].step == 2
 
 
 def test_there_is_nothing_to_load_at_the_start(tmp_path):
     parameters, optimizer, _ = new_work()
-    assert load_checkpoint(tmp_path / "none", job="job", parameters=parameters, optimizer=optimizer) is None
+    assert checkpoints(tmp_path / "none", parameters, optimizer).load() is None
 
 
 def test_a_checkpoint_of_another_job_is_refused(tmp_path):
@@ -101,7 +99,7 @@ def test_a_checkpoint_of_another_job_is_refused(tmp_path):
     learn(model, optimizer, 1)
     save(tmp_path, parameters, optimizer, step=1)
     with pytest.raises(CheckpointError, match="belongs to another job"):
-        load_checkpoint(tmp_path, job="other", parameters=parameters, optimizer=optimizer)
+        checkpoints(tmp_path, parameters, optimizer, job="other").load()
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json"])
@@ -111,7 +109,7 @@ def test_a_broken_checkpoint_is_named(tmp_path, file):
     save(tmp_path, parameters, optimizer, step=1)
     (tmp_path / "step-00000001" / file).write_bytes(b"{")
     with pytest.raises(CheckpointError, match="step-00000001 can't be read"):
-        load_checkpoint(tmp_path, job="job", parameters=parameters, optimizer=optimizer)
+        checkpoints(tmp_path, parameters, optimizer).load()
 
 
 def test_no_pickle_is_written(tmp_path):

@@ -14,8 +14,8 @@ from adatta.core.settings import DpoSettings, DynamicSettings
 from adatta.train import loop
 from adatta.train.dynamic import Running, choose_beta, draw_pairs, move, plan_step
 from adatta.train.stage import TrainJob, train_stage
-from adatta.train.watch import MEASURED
 from tests.toys.rows import preferences
+from tests.unit.train.conftest import MEASURED
 from tests.unit.train.test_stage import adapter, interrupt
 
 pytestmark = pytest.mark.torch

@@ -30,10 +30,11 @@ from adatta.model.attention import branches
 from adatta.model.files import read_config
 from adatta.model.memory import ModelShape
 from adatta.model.precision import PRODUCT_FLOP, measure_products
-from adatta.train import loop, stage, trial
+from adatta.train import loop, stage
 from adatta.train.stage import TrainJob, train_stage
-from adatta.train.watch import FAR_NATS, MEASURED
+from adatta.train.watch import FAR_NATS
 from tests.toys.rows import conversations, preferences
+from tests.unit.train.conftest import MEASURED
 
 pytestmark = pytest.mark.torch
 
@@ -231,8 +232,8 @@ def test_the_largest_forest_of_the_plan_is_tried_where_memory_may_be_short(job, 
     assert not facts["tried"]
     monkeypatch.setattr(stage, "free_bytes", lambda: facts["predicted_bytes"] + 1)
     seen = []
-    real = trial.score
-    monkeypatch.setattr(trial, "score", lambda *a, **k: seen.append(a[1].num_tokens) or real(*a, **k))
+    real = stage.score
+    monkeypatch.setattr(stage, "score", lambda *a, **k: seen.append(a[1].num_tokens) or real(*a, **k))
     assert train_stage(tried)["largest_forest"] == {**facts, "tried": True}
     assert seen == [max(forests)]
     assert losses(tried) == losses(untried)
@@ -244,7 +245,7 @@ def test_a_forest_that_does_not_fit_ends_the_stage_before_its_first_step(job, mo
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
     monkeypatch.setattr(stage, "free_bytes", lambda: 0)
-    monkeypatch.setattr(trial, "score", exhausted)
+    monkeypatch.setattr(stage, "score", exhausted)
     one = job()
     with pytest.raises(TrainError, match=r"lower batch\.forest_tokens, or set batch\.checkpointing: always"):
         train_stage(one)
@@ -256,7 +257,7 @@ def test_another_mistake_in_the_trial_is_not_called_one_of_memory(job, monkeypat
         raise RuntimeError("shapes don't fit")
 
     monkeypatch.setattr(stage, "free_bytes", lambda: 0)
-    monkeypatch.setattr(trial, "score", broken)
+    monkeypatch.setattr(stage, "score", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         train_stage(job())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,18 @@ from adatta.model.forest import Forest, subtree_ends
 # T tokens, H heads, G heads of keys and values, D features of a head, Q tokens of a chain, K of its path
 
 _CALL_PAIRS = 4096  # pairs of tokens that cost as much as one more call of the attention
+
+
+class Rule(NamedTuple):
+    """How a layer reads a path: `window` tokens of it, the reading one among them (None: all).
+
+    Products of queries and keys are multiplied by `scale` (None: the usual one) and come near to `softcap` at
+    most (None: no limit).
+    """
+
+    window: int | None = None
+    scale: float | None = None
+    softcap: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +48,14 @@ class Branches:
         self._one_mask = by_chain > len(forest.parent_T) ** 2
         self._masks: dict[tuple[int, int | None, torch.dtype], Tensor | None] = {}
 
-    def attend(
-        self,
-        query: Tensor,
-        *,
-        key: Tensor,
-        value: Tensor,
-        window: int | None,
-        scale: float | None,
-        softcap: float | None = None,
-    ) -> Tensor:
+    def attend(self, query: Tensor, *, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """Return what each token gets from the tokens before it on its path.
 
         Args:
             query: [1, H, T, D].
             key: [1, G, T, D].
             value: [1, G, T, D].
-            window: how many tokens of its path a token sees, itself among them; None for all.
-            scale: of the products; None for the usual one.
-            softcap: what products come near to at most; None for no limit.
+            rule: of the layer.
 
         Returns:
             The output [1, H, T, D].
@@ -62,9 +63,8 @@ class Branches:
         repeats = query.shape[1] // key.shape[1]
         if repeats > 1:
             key, value = key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1)
-        compute = partial(_attend, scale=scale, softcap=softcap)
         if self._one_mask:
-            return compute(query, key, value, self._mask(-1, window, query))
+            return _attend(query, key, value, mask=self._mask(-1, rule.window, query), rule=rule)
         lengths = [chain.length for chain in self._chains]
         queries, keys, values = (torch.split(states, lengths, dim=2) for states in (query, key, value))
         outputs = []
@@ -74,8 +74,8 @@ class Branches:
                 parts[number] if len(path) == 1 else torch.cat([parts[each] for each in path], dim=2)
                 for parts in (keys, values)
             )
-            mask = self._mask(number, window, query)
-            outputs.append(compute(queries[number], chain_key, chain_value, mask))
+            mask = self._mask(number, rule.window, query)
+            outputs.append(_attend(queries[number], chain_key, chain_value, mask=mask, rule=rule))
         return torch.cat(outputs, dim=2)
 
     def _mask(self, number: int, window: int | None, like: Tensor) -> Tensor | None:
@@ -118,15 +118,8 @@ def ancestors(parent_T: Tensor) -> Tensor:
     return (index_T[None, :] <= index_T[:, None]) & (index_T[:, None] < end_T[None, :])
 
 
-def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-    *,
-    scale: float | None,
-    softcap: float | None,
-) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, rule: Rule) -> Tensor:
+    _, scale, softcap = rule
     if softcap is None:
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from adatta.model.attention.branches import Rule
 from adatta.model.forest import Forest, subtree_ends
 
 # T tokens, H heads, G heads of keys and values, D features of a head
@@ -25,29 +26,19 @@ class Flex:
         self._end_T = subtree_ends(forest.parent_T)
         self._masks: dict[int | None, BlockMask] = {}
 
-    def attend(
-        self,
-        query: Tensor,
-        *,
-        key: Tensor,
-        value: Tensor,
-        window: int | None,
-        scale: float | None,
-        softcap: float | None = None,
-    ) -> Tensor:
+    def attend(self, query: Tensor, *, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """Return what each token gets from the tokens before it on its path, as `Branches.attend` says.
 
         Args:
             query: [1, H, T, D].
             key: [1, G, T, D].
             value: [1, G, T, D].
-            window: how many tokens of its path a token sees, itself among them; None for all.
-            scale: of the products; None for the usual one.
-            softcap: what products come near to at most; None for no limit.
+            rule: of the layer.
 
         Returns:
             The output [1, H, T, D].
         """
+        window, scale, softcap = rule
         if window not in self._masks:
             num_tokens = len(self._depth_T)
             self._masks[window] = create_block_mask(

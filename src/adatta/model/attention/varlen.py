@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import pad
 
+from adatta.model.attention.branches import Rule
 from adatta.model.forest import Forest
 
 # T tokens, H heads, G heads of keys and values, D features of a head
@@ -31,29 +32,19 @@ class Varlen:
         self.borders = pad(roots, (0, 1), value=forest.num_tokens).to(torch.int32)
         self.longest = int(self.borders.diff().max())
 
-    def attend(
-        self,
-        query: Tensor,
-        *,
-        key: Tensor,
-        value: Tensor,
-        window: int | None,
-        scale: float | None,
-        softcap: float | None = None,
-    ) -> Tensor:
+    def attend(self, query: Tensor, *, key: Tensor, value: Tensor, rule: Rule) -> Tensor:
         """Return what each token gets from the tokens before it in its row, as `Branches.attend` says.
 
         Args:
             query: [1, H, T, D].
             key: [1, G, T, D].
             value: [1, G, T, D].
-            window: how many tokens of its row a token sees, itself among them; None for all.
-            scale: of the products; None for the usual one.
-            softcap: must be None: the kernels have none.
+            rule: of the layer; without softcap, which the kernels don't have.
 
         Returns:
             The output [1, H, T, D].
         """
+        before = -1 if rule.window is None else rule.window - 1  # theirs doesn't count the token itself
         output: Any = varlen_attn(
             query[0].transpose(0, 1).contiguous(),
             key[0].transpose(0, 1).contiguous(),
@@ -62,8 +53,8 @@ class Varlen:
             self.borders,
             self.longest,
             self.longest,
-            scale=scale,
-            window_size=(-1 if window is None else window - 1, 0),  # theirs doesn't count the token itself
+            scale=rule.scale,
+            window_size=(before, 0),
             enable_gqa=query.shape[1] != key.shape[1],
         )
         attended: Tensor = output.transpose(0, 1)[None]

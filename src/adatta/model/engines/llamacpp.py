@@ -13,14 +13,15 @@ import math
 import os
 import random
 import secrets
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import xllamacpp
 
 from adatta.core.errors import ModelError
-from adatta.model.engine import Engine
+from adatta.model.engine import Engine, Sampling
 
 CANDIDATES = 100
 """Sampling draws from this many of the most likely ids."""
@@ -81,52 +82,31 @@ class LlamaCppEngine(Engine):
         try:
             self._server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
-            raise ModelError(
-                f"{path}: llama.cpp can't read this file; expected a GGUF model ({error})"
-            ) from error
+            raise ModelError(f"llama.cpp can't read {path} as a GGUF model ({error})") from error
         self._reuse_prefix = reuse_prefix
         room: int = self._get("/props")["default_generation_settings"]["n_ctx"]  # a multiple of 256
         self.context = min(room, context or room)
         self._probe = self._find_probe()
 
-    def stream(
-        self,
-        ids: Sequence[int],
-        *,
-        stop_ids: Collection[int],
-        limit: int,
-        seed: int,
-        temperature: float = 0.0,
-    ) -> Iterator[int]:
+    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """Continue `ids`, one id at a time; see `adatta.model.engine.Engine`."""
-        for candidate in self.stream_scored(
-            ids, stop_ids=stop_ids, limit=limit, seed=seed, temperature=temperature
-        ):
-            yield candidate.id
+        return (candidate.id for candidate in self.stream_scored(ids, sampling))
 
-    def stream_scored(
-        self,
-        ids: Sequence[int],
-        *,
-        stop_ids: Collection[int],
-        limit: int,
-        seed: int,
-        temperature: float = 0.0,
-    ) -> Iterator[Candidate]:
+    def stream_scored(self, ids: Sequence[int], sampling: Sampling) -> Iterator[Candidate]:
         """Continue `ids` as `stream` does, each id with its log-prob (temperature 1, whole vocabulary).
 
         Raises:
-            ModelError: if `ids` and `limit` don't fit into the context, or an id is unknown.
+            ModelError: if `ids` and the answer don't fit into the context, or an id is unknown.
         """
-        self.check_fits(ids, limit)
-        generator = random.Random(seed)
+        self.check_fits(ids, sampling.limit)
+        generator = random.Random(sampling.seed)
         path = list(ids)
-        for step in range(limit):
+        for step in range(sampling.limit):
             candidates = self._next(path, keep=self._reuse_prefix or step > 0)
-            chosen = candidates[0] if temperature <= 0 else _sample(candidates, temperature, generator)
+            chosen = _choose(candidates, sampling.temperature, generator)
             path.append(chosen.id)
             yield chosen
-            if chosen.id in stop_ids:
+            if chosen.id in sampling.stop_ids:
                 return
 
     def tokenise(self, text: str) -> list[int]:
@@ -140,15 +120,8 @@ class LlamaCppEngine(Engine):
 
     def _next(self, ids: list[int], *, keep: bool) -> list[Candidate]:
         """Return the most likely next ids, best first; the server's own choice is forced and not used."""
-        request = {
-            "prompt": ids,
-            "max_tokens": 1,
-            "temperature": 0.0,
-            "n_probs": CANDIDATES,
-            "cache_prompt": keep,
-            "logit_bias": [[self._probe, _FORCE]],
-        }
-        answer = self._server.handle_completions(request)
+        forced = {"logit_bias": [[self._probe, _FORCE]]}
+        answer = self._complete(ids, n_probs=CANDIDATES, cache_prompt=keep, **forced)
         if "error" in answer:
             raise ModelError(f"llama.cpp refused the ids: {answer['error']['message']}")
         top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
@@ -157,24 +130,25 @@ class LlamaCppEngine(Engine):
     def _find_probe(self) -> int:
         """Find an id that is whole text by itself: llama.cpp reports no log-probs at half a character."""
         for first in range(256):
-            answer = self._server.handle_completions(
-                {"prompt": [first], "max_tokens": 1, "temperature": 0.0, "n_probs": 1, "cache_prompt": False}
-            )
+            answer = self._complete([first], n_probs=1, cache_prompt=False)
             if "error" in answer:
                 break
             if logprobs := answer["choices"][0]["logprobs"]:
                 return int(logprobs["content"][0]["id"])
         raise ModelError("llama.cpp reports no log-probs for this model; expected a text model")
 
+    def _complete(self, ids: list[int], **options: Any) -> Any:
+        """Ask for one more id."""
+        request = {"prompt": ids, "max_tokens": 1, "temperature": 0.0, **options}
+        return self._server.handle_completions(request)
+
     def _get(self, path: str, body: str | None = None) -> dict[str, Any]:
         """Ask one of the server's own routes."""
-        connection = http.client.HTTPConnection(self._server.listening_address.removeprefix("http://"))
+        address = self._server.listening_address.removeprefix("http://")
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
-        try:
+        with closing(http.client.HTTPConnection(address)) as connection:
             connection.request("POST" if body else "GET", path, body=body, headers=headers)
             answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
         return answer
 
 
@@ -183,8 +157,10 @@ def _num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _sample(candidates: Sequence[Candidate], temperature: float, generator: random.Random) -> Candidate:
-    """Draw one candidate at this temperature."""
+def _choose(candidates: Sequence[Candidate], temperature: float, generator: random.Random) -> Candidate:
+    """Take the most likely candidate, or draw one at this temperature."""
+    if temperature <= 0:
+        return candidates[0]
     from_best = [(candidate.logp - candidates[0].logp) / temperature for candidate in candidates]
     weights = [math.exp(value) for value in from_best]
     return generator.choices(candidates, weights)[0]

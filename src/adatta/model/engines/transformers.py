@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import DynamicCache
 
-from adatta.model.engine import Engine
+from adatta.model.engine import Engine, Sampling
 from adatta.model.load import load_model
 
 # T tokens, V vocabulary
@@ -29,32 +29,24 @@ class TransformersEngine(Engine):
         self._model: Any = load_model(path, dtype)
         self.context: int = context or self._model.config.max_position_embeddings
 
-    def stream(
-        self,
-        ids: Sequence[int],
-        *,
-        stop_ids: Collection[int],
-        limit: int,
-        seed: int,
-        temperature: float = 0.0,
-    ) -> Iterator[int]:
+    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
         """Continue `ids`, one id at a time; see `adatta.model.engine.Engine`.
 
         Raises:
-            ModelError: if `ids` and `limit` don't fit into the context.
+            ModelError: if `ids` and the answer don't fit into the context.
         """
-        self.check_fits(ids, limit)
-        generator = torch.Generator().manual_seed(seed)
+        self.check_fits(ids, sampling.limit)
+        generator = torch.Generator().manual_seed(sampling.seed)
         cache = DynamicCache(config=self._model.config)
         new = list(ids)
-        for _ in range(limit):
+        for _ in range(sampling.limit):
             with torch.inference_mode():
                 ids_1T = torch.tensor([new], device=self._model.device)
                 output = self._model(ids_1T, past_key_values=cache, use_cache=True, logits_to_keep=1)
             logits_V = output.logits[0, -1].float().cpu()
-            new = [_choose(logits_V, temperature, generator)]
+            new = [_choose(logits_V, sampling.temperature, generator)]
             yield new[0]
-            if new[0] in stop_ids:
+            if new[0] in sampling.stop_ids:
                 return
 
     def close(self) -> None:
