@@ -85,6 +85,7 @@ def main() -> None:
     options = _read_options()
     os.environ["HF_HUB_OFFLINE"] = "1"
     path = ROOT / "bench" / "results" / "search.json"
+    path.parent.mkdir(exist_ok=True)
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"figures": {}}
     for seed in options.seeds:
         for name, (tasks, chain) in VARIANTS.items():

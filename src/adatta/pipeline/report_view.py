@@ -130,7 +130,25 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
         "facts": " · ".join(_list_facts(entry, scale.sign or scale.unit.strip() or "no unit")),
         "primary": bool(entry.get("primary")),
         "rows": rows,
+        "groups": _compare_groups(entry, [name for name, _, _ in figures]) if entry.get("primary") else None,
     }
+
+
+def _compare_groups(entry: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
+    """Make the table of each kind of item by itself: a line a kind, a column a model that has figures."""
+    groups: Mapping[str, Any] = entry.get("groups") or {}
+    shown = [name for name in names if any(name in models for models in groups.values())]
+    if not shown:
+        return None
+    scale = scale_of(str(entry.get("unit", "")))
+    values = [[value_of(models.get(name)) for name in shown] for models in groups.values()]
+    decimals = scale.decimals_for(*(value for row in values for value in row))
+    cells = [
+        ["" if value is None else scale.show(value, decimals=decimals) for value in row] for row in values
+    ]
+    sizes = [max(figure["n"] for figure in models.values()) for models in groups.values()]
+    labels = [group.replace("_", " ") for group in groups]
+    return {"models": shown, "rows": list(zip(labels, sizes, cells, strict=True))}
 
 
 def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> Iterator[dict[str, str]]:

@@ -131,6 +131,14 @@ def make_metrics() -> list[dict]:
                 "adapt": figure(0.85, 0.11, (0.175, 0.14), 0.039),
             },
             n=40,
+            groups={
+                "verb_agreement": {
+                    "base": {**figure(0.55, 0.2), "n": 20},
+                    "sft": {**figure(0.6, 0.2), "n": 20},
+                    "adapt": {**figure(0.95, 0.1), "n": 20},
+                },
+                "clitics": {"base": {**figure(0.8, 0.17), "n": 20}},
+            },
         ),
         entry(
             "prompts_it",

@@ -119,6 +119,7 @@ def test_page_says_what_a_reader_asks(made):
         "8-bit weights answer a little differently",
         "rows (messages); keys that nothing reads: score (7)",
         "Preferences in data/dpo.jsonl: 40 pairs: chosen longer in 38 [24, 55]%",
+        "by kind of item n base sft adapt verb agreement 20 55.0 60.0 95.0 clitics 20 80.0",
         "weak, 9 words of offline/text_it 1f in data/sft.jsonl:7: il faro è una torre",
     ):
         assert words in page.text.replace("\N{NO-BREAK SPACE}", " ")
