@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-wheel check lint type fmt docs docs-check wheel clean metrics ci-area
+.PHONY: help setup demo demo-full test test-fast test-wheel check lint type fmt docs docs-check wheel clean metrics ci-area
 
 help:  ## list the targets
 	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -12,8 +12,8 @@ help:  ## list the targets
 
 setup: .venv/.ready  ## make .venv with everything pinned, and nothing else
 
-demo: .venv/.ready  ## the whole chain on the embedded model: runs/demo/report.html
-	$(BIN)/adatta run recipes/demo.yaml
+demo demo-full: .venv/.ready  ## the whole chain on the embedded model: runs/demo/report.html
+	$(BIN)/adatta run recipes/$@.yaml $$($(BIN)/python scripts/outside_texts.py) $(OPTIONS)
 
 test: .venv/.ready  ## all tests but tests/areas (under 5 minutes)
 	$(BIN)/pytest tests --ignore=tests/areas

@@ -25,7 +25,7 @@ REAL_TEXT = ROOT.parent / "shared" / "data" / "italic_sample.jsonl"
 OPENING_WORDS, MOST_REPEATED = 4, 0.03
 WINDOW_WORDS = 500  # of which the type-token ratio is the mean: it falls with length
 JUDGED_CHARS = 60  # shorter texts don't tell their language
-SUITES = ("offline", "offline-dev", "offline-test")
+SUITES = ("offline", "offline-dev")
 FOREIGN = ("wrong_language", "english")  # ways of failing
 
 Row = dict[str, Any]

@@ -1,8 +1,8 @@
 """Rates, ranks, order of stages and share of English, chosen on the dev sets -> bench/results/search.json.
 
-Each variant is a chain of training stages on `data/full`, run with `adatta run`; chains that begin alike share
-what they begin with. Every model is measured on tasks of `offline-dev` beside the base. What is done already
-is read: a variant that is added costs its own time only. `--only` picks variants, `--seeds` the seeds.
+Each variant is a chain of training stages on the demo's data, run with `adatta run`; chains that begin alike
+share what they begin with. Every model is measured on tasks of `offline-dev` beside the base. What is done
+already is read: a variant that is added costs its own time only.
 """
 
 from __future__ import annotations
@@ -65,10 +65,12 @@ def _stage(
 VARIANTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "text 8e-4": (TEXT, lambda: adapt(8e-4)),
     "text, sft 2e-3": (TALK, lambda: adapt() + sft()),
-    "text, sft, dpo 2e-4": (ALL, lambda: adapt() + sft() + dpo(2e-4)),
-    "sft 2e-3": (TALK, lambda: sft()),
-    "sft, dpo 2e-4, text": (ALL, lambda: sft() + dpo(2e-4) + adapt()),
     "text 1.6e-3": (TEXT, lambda: adapt(1.6e-3)),
+    "text 1.6e-3, lora": (TEXT, lambda: adapt(1.6e-3, method="lora")),
+    "text 1e-4, full": (TEXT, lambda: adapt(1e-4, method="full")),
+    "sft 2e-3": (TALK, lambda: sft()),
+    "text, sft, dpo 2e-4": (ALL, lambda: adapt() + sft() + dpo(2e-4)),
+    "sft, dpo 2e-4, text": (ALL, lambda: sft() + dpo(2e-4) + adapt()),
     "text, sft 1e-3": (TALK, lambda: adapt() + sft(1e-3)),
     "text, sft, dpo 8e-4": (ALL, lambda: adapt() + sft() + dpo(8e-4)),
     "text, sft without English": (TALK, lambda: adapt() + sft(data="italian")),
@@ -106,12 +108,12 @@ def home() -> Path:
 
 def find_rows(data: str) -> Path:
     """Return the rows of a stage; those without English are written first."""
-    full = ROOT / "data" / "full"
+    folder = ROOT / "data"
     if data != "italian":
-        return full / ("text" if data == "text" else f"{data}.jsonl")
+        return folder / ("text" if data == "text" else f"{data}.jsonl")
     path = home() / "italian.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = (full / "conversations.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (folder / "conversations.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(line for line in lines if json.loads(line)["language"] == "it"), encoding="utf-8")
     return path
 

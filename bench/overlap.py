@@ -246,8 +246,9 @@ def measure_speed(texts: Sequence[str], items: Sequence[ItemText]) -> dict[str, 
 
 
 def read_own_texts() -> Iterator[str]:
-    """Read adatta's own training texts, a row each; the smaller sets are copies of some of them."""
-    for path in sorted((bundled_dir() / "data" / "full").rglob("*.jsonl")):
+    """Read adatta's own training texts, a row each."""
+    data = bundled_dir() / "data"
+    for path in (*sorted(data.glob("*.jsonl")), *sorted((data / "text").glob("*.jsonl"))):
         for line in path.read_text(encoding="utf-8").splitlines():
             yield "\n".join(text for text in _texts(json.loads(line)))
 

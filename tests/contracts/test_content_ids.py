@@ -39,6 +39,7 @@ def test_row_is_named_by_its_content_alone(kind: str, tmp_path: Path) -> None:
 
 def test_item_is_named_by_its_fields() -> None:
     items = load_suite("offline").items()["questions_it"]
-    first = (bundled_dir() / "data" / "evaluation" / "questions_it.jsonl").read_text(encoding="utf-8")
-    assert items[0].item_id == name_of(json.loads(first.splitlines()[0]))
-    assert len({item.item_id for item in items}) == len(items) == 60
+    path = bundled_dir() / "data" / "evaluation" / "test" / "questions_it.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [item.item_id for item in items] == [name_of(json.loads(line)) for line in lines]
+    assert len({item.item_id for item in items}) == len(lines)

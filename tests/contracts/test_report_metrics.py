@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import jsonschema
 import pytest
@@ -74,6 +75,11 @@ ENTRY = closed(
     }
 )
 
+CONTROLS = {
+    "preferences_it": ["control-longer", "control-language"],
+    "prompts_it": ["control-plain", "control-1-shot"],
+}
+
 
 def ask(stage, nats):
     """Ask the bundled suite of a model that gives every byte `nats`."""
@@ -97,19 +103,31 @@ def scores():
 def test_entries_have_the_keys_of_the_design(scores, stages):
     entries = compare(scores, base_stage="base", stages=stages)
     jsonschema.validate(json.loads(json.dumps(entries, allow_nan=False)), {"type": "array", "items": ENTRY})
-    assert [(entry["task"], entry["metric"], entry["n"]) for entry in entries] == [
-        ("text_it", "bits_per_byte", 25),
-        ("text_en", "bits_per_byte", 25),
-        ("questions_it", "accuracy", 60),
-        ("questions_it", "accuracy_sum", 60),
-        ("pairs_it", "accuracy", 40),
-        ("prompts_it", "language_fidelity", 40),
-        ("prompts_it", "stop_share", 40),
+    assert [(entry["task"], entry["metric"]) for entry in entries] == [
+        ("text_it", "bits_per_byte"),
+        ("text_en", "bits_per_byte"),
+        ("questions_it", "accuracy"),
+        ("questions_it", "accuracy_sum"),
+        ("questions_en", "accuracy"),
+        ("questions_en", "accuracy_sum"),
+        ("pairs_it", "accuracy"),
+        ("preferences_it", "accuracy"),
+        ("preferences_it", "accuracy_sum"),
+        ("prompts_it", "language_fidelity"),
+        ("prompts_it", "stop_share"),
     ]
+    items = load_suite("offline").items()
     for entry in entries:
+        assert entry["n"] == len(items[entry["task"]])
         assert (entry["adapted"] is None) == (not stages)
-        controls = ["control-plain", "control-1-shot"] if entry["task"] == "prompts_it" else []
+        controls = CONTROLS.get(entry["task"], [])
         assert list(entry["stages"]) == [*stages, *controls]
+        faults = Counter(item.fields.get("fault") for item in items[entry["task"]])
+        if entry["task"] == "preferences_it":
+            for fault, models in entry["groups"].items():
+                assert list(models) == ["base", *stages, *controls]
+                assert {figure["n"] for figure in models.values()} == {faults.pop(fault)}
+            assert not faults
         for figure in (entry["base"], *entry["stages"].values()):
             low, high = figure["ci95"]
             assert low <= figure["value"] <= high

@@ -145,6 +145,14 @@ def answers(bench, recipe, overrides):
     return [(score.stage, score.item_id, score.output, score.status) for score in found]
 
 
+def own_texts(bench, recipe, overrides):
+    """The texts of the user's own that were measured."""
+    from adatta.evals.scores import read_scores
+
+    found = read_scores(bench.do(recipe, overrides) / "scores.parquet")
+    return [(score.item_id, score.language) for score in found if score.suite == "texts"]
+
+
 def kept_models(bench, recipe, overrides):
     """Which stages of a whole run keep a merged model."""
     folder, stages = _run(bench, recipe, overrides)
@@ -188,6 +196,12 @@ def dpo(change: str, fact: Fact, *given: str) -> Option:
 def rows_of(file: str, *given: str) -> tuple[str, ...]:
     """Train on another file."""
     return f"stages.sft.data.0.path={file}", *given
+
+
+def text(change: str, path: str) -> Option:
+    """Return an option of texts of the user's own."""
+    own = f"stages.evaluate.texts={{own: {{path: {path}}}}}"
+    return Option("evaluate", f"stages.evaluate.texts.own.{change}", own_texts, (own,))
 
 
 HUB = "data.0.path=hub:nobody/nothing"
@@ -264,6 +278,9 @@ OPTIONS: Mapping[str, Option] = {
     "EvaluateSettings.suites": Option(
         "evaluate", "stages.evaluate.suites=[other]", answers, refused="there is no 'other'"
     ),
+    "TextSettings.path": text("path=titled.jsonl", "text.jsonl"),
+    "TextSettings.fields": text("fields={text: title}", "titled.jsonl"),
+    "TextSettings.language": text("language=en", "text.jsonl"),
     "EvaluateSettings.models": Option("chain", "stages.evaluate.models=[base]", measured, ALL),
     "EvaluateSettings.max_new_tokens": Option("evaluate", "stages.evaluate.max_new_tokens=2", answers),
     "ExportSettings.formats": Option("export", "stages.export.formats=[safetensors]", files),
@@ -319,13 +336,17 @@ def write_files(folder: Path) -> None:
     write_rows(folder / "turns.jsonl", two)
     write_rows(folder / "bad.jsonl", ten[:8], bad=2)
     write_rows(folder / "long.jsonl", [*ten, conversation(10, " ".join(f"La via {n}." for n in range(200)))])
-    known = json.loads((folder / "bundled/data/evaluation/questions_it.jsonl").read_text().splitlines()[0])
+    known = json.loads(
+        (folder / "bundled/data/evaluation/test/questions_it.jsonl").read_text().splitlines()[0]
+    )
     leak = {"prompt": known["question"], "completion": known["options"][known["answer"]]}
     write_rows(folder / "leak.jsonl", [*ten, leak])
     names = ("prompt", "completion", "domanda")
     texts = ("Dove sta {}?", "A nord di {}.", "Dove si trova {}?")
     named = [{name: text.format(n) for name, text in zip(names, texts, strict=True)} for n in range(10)]
     write_rows(folder / "named.jsonl", named)
+    titled = [{"title": f"La via {n}", "text": f"La via numero {n} è nel nord."} for n in range(10)]
+    write_rows(folder / "titled.jsonl", titled)
     thoughts = [conversation(number, f"<think>Ci penso.</think>È la {number}.") for number in range(10)]
     write_rows(folder / "thoughts.jsonl", thoughts)
 

@@ -48,9 +48,19 @@ def add_line(name: str, line: str | bytes) -> Callable[[Path], None]:
     return change
 
 
+def count_lines(name: str) -> int:
+    """Count the rows of a data file of the project."""
+    return len((bundled_dir() / "data" / name).read_text(encoding="utf-8").splitlines())
+
+
+def added(name: str) -> str:
+    """Return a pattern of the file and line that `add_line` appends."""
+    return re.escape(f"{name}:{count_lines(name) + 1}")
+
+
 def copy_item(line: int) -> Callable[[Path], None]:
     """Append a document of the suite, in capitals and without its full stops, to the prose to train on."""
-    items = (bundled_dir() / "data" / "evaluation" / "text_it.jsonl").read_text(encoding="utf-8")
+    items = (bundled_dir() / "data" / "evaluation" / "test" / "text_it.jsonl").read_text(encoding="utf-8")
     text = json.loads(items.splitlines()[line])["text"].upper().replace(".", "")
     return add_line(PROSE, json.dumps({"text": text}))
 
@@ -75,34 +85,34 @@ MISTAKES = {
         r"recipe\.yaml:\d+: .*conversation\.jsonl",
     ),
     "two budgets": (
-        change_recipe("budget: {epochs: 1}", "budget: {epochs: 1, steps: 3}"),
+        change_recipe("budget: {tokens:", "budget: {steps: 3, tokens:"),
         r"recipe\.yaml:\d+: .*exactly one",
     ),
     "unknown format": (change_recipe("gguf-q8_0", "gguf-q9"), r"recipe\.yaml:\d+: .*gguf-q9"),
     "unknown suite": (change_recipe("[offline]", "[online]"), r"recipe\.yaml:\d+: .*online"),
     "missing model": (change_recipe('name: "', 'name: "nowhere/'), r"recipe\.yaml:\d+: .*nowhere"),
-    "broken JSON": (add_line(ROWS, '{"messages": ['), r"conversations\.jsonl:61: "),
-    "wrong kind of row": (add_line(ROWS, '{"text": "Ciao"}'), r"conversations\.jsonl:61: .*document"),
-    "empty answer": (add_line(ROWS, TURN % " "), r"conversations\.jsonl:61: .*whitespace"),
+    "broken JSON": (add_line(ROWS, '{"messages": ['), rf"{added(ROWS)}: "),
+    "wrong kind of row": (add_line(ROWS, '{"text": "Ciao"}'), rf"{added(ROWS)}: .*document"),
+    "empty answer": (add_line(ROWS, TURN % " "), rf"{added(ROWS)}: .*whitespace"),
     "longer than the context": (
         add_line(ROWS, TURN % ("parola " * 5000)),
-        r"conversations\.jsonl:61: \d+ tokens, the context has 4096",
+        rf"{added(ROWS)}: \d+ tokens, the context has 4096",
     ),
-    "invalid UTF-8": (add_line(PAIRS, b'{"prompt": "\xff"}'), r"preferences\.jsonl:41: .*UTF-8"),
+    "invalid UTF-8": (add_line(PAIRS, b'{"prompt": "\xff"}'), rf"{added(PAIRS)}: .*UTF-8"),
     "unknown role": (
         add_line(PAIRS, '{"prompt":[{"role":"narratore","content":"a"}],"chosen":"b","rejected":"c"}'),
-        r"preferences\.jsonl:41: .*narratore",
+        rf"{added(PAIRS)}: .*narratore",
     ),
     "same answers": (
         add_line(PAIRS, '{"prompt":[{"role":"user","content":"a"}],"chosen":"b","rejected":"b"}'),
-        r"preferences\.jsonl:41: .*chosen",
+        rf"{added(PAIRS)}: .*chosen",
     ),
     "unknown key of a row": (
         add_line(PROSE, '{"text":"Ciao","langauge":"it"}'),
-        r"prose\.jsonl:\d+: .*langauge",
+        rf"{added(PROSE)}: .*langauge",
     ),
-    "not an object": (add_line(PROSE, '["Ciao"]'), r"prose\.jsonl:\d+: "),
-    "what is measured": (copy_item(3), r"prose\.jsonl:49: exact match with offline/text_it, item "),
+    "not an object": (add_line(PROSE, '["Ciao"]'), rf"{added(PROSE)}: "),
+    "what is measured": (copy_item(3), rf"{added(PROSE)}: exact match with offline/text_it, item "),
 }
 
 
@@ -138,7 +148,7 @@ def test_name_that_no_row_has_is_told_once_at_its_line_of_the_recipe(
     message = f"recipe.yaml:{number}: stages.1.dpo.data.0.fields.prompt: {what}"
     assert said.count("prompts") == said.count(message) == 1, said
     assert re.search(r"keys of the first row: prompt, chosen, rejected", said)
-    assert ("conversations.jsonl:61" in said) == ((command, policy) == ("check", "error"))
+    assert bool(re.search(added(ROWS), said)) == ((command, policy) == ("check", "error"))
     assert not (work / "runs").exists()
 
 
@@ -166,7 +176,7 @@ def test_name_that_some_rows_have_makes_bad_rows_of_the_others(
     assert "recipe.yaml" not in said
     for line in (1, 20):
         assert f"preferences.jsonl:{line}: no column 'domanda', which stands for prompt" in said
-    assert re.search(r"^ +40  missing_key$", said, re.MULTILINE)
+    assert re.search(rf"^ +{count_lines(PAIRS)}  missing_key$", said, re.MULTILINE)
 
 
 def test_model_that_cannot_be_exported_is_told_before_training(
@@ -196,16 +206,18 @@ def test_overlap_is_a_warning_where_the_recipe_says_so(
         r"WARN  overlap: 3 sources against the items of offline: 1 exact, 0 strong.* words in data/text/",
         said,
     )
-    assert re.search(r"ok    preferences in data/preferences\.jsonl: 40 pairs: .* sound harmful 0", said)
+    pairs = rf"ok    preferences in data/preferences\.jsonl: {count_lines(PAIRS)} pairs: "
+    assert re.search(pairs + ".* sound harmful 0", said)
 
 
 def test_all_mistakes_are_told_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in (ROWS, PAIRS, PROSE):
+    names = (ROWS, PAIRS, PROSE)
+    for name in names:
         add_line(name, "{broken")(work)
     assert call("run", "recipe.yaml") == 2
     said = capsys.readouterr().err
-    for place in ("conversations.jsonl:61", "preferences.jsonl:41", "prose.jsonl:"):
-        assert place in said
+    for name in names:
+        assert re.search(added(name), said)
 
 
 def test_mistake_in_an_override_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,4 +227,6 @@ def test_mistake_in_an_override_is_told(work: Path, capsys: pytest.CaptureFixtur
 
 def test_right_recipe_passes_the_check(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("check", "recipe.yaml") == 0
-    assert "ok    rows of sft: 52 to train on, 8 held out" in capsys.readouterr().out
+    num_held = round(0.05 * count_lines(ROWS))
+    said = f"ok    rows of sft: {count_lines(ROWS) - num_held} to train on, {num_held} held out"
+    assert said in capsys.readouterr().out

@@ -66,8 +66,8 @@ def write_small_suite(folder: Path, *, num_items: int = 8, num_chars: int = 160)
         num_items: items of each file.
         num_chars: longest text.
     """
-    source = bundled_dir() / "data" / "evaluation"
-    target = folder / "data" / "evaluation"
+    source = bundled_dir() / "data" / "evaluation" / "test"
+    target = folder / "data" / "evaluation" / "test"
     target.mkdir(parents=True)
     for path in sorted(source.glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[:num_items]]

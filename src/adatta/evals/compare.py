@@ -54,10 +54,13 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
                 f"{', '.join(lost)} has no {name} of {task}, but {base_stage} has; evaluate it again"
             )
         controls = [s for s in by_stage if s.startswith(CONTROL_PREFIX) and s not in (base_stage, *stages)]
-        shown = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
+        asked = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
+        # The examples of a control may leave no room in a small context; then it has no figure.
+        shown = {stage: rows for stage, rows in asked.items() if stage in stages or _has_scored(rows)}
         metric = _find_metric(name)
         adapted = stages[-1] if stages else None
-        entries.append(_compare_metric(metric, by_stage[base_stage], shown, adapted=adapted))
+        entry = _compare_metric(metric, by_stage[base_stage], shown, adapted=adapted)
+        entries.append(entry | {"unscored": _count_reasons([by_stage[base_stage], *asked.values()])})
     _adjust(entries)
     return entries
 
@@ -109,7 +112,6 @@ def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, ad
         "difference": last["difference"] if last else None,
         "stages": figures,
         "groups": _describe_groups(metric, {"base": base, **shown}),
-        "unscored": _count_reasons([base, *shown.values()]),
     }
 
 
@@ -125,6 +127,10 @@ def _refuse_other_questions(base: Rows, rows: Rows) -> None:
             raise EvalError(f"{where} were asked different items; evaluate both with the same suite")
         if not is_control and row.prompt_hash != base[item].prompt_hash:
             raise EvalError(f"{where} were given different prompts for item {item}; evaluate both alike")
+
+
+def _has_scored(rows: Rows) -> bool:
+    return any(row.status == "scored" for row in rows.values())
 
 
 def _both_scored(base: Score, row: Score) -> bool:
@@ -149,8 +155,9 @@ def _describe_groups(metric: Metric, models: Mapping[str, Rows]) -> dict[str, di
     """Describe each kind of item by itself, for every model that was scored on one."""
     groups: dict[str, dict[str, Figure]] = defaultdict(dict)
     for name, rows in models.items():
-        for group in sorted({row.group for row in rows.values() if row.group and row.status == "scored"}):
-            members = {item: row for item, row in rows.items() if row.group == group}
+        scored = {item: row for item, row in rows.items() if row.group and row.status == "scored"}
+        for group in sorted({str(row.group) for row in scored.values()}):
+            members = {item: row for item, row in scored.items() if row.group == group}
             groups[group][name] = _describe(metric, members) | {"n": len(members)}
     return dict(groups)
 

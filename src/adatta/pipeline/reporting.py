@@ -70,7 +70,8 @@ def compare_all(
 
     names = dict.fromkeys(score.stage for score in scores)
     stages = [name for name in names if name != BASE and not name.startswith(CONTROL_PREFIX)]
-    controls = [name for name in names if name.startswith(CONTROL_PREFIX) and stages]
+    scored = {score.stage for score in scores if score.status == "scored"}
+    controls = [name for name in names if name.startswith(CONTROL_PREFIX) and name in scored and stages]
     return compare(scores, base_stage=BASE, stages=stages) if scores else [], {
         name: compare(scores, base_stage=name, stages=stages[-1:]) for name in controls
     }

@@ -194,7 +194,7 @@ def test_row_that_holds_an_item_of_a_suite_is_named(
 ) -> None:
     write_small_suite(work / "bundled", num_items=8, num_chars=1000)
     monkeypatch.setattr(suite, "bundled_dir", lambda: work / "bundled")
-    questions = work / "bundled" / "data" / "evaluation" / "questions_it.jsonl"
+    questions = work / "bundled" / "data" / "evaluation" / "test" / "questions_it.jsonl"
     item = json.loads(questions.read_text(encoding="utf-8").splitlines()[0])
     row = {"prompt": item["question"], "completion": f"Direi: {item['options'][item['answer']]}."}
     (work / "a.jsonl").write_bytes(lines(good("sft", 0), row, good("sft", 1)))

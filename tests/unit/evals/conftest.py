@@ -32,6 +32,34 @@ FILES = {
             "topic": "t",
         },
     ],
+    "questions_en": [
+        {
+            "question": "How many legs has a cat?",
+            "options": ["two", "four", "six", "ten"],
+            "answer": 1,
+            "topic": "t",
+        },
+        {
+            "question": "What is snow made of?",
+            "options": ["salt", "sand", "wool", "ice"],
+            "answer": 3,
+            "topic": "t",
+        },
+    ],
+    "preferences_it": [
+        {
+            "prompt": [{"role": "user", "content": "Quante zampe ha un ragno?"}],
+            "chosen": "Ne ha otto.",
+            "rejected": "Ne ha dieci.",
+            "fault": "wrong_fact",
+        },
+        {
+            "prompt": [{"role": "user", "content": "Che cosa si semina a marzo?"}],
+            "chosen": "A marzo si seminano piselli, carote e insalata.",
+            "rejected": "You can sow peas, carrots and salad.",
+            "fault": "wrong_language",
+        },
+    ],
     "pairs_it": [
         {"right": "Le case sono belle.", "wrong": "Le case sono bello.", "phenomenon": "agreement"},
         {"right": "Non c'è nessuno.", "wrong": "C'è nessuno.", "phenomenon": "negation"},

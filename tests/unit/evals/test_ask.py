@@ -54,9 +54,14 @@ def oracle(suite, right=0.0, wrong=-100.0):
     return log_probs
 
 
+def without_rules(scores):
+    """Leave out the judgements of rules, which come with those of the base."""
+    return [score for score in scores if score.model_fingerprint != "rule"]
+
+
 def means(scores):
     values = defaultdict(list)
-    for score in scores:
+    for score in without_rules(scores):
         values[score.task, score.metric].append(score.score)
     return {key: sum(found) / len(found) for key, found in values.items()}
 
@@ -103,12 +108,14 @@ def test_windows_count_every_byte_once(small_suite):
 
 
 def test_constant_model_gets_one_kth_of_every_item(small_suite):
-    for score in run(small_suite, log_probs=constant):
-        if score.task == "pairs_it":
+    scores = without_rules(run(small_suite, log_probs=constant))
+    for score in scores:
+        if score.task == "pairs_it" or (score.task, score.metric) == ("preferences_it", "accuracy_sum"):
             assert score.score == 0.5
             assert score.output.endswith("tie")
-        if score.metric == "accuracy_sum":
+        elif score.metric == "accuracy_sum":
             assert score.score == 0.25
+    assert [score.metric for score in scores].count("accuracy_sum") == 6
 
 
 @pytest.mark.parametrize(("right", "wrong", "expected"), [(0.0, -100.0, 1.0), (-100.0, 0.0, 0.0)])
@@ -117,14 +124,19 @@ def test_oracle_and_its_opposite_get_all_or_nothing(small_suite, right, wrong, e
     assert {key: value for key, value in found.items() if "accuracy" in key[1]} == {
         ("questions_it", "accuracy"): expected,
         ("questions_it", "accuracy_sum"): expected,
+        ("questions_en", "accuracy"): expected,
+        ("questions_en", "accuracy_sum"): expected,
         ("pairs_it", "accuracy"): expected,
+        ("preferences_it", "accuracy"): expected,
+        ("preferences_it", "accuracy_sum"): expected,
     }
 
 
 def test_every_label_of_the_bundled_suite_can_be_reached():
     suite = load_suite("offline")
     scores = run(suite, log_probs=oracle(suite), limits=Limits(context=8192))
-    assert all(score.score == 1.0 for score in scores if score.metric.startswith("accuracy"))
+    own = without_rules(scores)
+    assert all(score.score == 1.0 for score in own if score.metric.startswith("accuracy"))
     assert all(score.status == "scored" for score in scores)
 
 
@@ -193,6 +205,8 @@ def test_item_longer_than_the_context_is_unscored_with_its_reason(small_suite):
     reasons = {(score.task, score.status, score.reason) for score in scores if score.status != "scored"}
     assert reasons == {
         ("questions_it", "unscored", "longer than the context"),
+        ("questions_en", "unscored", "longer than the context"),
+        ("preferences_it", "unscored", "longer than the context"),
         ("prompts_it", "unscored", "longer than the context"),
     }
     assert all(score.score is None for score in scores if score.status != "scored")
@@ -229,10 +243,15 @@ def test_log_prob_that_is_no_number_fails_its_item_only(small_suite, value):
         sums[-1][0] = value
         return sums
 
-    scores = [score for score in run(small_suite, log_probs=log_probs) if score.task == "pairs_it"]
-    assert [score.status for score in scores] == ["scored", "failed"]
-    assert scores[1].reason == "a log-prob is not a finite number"
-    assert scores[1].score is None
+    failed = [score for score in run(small_suite, log_probs=log_probs) if score.status != "scored"]
+    last = small_suite.items()["preferences_it"][-1]
+    assert [(score.item_id, score.metric) for score in failed] == [
+        (last.item_id, "accuracy"),
+        (last.item_id, "accuracy_sum"),
+    ]
+    for score in failed:
+        assert (score.status, score.reason) == ("failed", "a log-prob is not a finite number")
+        assert score.score is None
 
 
 def test_other_errors_end_the_run(small_suite):
@@ -250,7 +269,7 @@ def test_too_few_results_end_the_run(small_suite):
 
 def test_prompt_hash_is_of_the_question_and_not_of_the_model(small_suite):
     first, second = run(small_suite), run(small_suite, stage="sft", log_probs=constant)
-    assert [score.prompt_hash for score in first] == [score.prompt_hash for score in second]
+    assert [score.prompt_hash for score in without_rules(first)] == [score.prompt_hash for score in second]
     shorter = run(small_suite, limits=Limits(context=2048, max_new_tokens=8))
     changed = {a.task for a, b in zip(first, shorter, strict=True) if a.prompt_hash != b.prompt_hash}
     assert changed == {"prompts_it"}
@@ -258,11 +277,34 @@ def test_prompt_hash_is_of_the_question_and_not_of_the_model(small_suite):
 
 def test_scores_come_in_the_order_of_the_suite(small_suite):
     scores = run(small_suite)
-    assert [score.task for score in scores] == (
-        ["text_it"] * 2 + ["text_en"] * 2 + ["questions_it"] * 4 + ["pairs_it"] * 2 + ["prompts_it"] * 4
-    )
+    assert [score.task for score in scores] == [
+        *["text_it"] * 2,
+        *["text_en"] * 2,
+        *["questions_it"] * 4,
+        *["questions_en"] * 4,
+        *["pairs_it"] * 2,
+        *["preferences_it"] * 4,
+        *["prompts_it"] * 4,
+        *["preferences_it"] * 8,  # two rules, which come last
+    ]
     ids = {item.item_id for items in small_suite.items().values() for item in items}
     assert {score.item_id for score in scores} == ids
+
+
+def test_rules_judge_preferences_beside_the_base_only(small_suite):
+    """The rejected answers: one longer and in Italian as the chosen one, the other shorter and in English."""
+    stages = ("control-longer", "control-language")
+    scores = [score for score in run(small_suite) if score.stage in stages]
+    assert [(score.stage, score.metric, score.group, score.score) for score in scores] == [
+        (stage, metric, group, value)
+        for group, by_rule in (("wrong_fact", (0.0, 0.5)), ("wrong_language", (1.0, 1.0)))
+        for stage, value in zip(stages, by_rule, strict=True)
+        for metric in ("accuracy", "accuracy_sum")
+    ]
+    asked = [score for score in run(small_suite) if (score.task, score.stage) == ("preferences_it", "base")]
+    hashes = {score.item_id: score.prompt_hash for score in asked}
+    assert all(score.prompt_hash == hashes[score.item_id] for score in scores)
+    assert {score.stage for score in run(small_suite, stage="sft")} == {"sft"}
 
 
 def test_plain_control_refuses_a_chat_that_inserts_a_prompt(small_suite):

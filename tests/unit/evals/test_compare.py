@@ -257,3 +257,33 @@ def test_interval_of_shares_stays_within_bounds():
     entry = one([*make_scores("base", [0.0, 0.0, 0.0]), *make_scores("sft", [1.0, 1.0, 0.0])])
     assert entry["difference"]["ci95"][1] == 1.0
     assert entry["base"]["ci95"][0] == 0.0
+
+
+def test_each_kind_of_item_is_described_by_itself():
+    kinds = ["clitics"] * 10 + ["agreement"] * 30
+    scores = [
+        replace(score, group=kind)
+        for stage, values in (("base", BASE), ("sft", BETTER))
+        for score, kind in zip(make_scores(stage, values), kinds, strict=True)
+    ]
+    scores[0] = replace(scores[0], status="unscored", score=None, reason="longer than the context")
+    groups = one(scores)["groups"]
+    assert {
+        name: {model: figure["n"] for model, figure in kind.items()} for name, kind in groups.items()
+    } == {
+        "agreement": {"base": 30, "sft": 30},
+        "clitics": {"base": 9, "sft": 10},
+    }
+    assert groups["agreement"]["sft"]["value"] == pytest.approx(sum(BETTER[10:]) / 30)
+    assert groups["agreement"]["sft"]["ci95"] == list(statistics.wilson(sum(BETTER[10:]), 30))
+    assert one(make_scores("base", BASE) + make_scores("sft", BETTER))["groups"] == {}
+
+
+def test_control_without_room_for_its_examples_has_no_figure_and_is_counted():
+    too_long = [
+        replace(score, status="unscored", score=None, reason="longer than the context")
+        for score in make_scores("control-3-shot", BASE)
+    ]
+    entry = one([*make_scores("base", BASE), *make_scores("sft", BETTER), *too_long])
+    assert list(entry["stages"]) == ["sft"]
+    assert entry["unscored"] == {"longer than the context": 40}

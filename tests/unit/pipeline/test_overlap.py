@@ -14,7 +14,7 @@ from adatta.core.runtime import bundled_dir
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.suites import load_suites
 
-EVALUATION = bundled_dir() / "data" / "evaluation"
+EVALUATION = bundled_dir() / "data" / "evaluation" / "test"
 
 
 def read(name, line):
@@ -64,7 +64,7 @@ def test_summary_counts_kinds_by_source_and_suite_and_lists_longest_matches():
         for entry in summary["counts"]
     }
     assert counts == {"text.jsonl": (1, 0, 0, 0), "more.jsonl": (0, 0, 0, 1), "chat.jsonl": (0, 0, 0, 0)}
-    assert {(entry["suite"], entry["items"]) for entry in summary["counts"]} == {("offline", 190)}
+    assert {(entry["suite"], entry["items"]) for entry in summary["counts"]} == {("offline", 605)}
     assert [(match["kind"], match["rows"]) for match in summary["longest"]] == [
         ("exact", ["text.jsonl:1"]),
         ("weak", ["more.jsonl:2"]),

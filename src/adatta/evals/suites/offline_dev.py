@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adatta.evals.suites import offline_test
+from adatta.evals.suites import offline
 
-SUITE = replace(offline_test.SUITE, name="offline-dev", part="dev")
+SUITE = replace(offline.SUITE, name="offline-dev", part="dev")

@@ -1,0 +1,166 @@
+"""A chain of TRL's trainers with as many seconds of training as one of adatta's runs took, on the same rows.
+
+TRL keeps its defaults: rows padded, 8 a step, bf16 where it thinks so, gradient checkpointing, a linear rate.
+From the run come rows, ids, masks, order of stages, adapters and learning rates, so that what differs is how
+much a trainer gets done. How many steps fit into the time is estimated by three steps before, so that the
+rate comes down to 0 at the end of the time.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, disable_progress_bars
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from adatta.pipeline.context import open_context
+from tests.areas.oracles.trl_losses import as_labels, as_pair
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTEXT = 1024
+TRIED = 3  # steps by which the time of one is estimated
+ROWS = 8  # TRL's default
+
+
+class _Clock(TrainerCallback):
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self.start = time.perf_counter()
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.ends.append(time.perf_counter() - self.start)
+
+
+def train_and_compare(run: Path, texts: Sequence[str]) -> dict[str, Any]:
+    """Train TRL's chain and compare it with a run's last model, item by item.
+
+    Args:
+        run: the run's folder.
+        texts: the option that has texts from outside measured.
+
+    Returns:
+        For each stage seconds, steps and tokens of both; the metrics of both as `compare` gives them, TRL in
+        the place of the base.
+    """
+    warnings.simplefilter("ignore")
+    disable_progress_bars()
+    overrides = [each.removeprefix("--set=") for each in texts]
+    context = open_context(ROOT / "recipes" / "demo.yaml", overrides)
+    folder, spent = context.base.folder, {}
+    with tempfile.TemporaryDirectory() as work:
+        for planned in context.plan:
+            if planned.kind not in ("sft", "dpo", "adapt"):
+                continue
+            results = planned.artefact.record["results"]
+            seconds = _training_seconds(run / planned.artefact.folder.name)
+            out = Path(work) / planned.name
+            told = _train(planned, context.rows[planned.name].train, folder, out, seconds)
+            spent[planned.name] = {"ours": {"seconds": seconds, "tokens": results["tokens"]}, "trl": told}
+            print(planned.name, spent[planned.name], flush=True)
+            folder = out
+        return {"stages": spent, "metrics": _compare(context, folder, run)}
+
+
+def _training_seconds(folder: Path) -> float:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return max(line["time_s"] for line in lines if "time_s" in line)
+
+
+def _train(planned: Any, groups: Sequence[Any], model: Path, out: Path, seconds: float) -> dict[str, Any]:
+    """Train one stage for so many seconds and leave the merged model in `out`."""
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as work:
+        _make(planned, groups, model, work, TRIED, clock).train()
+        each = (clock.ends[-1] - clock.ends[0]) / (TRIED - 1)
+        steps = max(1, int(seconds / step_s))
+        clock = _Clock()
+        trainer = _make(planned, groups, model, work, steps, clock)
+        trainer.train()
+        trainer.model.merge_and_unload().save_pretrained(out)
+    AutoTokenizer.from_pretrained(model).save_pretrained(out)
+    return {
+        "seconds": round(clock.ends[-1], 1),
+        "steps": steps,
+        "rows": steps * ROWS,
+        "bf16": trainer.args.bf16,
+    }
+
+
+def _make(planned: Any, groups: Sequence[Any], folder: Path, work: str, steps: int, clock: _Clock) -> Any:
+    settings = planned.stage.training
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+    base.config.use_cache = False
+    adapter = LoraConfig(
+        r=settings.adapter.rank,
+        lora_alpha=settings.adapter.alpha,
+        use_rslora=settings.adapter.rslora,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    options: dict[str, Any] = {
+        "output_dir": work,
+        "max_steps": steps,
+        "max_length": CONTEXT,
+        "learning_rate": settings.optimizer.lr,
+        "use_cpu": True,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+    }
+    shared = {
+        "model": get_peft_model(base, adapter),
+        "processing_class": AutoTokenizer.from_pretrained(folder),
+        "callbacks": [clock],
+    }
+    if planned.kind == "dpo":
+        text = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}])
+        trainer = DPOTrainer(args=DPOConfig(**options, beta=settings.beta), train_dataset=text, **shared)
+        trainer.train_dataset = Dataset.from_list([as_pair(group) for group in groups])
+        return trainer
+    rows = Dataset.from_list([as_labels(row) for group in groups for row in group])
+    config = SFTConfig(**options, dataset_kwargs={"skip_prepare_dataset": True})
+    return SFTTrainer(args=config, train_dataset=rows, **shared)
+
+
+def _compare(context: Any, folder: Path, run: Path) -> list[dict[str, Any]]:
+    """Measure TRL's model as the run's models were, and compare the run's last one with it."""
+    from dataclasses import replace
+
+    from adatta.evals.ask import Limits, make_subject
+    from adatta.evals.compare import compare
+    from adatta.evals.runner import evaluate_model, pick_engine
+    from adatta.evals.scores import read_scores
+    from adatta.model.generate import generate_greedy
+    from adatta.model.load import load_model
+
+    (planned,) = (each for each in context.plan if each.kind == "evaluate")
+    last = [each.name for each in context.plan if each.kind in ("sft", "dpo", "adapt")][-1]
+    model = load_model(folder, context.recipe.precision)
+    engine = pick_engine(model, context.chat, engine="auto")
+    limits = Limits(context=context.recipe.context, max_new_tokens=planned.stage.evaluation.max_new_tokens)
+    theirs = [
+        score
+        for suite in context.suites[planned.name]
+        for score in evaluate_model(
+            model,
+            context.chat,
+            suite=suite,
+            subject=make_subject("trl", "trl", context.profile),
+            limits=limits,
+            generate=generate_greedy,
+            engine=engine,
+        )
+    ]
+    scores = read_scores(run / planned.artefact.folder.name / "scores.parquet")
+    ours = [replace(score, stage="adatta") for score in scores if score.stage == last]
+    return compare([*theirs, *ours], base_stage="trl", stages=["adatta"])
