@@ -54,7 +54,9 @@ def test_chain_leaves_every_artefact_and_a_report(finished: Path) -> None:
         "text_it",
         "text_en",
         "questions_it",
+        "questions_en",
         "pairs_it",
+        "preferences_it",
         "prompts_it",
     }
     for entry in report["metrics"]:
