@@ -30,6 +30,7 @@ TEXT = ("text_it", "text_en", "pairs_it")
 TALK = (*TEXT, "prompts_it")
 ALL = (*TALK, "preferences_it", "questions_it")
 
+LORA = {"method": "lora"}
 Chain = list[dict[str, Any]]
 
 
@@ -66,19 +67,24 @@ VARIANTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "text 8e-4": (TEXT, lambda: adapt(8e-4)),
     "text, sft 2e-3": (TALK, lambda: adapt() + sft()),
     "text 1.6e-3": (TEXT, lambda: adapt(1.6e-3)),
-    "text 1.6e-3, lora": (TEXT, lambda: adapt(1.6e-3, method="lora")),
+    "text 1.6e-3, lora": (TEXT, lambda: adapt(1.6e-3, **LORA)),
     "text 1e-4, full": (TEXT, lambda: adapt(1e-4, method="full")),
-    "sft 2e-3": (TALK, lambda: sft()),
-    "text, sft, dpo 2e-4": (ALL, lambda: adapt() + sft() + dpo(2e-4)),
-    "sft, dpo 2e-4, text": (ALL, lambda: sft() + dpo(2e-4) + adapt()),
-    "text, sft 1e-3": (TALK, lambda: adapt() + sft(1e-3)),
-    "text, sft, dpo 8e-4": (ALL, lambda: adapt() + sft() + dpo(8e-4)),
-    "text, sft without English": (TALK, lambda: adapt() + sft(data="italian")),
-    "text, sft, dpo 5e-5": (ALL, lambda: adapt() + sft() + dpo()),
-    "text 4e-4": (TEXT, lambda: adapt(4e-4)),
-    "text 8e-4, rank 16": (TEXT, lambda: adapt(8e-4, rank=16, alpha=16)),
-    "sft 4e-3": (TALK, lambda: sft(4e-3)),
-    "sft 1e-3, rank 64": (TALK, lambda: sft(1e-3, rank=64, alpha=64)),
+    "text lora, sft lora 1.6e-3": (TALK, lambda: adapt(1.6e-3, **LORA) + sft(1.6e-3, 64, 64, **LORA)),
+    "text lora, sft, dpo lora 2e-4": (
+        ALL,
+        lambda: adapt(1.6e-3, **LORA) + sft(1.6e-3, 64, 64, **LORA) + dpo(2e-4, **LORA),
+    ),
+    "text lora, sft, dpo lora 8e-4": (
+        ALL,
+        lambda: adapt(1.6e-3, **LORA) + sft(1.6e-3, 64, 64, **LORA) + dpo(8e-4, **LORA),
+    ),
+    "text lora, sft lora 1.6e-3, without English": (
+        TALK,
+        lambda: adapt(1.6e-3, **LORA) + sft(1.6e-3, 64, 64, "italian", **LORA),
+    ),
+    "text 3.2e-3, lora": (TEXT, lambda: adapt(3.2e-3, **LORA)),
+    "sft lora 1.6e-3, text lora": (TALK, lambda: sft(1.6e-3, 64, 64, **LORA) + adapt(1.6e-3, **LORA)),
+    "text 1.6e-3, lora, rank 16": (TEXT, lambda: adapt(1.6e-3, 16, 16, **LORA)),
 }
 
 
