@@ -27,7 +27,7 @@ from bench.rounds import ROUNDS  # noqa: E402
 
 # The last commit of the engine before: every model through transformers' own modules, no fused blocks.
 BEFORE = "d522000"
-STAGES = ("sft", "dpo", "adapt")
+STAGES = ("adapt", "sft", "dpo")
 GOAL = 1.2
 TIMEOUT_S = 3600
 RUN = "import sys; from adatta.cli.main import main; sys.exit(main())"
@@ -107,7 +107,9 @@ def write_recipe(path: Path, *, quick: bool) -> Path:
     text, found, _ = (ROOT / "recipes" / "demo.yaml").read_text(encoding="utf-8").partition("  - evaluate:")
     if not found:
         sys.exit("recipes/demo.yaml has no evaluate stage behind which to cut it")
-    path.write_text(re.sub(r"\{epochs: \S+\}", "{steps: 2}", text) if quick else text, encoding="utf-8")
+    path.write_text(
+        re.sub(r"budget: \{.*\}", "budget: {steps: 2}", text) if quick else text, encoding="utf-8"
+    )
     return path
 
 

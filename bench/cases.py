@@ -39,7 +39,6 @@ STEP_ROWS = 4
 CONTEXT = 1024
 ADAPTER = AdapterSettings(rank=16, alpha=32)
 SETTINGS = {"sft": SftSettings, "dpo": DpoSettings, "adapt": AdaptSettings}
-STAGES = ("sft", "dpo", "adapt")  # of the demo recipe, in its order
 
 Group = tuple[TokenRow, ...]
 
@@ -135,7 +134,7 @@ class CaseMaker:
 
     def demo(self, kind: str, num_rows: int, num_holdout: int = 0) -> Case:
         """Return a case of the project's rows, drawn evenly from all in the order of their lengths."""
-        stage = self._recipe.stages[STAGES.index(kind)]
+        stage = next(stage for stage in self._recipe.stages if stage.kind == kind)
         settings = stage.training.model_copy(update={"holdout": HoldoutSettings(share=0.0, min_rows=0)})
         rows = prepare_stage(replace(stage, settings=settings), self._recipe, self._chat).train
         return self._case(kind, rows, num_rows, num_holdout)

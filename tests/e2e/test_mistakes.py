@@ -145,7 +145,7 @@ def test_name_that_no_row_has_is_told_once_at_its_line_of_the_recipe(
     lines = (work / "recipe.yaml").read_text(encoding="utf-8").splitlines()
     number = next(number for number, line in enumerate(lines, start=1) if "prompts" in line)
     what = "no row has 'prompts'; did you mean 'prompt'?"
-    message = f"recipe.yaml:{number}: stages.1.dpo.data.0.fields.prompt: {what}"
+    message = f"recipe.yaml:{number}: stages.2.dpo.data.0.fields.prompt: {what}"
     assert said.count("prompts") == said.count(message) == 1, said
     assert re.search(r"keys of the first row: prompt, chosen, rejected", said)
     assert bool(re.search(added(ROWS), said)) == ((command, policy) == ("check", "error"))
@@ -159,7 +159,7 @@ def test_name_of_a_field_that_there_is_not_is_told_once(
     setting = "stages.dpo.data.0.fields={promt: prompt}"
     assert call(command, "recipe.yaml", "--set", setting) == 2
     said = capsys.readouterr().err
-    what = "stages.1.dpo.data.0.fields.promt: preference rows have no field 'promt'"
+    what = "stages.2.dpo.data.0.fields.promt: preference rows have no field 'promt'"
     assert said.count("'promt'") == said.count(f"--set {setting}: {what}") == 1, said
 
 
