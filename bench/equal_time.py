@@ -81,7 +81,7 @@ def _train(planned: Any, groups: Sequence[Any], model: Path, out: Path, seconds:
     clock = _Clock()
     with tempfile.TemporaryDirectory() as work:
         _make(planned, groups, model, work, TRIED, clock).train()
-        each = (clock.ends[-1] - clock.ends[0]) / (TRIED - 1)
+        step_s = (clock.ends[-1] - clock.ends[0]) / (TRIED - 1)
         steps = max(1, int(seconds / step_s))
         clock = _Clock()
         trainer = _make(planned, groups, model, work, steps, clock)
