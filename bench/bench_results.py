@@ -2,8 +2,8 @@
 
 Each seed is `adatta run recipes/demo.yaml` with its own name, measured on the suite `offline` and, where they
 are, on the texts from outside. Preferences that fail by being unsafe, biased or wrong are faced with the
-better of the two rules. TRL gets the same rows, ids and masks in the same order of stages and the same time of
-training as the first seed, padded, with its defaults, our adapters and learning rates.
+better of the two rules. TRL gets the same rows, ids and masks in the same order of stages and the time of
+training of the first seed, padded, with its defaults, our adapters and learning rates.
 """
 
 from __future__ import annotations
