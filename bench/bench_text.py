@@ -1,7 +1,7 @@
 """Adapting to real text alone -> bench/results/text.json: the first 800 paragraphs, measured on the others.
 
-`recipes/text.yaml` on SQuAD-it (machine translated; both parts come from the same articles), one epoch; measured
-on the last 203 paragraphs and, what nobody here wrote or translated, on the questions of ITALIC.
+`recipes/text.yaml` on SQuAD-it (machine translated; both parts come from the same articles), one epoch;
+measured on the last 203 paragraphs and, what nobody here wrote or translated, on the questions of ITALIC.
 """
 
 from __future__ import annotations
