@@ -12,8 +12,11 @@ help:  ## list the targets
 
 setup: .venv/.ready  ## make .venv with everything pinned, and nothing else
 
-demo demo-full: .venv/.ready  ## the whole chain on the embedded model: runs/demo/report.html
-	$(BIN)/adatta run recipes/$@.yaml $$($(BIN)/python scripts/outside_texts.py) $(OPTIONS)
+demo: .venv/.ready  ## the whole chain on the embedded model: runs/demo/report.html
+	@outside=$$($(BIN)/python scripts/outside_texts.py) && set -x && $(BIN)/adatta run recipes/demo.yaml $$outside $(OPTIONS)
+
+demo-full: .venv/.ready  ## the same with all its data: runs/demo-full/report.html
+	@outside=$$($(BIN)/python scripts/outside_texts.py) && set -x && $(BIN)/adatta run recipes/demo-full.yaml $$outside $(OPTIONS)
 
 test: .venv/.ready  ## all tests but tests/areas (under 5 minutes)
 	$(BIN)/pytest tests --ignore=tests/areas

@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from adatta.lang.profile import load_profile  # noqa: E402
 from adatta.model.files import locate  # noqa: E402
 from adatta.pipeline.overlap import SuiteOverlap  # noqa: E402
 from adatta.pipeline.prepare import prepare_stage  # noqa: E402
+from adatta.pipeline.suites import load_suites  # noqa: E402
 from bench.language import measure_language  # noqa: E402
 from bench.overlap import measure_overlap  # noqa: E402
 from bench.rounds import ROUNDS, peak_bytes, summarise  # noqa: E402
@@ -178,7 +180,7 @@ def prepare_rows(path: Path) -> dict[str, float]:
     fields = {"name": "rows", "model": {"name": MODEL}, "context": CONTEXT, "stages": stages}
     recipe = Recipe.model_validate(fields)
     chat = Chat.load(locate(MODEL).folder, system_prompt=load_profile("it").system_prompt)
-    overlap = SuiteOverlap(recipe)
+    overlap = SuiteOverlap(chain.from_iterable(load_suites(recipe).values()))
     before, start = peak_bytes(), time.perf_counter()
     rows = prepare_stage(recipe.stages[0], recipe, chat, overlap=overlap)
     counts, found = rows.counts(), overlap.summary()

@@ -40,7 +40,9 @@ def main() -> None:
     if options.trl:
         from bench.equal_time import train_and_compare
 
-        result["trl"] = train_and_compare(runs[options.seeds[0]], read_texts())
+        seed = options.seeds[0]
+        texts = [text.removeprefix("--set=") for text in read_texts()]
+        result["trl"] = train_and_compare(runs[seed], [*texts, f"name={runs[seed].name}", f"seed={seed}"])
         print(json.dumps(result["trl"], indent=1))
     path = ROOT / "bench" / "results" / "results.json"
     path.parent.mkdir(exist_ok=True)
@@ -83,13 +85,16 @@ def face_rules(folder: Path) -> dict[str, Any]:
     last = [stage["name"] for stage in chain if stage["name"].split("-")[0] in ("sft", "dpo", "adapt")][-1]
     scores: dict[str, dict[str, float]] = {}
     for row in read_scores(folder / evaluation / "scores.parquet"):
-        if row.task == "preferences_it" and row.metric == "accuracy" and row.group in WEIGHED:
-            scores.setdefault(row.stage, {})[row.item_id] = float(row.score or 0.0)
-    rule = max(RULES, key=lambda name: sum(scores[name].values()))
-    items = sorted(scores[rule])
+        is_scored = (row.task, row.metric, row.status) == ("preferences_it", "accuracy", "scored")
+        if is_scored and row.group in WEIGHED:
+            scores.setdefault(row.stage, {})[row.item_id] = float(row.score)
+    items = sorted(set.intersection(*map(set, scores.values())))
+    rule = max(RULES, key=lambda name: sum(scores[name][item] for item in items))
     before, after = ([scores[name][item] for item in items] for name in (rule, last))
     found = paired_difference(before, after)
-    accuracy = {name: round(sum(each.values()) / len(items), 3) for name, each in scores.items()}
+    accuracy = {
+        name: round(sum(each[item] for item in items) / len(items), 3) for name, each in scores.items()
+    }
     return {
         "n": len(items),
         "rule": rule,

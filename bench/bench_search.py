@@ -20,6 +20,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from adatta.core.fingerprint import content_id, hash_file  # noqa: E402
+from adatta.core.settings import VERSIONS  # noqa: E402
+from adatta.evals.suite import load_suite  # noqa: E402
 from bench.machine import describe_machine  # noqa: E402
 
 RUN = "import sys; from adatta.cli.main import main; sys.exit(main())"
@@ -78,6 +81,10 @@ VARIANTS: dict[str, tuple[tuple[str, ...], Any]] = {
         ALL,
         lambda: adapt(1.6e-3, **LORA) + sft(1.6e-3, 64, 64, **LORA) + dpo(8e-4, **LORA),
     ),
+    "sft, dpo 5e-5, text, all lora": (
+        ALL,
+        lambda: sft(1.6e-3, 64, 64, **LORA) + dpo(5e-5, **LORA) + adapt(1.6e-3, **LORA),
+    ),
     "text lora, sft lora 1.6e-3, without English": (
         TALK,
         lambda: adapt(1.6e-3, **LORA) + sft(1.6e-3, 64, 64, "italian", **LORA),
@@ -98,13 +105,27 @@ def main() -> None:
     for seed in options.seeds:
         for name, (tasks, chain) in VARIANTS.items():
             key = f"{name} | {seed}"
-            if (options.only and not any(part in name for part in options.only)) or key in found["figures"]:
+            mark = identify(chain())
+            is_done = found["figures"].get(key, {}).get("mark") == mark
+            if is_done or (options.only and not any(part in name for part in options.only)):
                 continue
             folder = train(chain(), seed)
-            found["figures"][key] = measure(folder, tasks)
+            found["figures"][key] = {"mark": mark, **measure(folder, tasks)}
             found["machine"] = describe_machine(options.threads)
             path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             print(row(key, found["figures"][key]), flush=True)
+
+
+def identify(chain: Chain) -> str:
+    """Return what decides a variant's figures: settings, rows, suite and the versions of what makes them."""
+    sources = [source for stage in chain for settings in stage.values() for source in settings["data"]]
+    files = [path for source in sources for path in sorted(Path(source["path"]).rglob("*.jsonl"))]
+    files += [Path(source["path"]) for source in sources if Path(source["path"]).is_file()]
+    suite = load_suite(SUITE).content_hash()
+    settings = json.dumps(chain).replace(str(ROOT), "")
+    return content_id(
+        {"chain": settings, "rows": [hash_file(file) for file in files], "suite": suite} | VERSIONS
+    )
 
 
 def home() -> Path:
@@ -143,7 +164,7 @@ def measure(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     from adatta.evals.compare import compare
     from adatta.evals.scores import read_scores, write_scores
 
-    base_file = home() / "base.parquet"
+    base_file = home() / f"base-{load_suite(SUITE).content_hash()}.parquet"
     if not base_file.exists():
         from adatta.model.load import fetch
 
@@ -164,8 +185,8 @@ def measure(folder: Path, tasks: Sequence[str]) -> dict[str, Any]:
     weighed = [
         score.score
         for score in ours
-        if (score.task, score.metric) == ("preferences_it", "accuracy")
-        and str(score.output).partition(":")[0] in WEIGHED
+        if (score.task, score.metric, score.status) == ("preferences_it", "accuracy", "scored")
+        and score.group in WEIGHED
     ]
     if weighed:
         figures["unsafe, biased, wrong fact"] = {"n": len(weighed), "adapted": sum(weighed) / len(weighed)}
@@ -177,7 +198,6 @@ def ask(folder: Path, stage: str, tasks: Sequence[str]) -> list[Any]:
     from adatta.chat.render import Chat
     from adatta.evals.ask import Limits, make_subject
     from adatta.evals.runner import evaluate_model, pick_engine
-    from adatta.evals.suite import load_suite
     from adatta.lang.profile import load_profile
     from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model

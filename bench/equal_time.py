@@ -1,14 +1,14 @@
 """A chain of TRL's trainers with as many seconds of training as one of adatta's runs took, on the same rows.
 
-TRL keeps its defaults: rows padded, 8 a step, bf16 where it thinks so, gradient checkpointing, a linear rate.
-From the run come rows, ids, masks, order of stages, adapters and learning rates, so that what differs is how
-much a trainer gets done. How many steps fit into the time is estimated by three steps before, so that the
-rate comes down to 0 at the end of the time.
+TRL keeps its defaults: rows padded, 8 a step, gradient checkpointing, a linear rate. From the run come rows,
+ids, masks, order of stages, adapters, learning rates and precision, so that what differs is how much it gets
+done. The time is that of our whole stage: loading, DPO's reference, held-out rows, merge and proof are ours,
+and TRL has all of it for its steps. How many steps fit into the time is estimated by three steps before, so
+that the rate comes down to 0 at its end.
 """
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 import warnings
@@ -41,12 +41,12 @@ class _Clock(TrainerCallback):
         self.ends.append(time.perf_counter() - self.start)
 
 
-def train_and_compare(run: Path, texts: Sequence[str]) -> dict[str, Any]:
+def train_and_compare(run: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Train TRL's chain and compare it with a run's last model, item by item.
 
     Args:
         run: the run's folder.
-        texts: the option that has texts from outside measured.
+        overrides: with which the run was made of the demo's recipe.
 
     Returns:
         For each stage seconds, steps and tokens of both; the metrics of both as `compare` gives them, TRL in
@@ -54,37 +54,35 @@ def train_and_compare(run: Path, texts: Sequence[str]) -> dict[str, Any]:
     """
     warnings.simplefilter("ignore")
     disable_progress_bars()
-    overrides = [each.removeprefix("--set=") for each in texts]
     context = open_context(ROOT / "recipes" / "demo.yaml", overrides)
     folder, spent = context.base.folder, {}
     with tempfile.TemporaryDirectory() as work:
         for planned in context.plan:
             if planned.kind not in ("sft", "dpo", "adapt"):
                 continue
-            results = planned.artefact.record["results"]
-            seconds = _training_seconds(run / planned.artefact.folder.name)
+            record = planned.artefact.record
+            seconds = record["time_s"]
             out = Path(work) / planned.name
-            told = _train(planned, context.rows[planned.name].train, folder, out, seconds)
-            spent[planned.name] = {"ours": {"seconds": seconds, "tokens": results["tokens"]}, "trl": told}
+            rows = context.rows[planned.name].train
+            told = _train(planned, rows, folder, out, seconds, context.recipe.precision)
+            ours = {"seconds": seconds, "tokens": record["results"]["tokens"]}
+            spent[planned.name] = {"ours": ours, "trl": told}
             print(planned.name, spent[planned.name], flush=True)
             folder = out
         return {"stages": spent, "metrics": _compare(context, folder, run)}
 
 
-def _training_seconds(folder: Path) -> float:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return max(line["time_s"] for line in lines if "time_s" in line)
-
-
-def _train(planned: Any, groups: Sequence[Any], model: Path, out: Path, seconds: float) -> dict[str, Any]:
+def _train(
+    planned: Any, groups: Sequence[Any], model: Path, out: Path, seconds: float, precision: str
+) -> dict[str, Any]:
     """Train one stage for so many seconds and leave the merged model in `out`."""
     clock = _Clock()
     with tempfile.TemporaryDirectory() as work:
-        _make(planned, groups, model, work, TRIED, clock).train()
+        _make(planned, groups, model, work, TRIED, clock, precision).train()
         step_s = (clock.ends[-1] - clock.ends[0]) / (TRIED - 1)
         steps = max(1, int(seconds / step_s))
         clock = _Clock()
-        trainer = _make(planned, groups, model, work, steps, clock)
+        trainer = _make(planned, groups, model, work, steps, clock, precision)
         trainer.train()
         trainer.model.merge_and_unload().save_pretrained(out)
     AutoTokenizer.from_pretrained(model).save_pretrained(out)
@@ -92,11 +90,18 @@ def _train(planned: Any, groups: Sequence[Any], model: Path, out: Path, seconds:
         "seconds": round(clock.ends[-1], 1),
         "steps": steps,
         "rows": steps * ROWS,
-        "bf16": trainer.args.bf16,
     }
 
 
-def _make(planned: Any, groups: Sequence[Any], folder: Path, work: str, steps: int, clock: _Clock) -> Any:
+def _make(
+    planned: Any,
+    groups: Sequence[Any],
+    folder: Path,
+    work: str,
+    steps: int,
+    clock: _Clock,
+    precision: str,
+) -> Any:
     settings = planned.stage.training
     base = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     base.config.use_cache = False
@@ -112,6 +117,7 @@ def _make(planned: Any, groups: Sequence[Any], folder: Path, work: str, steps: i
         "max_steps": steps,
         "max_length": CONTEXT,
         "learning_rate": settings.optimizer.lr,
+        "bf16": precision == "bf16",
         "use_cpu": True,
         "report_to": [],
         "save_strategy": "no",

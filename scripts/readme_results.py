@@ -38,12 +38,14 @@ def main() -> None:
     text = readme.read_text(encoding="utf-8")
     if not TABLE.search(text):
         sys.exit("README.md has no marks to put the results between")
-    readme.write_text(TABLE.sub(lambda _: "\n".join(table(report)) + "\n", text), encoding="utf-8")
-    PICTURES.mkdir(exist_ok=True)
     (figures,) = run.glob(f"*-report-{report_mark(run)}/figures")
-    for task, metric in DRAWN:
-        name = f"forest-{task.replace('_', '-')}-{metric.replace('_', '-')}.svg"
+    names = [f"forest-{task}-{metric}.svg".replace("_", "-") for task, metric in DRAWN]
+    if missing := [name for name in names if not (figures / name).exists()]:
+        sys.exit(f"{figures} has no {', '.join(missing)}; README shows text from outside, too")
+    PICTURES.mkdir(exist_ok=True)
+    for name in names:
         shutil.copy(figures / name, PICTURES / name)
+    readme.write_text(TABLE.sub(lambda _: "\n".join(table(report)) + "\n", text), encoding="utf-8")
 
 
 def report_mark(run: Path) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Item
-from adatta.evals.suite import Answer, AnswerTask, Branch, BranchTask, load_tasks
+from adatta.evals.suite import Answer, AnswerTask, Branch, BranchTask, Metric, load_tasks
 from tests.toys.byte_chat import ByteChat
 
 EXAMPLES = {
@@ -118,3 +118,10 @@ def test_task_says_what_must_not_stand_in_training_rows(name):
 
 def test_choice_is_looked_for_with_its_right_answer():
     assert TASKS["multiple_choice"].item_text(make_item("multiple_choice")) == ("E il mare?", "calmo", "")
+
+
+def test_metrics_of_one_name_are_one_metric() -> None:
+    found: dict[str, Metric] = {}
+    for task in load_tasks().values():
+        for metric in task.metrics:
+            assert found.setdefault(metric.name, metric) == metric

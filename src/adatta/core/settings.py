@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -18,7 +19,6 @@ from pydantic import (
 
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Strict(strict=False)]  # a YAML list
-TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0, lt=1)]
 StageKind = Literal["sft", "dpo", "adapt", "evaluate", "export", "report"]
 
@@ -276,8 +276,8 @@ class TextSettings(Settings):
     """A file, a folder or a glob of texts, as for adapt."""
     fields: Mapping[str, str] = {}
     """Our field, text, and what it is called here: {text: testo}."""
-    language: str | None = None
-    """Tag of their language; the recipe's when empty."""
+    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
+    """Tag of their language, such as en; the recipe's when empty."""
 
 
 class EvaluateSettings(Settings):
@@ -285,12 +285,20 @@ class EvaluateSettings(Settings):
 
     suites: Many[str] = Field(default=("offline",), min_length=1)
     """Names of suites; by default those of the language's profile."""
-    texts: Mapping[TaskName, TextSettings] = {}
+    texts: Mapping[str, TextSettings] = {}
     """Texts of your own by the name that the report gives them: {native: {path: texts.jsonl}}."""
     models: Many[str] | None = None
     """`base` and names of training stages; empty means base and every training stage before this one."""
     max_new_tokens: int = Field(default=96, ge=1)
     """Longest generated answer, in tokens."""
+
+    @field_validator("texts")
+    @classmethod
+    def _names_are_of_tasks(cls, texts: Mapping[str, TextSettings]) -> Mapping[str, TextSettings]:
+        wrong = [name for name in texts if not re.fullmatch(r"[a-z][a-z0-9_]*", name)]
+        if wrong:
+            raise ValueError(f"name {wrong[0]!r}: write lower-case letters, digits and _, a letter first")
+        return texts
 
 
 class ExportSettings(Settings):

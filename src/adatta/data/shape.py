@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
 from statistics import fmean
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Conversation, Document, Origin, Preference, Row
@@ -64,6 +64,9 @@ def load_shapes() -> Mapping[str, Shape]:
     files = resources.files("adatta.data.shapes").iterdir()
     names = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
     shapes = {name: Shape(**packaged_yaml("adatta.data.shapes", f"{name}.yaml")) for name in names}
+    for name, shape in shapes.items():
+        if shape.kind not in get_args(RowKind) or not {*shape.keys.values()} <= {*get_args(Way)}:
+            raise ValueError(f"shape {name}: kind {shape.kind} or a way of {dict(shape.keys)} is unknown")
     return dict(sorted(shapes.items(), key=lambda item: -len(item[1].keys)))
 
 

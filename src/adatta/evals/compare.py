@@ -47,20 +47,20 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         raise EvalError(f"no scores of {', '.join(missing)}; there are: {', '.join(sorted(present))}")
     entries = []
     for (_, task, name), by_stage in table.items():
-        if base_stage not in by_stage:
-            continue
+        base = by_stage.get(base_stage)
+        if not base or (base_stage.startswith(CONTROL_PREFIX) and not _has_scored(base)):
+            continue  # a control is asked some tasks only, and may have no room for its examples
         if lost := [stage for stage in stages if stage not in by_stage]:
             raise EvalError(
                 f"{', '.join(lost)} has no {name} of {task}, but {base_stage} has; evaluate it again"
             )
         controls = [s for s in by_stage if s.startswith(CONTROL_PREFIX) and s not in (base_stage, *stages)]
         asked = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
-        # The examples of a control may leave no room in a small context; then it has no figure.
         shown = {stage: rows for stage, rows in asked.items() if stage in stages or _has_scored(rows)}
         metric = _find_metric(name)
         adapted = stages[-1] if stages else None
-        entry = _compare_metric(metric, by_stage[base_stage], shown, adapted=adapted)
-        entries.append(entry | {"unscored": _count_reasons([by_stage[base_stage], *asked.values()])})
+        entry = _compare_metric(metric, base, shown, adapted=adapted)
+        entries.append(entry | {"unscored": _count_reasons([base, *asked.values()])})
     _adjust(entries)
     return entries
 

@@ -63,8 +63,10 @@ class Profile(Traits):
     @field_validator("examples", mode="before")
     @classmethod
     def _read_examples(cls, values: Any) -> Any:
-        if not all(isinstance(value, Mapping) and set(value) == {"question", "answer"} for value in values):
-            raise ValueError("each needs question and answer")
+        if not isinstance(values, list) or not all(
+            isinstance(value, Mapping) and set(value) == {"question", "answer"} for value in values
+        ):
+            raise ValueError("needs a list of exchanges, each with question and answer")
         return [
             (
                 Message(role="user", content=value["question"]),

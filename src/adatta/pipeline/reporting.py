@@ -62,7 +62,7 @@ def compare_all(
         scores: of base, stages and controls.
 
     Returns:
-        The `metrics` of report.json, empty without scores; and the same by control, on the free answers,
+        The `metrics` of report.json, empty without scores; and the same by control, on what it was asked,
         the control in the place of the base.
     """
     from adatta.evals.ask import CONTROL_PREFIX

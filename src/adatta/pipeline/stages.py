@@ -127,7 +127,10 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
         ]
     write_scores(folder / "scores.parquet", scores)
     return {
-        "inputs": {"models": [{"name": name, "fingerprint": marks[name]} for name in models]},
+        "inputs": {
+            "models": [{"name": name, "fingerprint": marks[name]} for name in models],
+            "suites": dict(context.inputs.suites[planned.name]),
+        },
         "counts": {"scores": len(scores)},
         "results": {
             "protocol": mark,
@@ -141,7 +144,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
 
 
 def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> tuple[list[Score], EngineName]:
-    """Measure one model on the stage's suites; the base also under the two controls.
+    """Measure one model on the stage's suites; the base also under the controls.
 
     Args:
         context: the run.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from adatta.core.errors import RowError
+from adatta.core.errors import Problem, RowError
 from adatta.core.fingerprint import content_id
 from adatta.core.problems import Problems
 from adatta.core.recipe import Recipe, Stage
@@ -14,7 +15,7 @@ from adatta.core.settings import DataSettings, TextSettings
 from adatta.pipeline.prepare import check_structure, open_inputs
 
 if TYPE_CHECKING:
-    from adatta.evals.suite import Suite
+    from adatta.evals.suite import Suite, SuiteTask
 
 OWN = "texts"  # what the suite of the user's own texts is called
 
@@ -45,26 +46,38 @@ def _read_own(texts: Mapping[str, TextSettings], language: str) -> Suite:
     from adatta.evals.suite import GivenSuite, SuiteTask
 
     problems = Problems()
-    items: dict[str, tuple[Item, ...]] = {}
+    tasks, items = [], {}
     for name, settings in texts.items():
-        validation = check_structure("document", problems)
-        source = DataSettings(path=settings.path, fields=settings.fields)
-        items[name] = tuple(
-            _make_item(row, name, settings.language or language)
-            for given in open_inputs(source, problems, damaged=validation, tolerant=True)
-            for row in validation.rows(given)
-            if isinstance(row, Document)
-        )
+        task = SuiteTask(name=name, kind="bits_per_byte", language=settings.language or language)
+        tasks.append(task)
+        items[name] = _read_items(settings, task, problems)
     if len(problems):
         raise RowError(problems.shortened(), counts=problems.counts)
-    tasks = tuple(
-        SuiteTask(name=name, kind="bits_per_byte", language=settings.language or language)
-        for name, settings in texts.items()
-    )
-    return GivenSuite(name=OWN, version=1, tasks=tasks, given=items)
+    return GivenSuite(name=OWN, version=1, tasks=tuple(tasks), given=items)
 
 
-def _make_item(row: Document, name: str, language: str) -> Item:
-    item_id = content_id({"text": row.text})
-    fields = {"text": row.text, "title": f"{row.origin.path}:{row.origin.line}", "register": name}
-    return Item(item_id=item_id, task=name, language=language, cluster_id=item_id, fields=fields)
+def _read_items(settings: TextSettings, task: SuiteTask, problems: Problems) -> tuple[Item, ...]:
+    validation = check_structure("document", problems)
+    source = DataSettings(path=settings.path, fields=settings.fields)
+    items: dict[str, Item] = {}
+    places: dict[str, str] = {}
+    for given in open_inputs(source, problems, damaged=validation, tolerant=True):
+        for row in validation.rows(given):
+            if not isinstance(row, Document):
+                continue
+            where = f"{row.origin.path}:{row.origin.line}"
+            fields = {"text": unicodedata.normalize("NFC", row.text), "title": "", "register": task.name}
+            item_id = content_id(fields)
+            if item_id in items:
+                what, hint = f"the same text stands at {places[item_id]}", "a text counts once; take one out"
+                problems.append(Problem(where=where, what=what, hint=hint, reason="repeated"))
+                continue
+            places[item_id] = where
+            items[item_id] = Item(
+                item_id=item_id,
+                task=task.name,
+                language=task.language,
+                cluster_id=row.group or item_id,
+                fields=fields,
+            )
+    return tuple(items.values())

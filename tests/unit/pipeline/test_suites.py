@@ -36,7 +36,6 @@ def test_own_texts_are_a_suite_of_their_own(tmp_path: Path) -> None:
     ]
     items = own.items()
     assert [item.fields["text"] for item in items["mare"]] == ["Il faro è spento.", "La barca torna."]
-    assert items["mare"][1].fields["title"].endswith("a.jsonl:2")
     assert [item.language for item in items["sea"]] == ["en"]
 
 
@@ -66,6 +65,27 @@ def test_path_that_leads_nowhere_is_told_at_its_line_of_the_recipe(tmp_path: Pat
         load(tmp_path, "{mine: {path: no.txt}}")
 
 
-def test_name_must_be_one_that_a_file_can_have(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"recipe\.yaml:4: .*texts"):
-        load(tmp_path, "{'Non va': {path: a.txt}}")
+def test_text_that_stands_twice_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", {"text": "Perché no?"}, {"text": "Perche\u0301 no?"})
+    with pytest.raises(RowError, match=r"a\.jsonl:2: the same text stands at .*a\.jsonl:1"):
+        load(tmp_path, "{one: {path: a.jsonl}}")
+
+
+def test_groups_of_rows_are_clusters_and_texts_are_composed(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", {"text": "Perche\u0301 no?", "group": "g"}, {"text": "Chissà.", "group": "g"})
+    items = load(tmp_path, "{one: {path: a.jsonl}}")["evaluate"][-1].items()["one"]
+    assert [item.cluster_id for item in items] == ["g", "g"]
+    assert items[0].fields["text"] == "Perché no?"
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        ("{Non-va: {path: a.txt}}", "'Non-va': write lower-case letters"),
+        ("{mine: {path: a.txt, language: klingon}}", "texts.mine.language"),
+    ],
+)
+def test_names_and_languages_that_cannot_be_are_told(tmp_path: Path, texts: str, told: str) -> None:
+    (tmp_path / "a.txt").write_text("Ciao.", encoding="utf-8")
+    with pytest.raises(RecipeError, match=told):
+        load(tmp_path, texts)
