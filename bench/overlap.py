@@ -118,10 +118,15 @@ def kinds(draw: random.Random) -> dict[str, Callable[[str], str]]:
 
 
 def read_own_items() -> list[ItemText]:
-    """Read the items of the offline suite."""
-    suite = load_suite("offline")
-    items = suite.items()
-    return [task.task.item_text(item) for task in suite.tasks for item in items[task.name]]
+    """Read the items of the own suites, an item that stands in two tasks once."""
+    suites = [load_suite(name) for name in ("offline", "offline-dev")]
+    texts = [
+        task.task.item_text(item)
+        for suite in suites
+        for task, items in zip(suite.tasks, suite.items().values(), strict=True)
+        for item in items
+    ]
+    return list(dict.fromkeys(texts))
 
 
 def read_real(name: str) -> list[dict[str, Any]]:
