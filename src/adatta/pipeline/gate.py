@@ -10,8 +10,8 @@ from typing import Any
 
 from adatta.pipeline.numbers import interval_of, read_number, value_of
 
-# Bits per byte of English may rise by a twentieth at most.
-ENGLISH_LIMIT = 1.05
+# Bits per byte of English may rise by three per cent at most.
+ENGLISH_LIMIT = 1.03
 
 
 def check_report(report: Mapping[str, Any]) -> list[str]:
@@ -57,14 +57,14 @@ def _check_entry(entry: Mapping[str, Any], evaluated: Sequence[str]) -> Iterator
 
 
 def demo_gate(report: Mapping[str, Any]) -> list[str]:
-    """Ask what the demo must show: Italian better beyond doubt, English not much worse.
+    """Ask what the demo must show: Italian better beyond doubt, on every text; English not much worse.
 
     Args:
         report: the content of report.json.
 
     Returns:
         One line a problem: all of `check_report`, Italian bits per byte whose paired interval doesn't lie
-        below 0, English bits per byte that rose by more than 5%.
+        below 0, English bits per byte that rose by more than 3%, minimal pairs worse beyond doubt.
     """
     problems = check_report(report)
     for language, tag in {"Italian": "it", "English": "en"}.items():
@@ -79,11 +79,14 @@ def demo_gate(report: Mapping[str, Any]) -> list[str]:
             bounds = interval_of(entry.get("difference"))
             base, adapted = value_of(entry.get("base")), value_of(entry.get("adapted"))
             if tag == "it" and (bounds is None or bounds[1] >= 0.0):
-                problems.append(
-                    f"Italian bits per byte did not fall: 95% interval of the difference {bounds}"
-                )
+                told = f"95% interval of the difference {bounds}"
+                problems.append(f"Italian bits per byte of {entry.get('task')} did not fall: {told}")
             if tag == "en" and (base is None or adapted is None or adapted > ENGLISH_LIMIT * base):
-                problems.append(f"English bits per byte rose by more than 5%: base {base}, adapted {adapted}")
+                problems.append(f"English bits per byte rose by more than 3%: base {base}, adapted {adapted}")
+    for entry in report.get("metrics") or ():
+        bounds = interval_of(entry.get("difference"))
+        if entry.get("task") == "pairs_it" and bounds and bounds[1] < 0.0:
+            problems.append(f"Italian minimal pairs got worse: 95% interval of the difference {bounds}")
     return problems
 
 

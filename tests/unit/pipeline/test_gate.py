@@ -91,11 +91,11 @@ def test_plain_model_needs_no_adapted_column(report):
 @pytest.mark.parametrize("interval", [[-0.1, 0.0], [-0.1, 0.1], [0.1, 0.2], None])
 def test_italian_that_did_not_fall_is_seen(report, interval):
     find(report, "text_it")["difference"]["ci95"] = interval
-    assert any(line.startswith("Italian bits per byte did not fall") for line in demo_gate(report))
+    assert any(line.startswith("Italian bits per byte of text_it did not fall") for line in demo_gate(report))
 
 
-@pytest.mark.parametrize(("factor", "passes"), [(0.9, True), (1.0499, True), (1.0501, False), (2.0, False)])
-def test_english_may_rise_by_a_twentieth(report, factor, passes):
+@pytest.mark.parametrize(("factor", "passes"), [(0.9, True), (1.0299, True), (1.0301, False), (2.0, False)])
+def test_english_may_rise_by_three_per_cent(report, factor, passes):
     english = find(report, "text_en")
     english["adapted"]["value"] = factor * english["base"]["value"]
     assert (demo_gate(report) == []) is passes
@@ -113,7 +113,7 @@ def test_command_answers_with_its_exit_code(report, tmp_path, capsys):
     find(report, "text_it")["difference"]["ci95"] = [-0.1, 0.1]
     path.write_text(json.dumps(report), encoding="utf-8")
     assert main([str(path)]) == 1
-    assert "Italian bits per byte did not fall" in capsys.readouterr().err
+    assert "Italian bits per byte of text_it did not fall" in capsys.readouterr().err
 
 
 def test_command_refuses_what_is_no_report(tmp_path, capsys):
@@ -122,3 +122,13 @@ def test_command_refuses_what_is_no_report(tmp_path, capsys):
     (tmp_path / "broken.json").write_text("{", encoding="utf-8")
     assert main([str(tmp_path / "broken.json")]) == 2
     assert "not a readable report.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ends", "passes"), [([-0.2, -0.01], False), ([-0.2, 0.0], True), ([0.01, 0.2], True)]
+)
+def test_minimal_pairs_may_not_be_worse_beyond_doubt(report, ends, passes):
+    (entry,) = (each for each in report["metrics"] if each["task"] == "pairs_it")
+    entry["difference"]["ci95"] = ends
+    found = [line for line in demo_gate(report) if "minimal pairs" in line]
+    assert (found == []) is passes
