@@ -21,7 +21,7 @@ demo-full: .venv/.ready  ## the same with all its data: runs/demo-full/report.ht
 test: .venv/.ready  ## all tests but tests/areas (under 5 minutes)
 	$(BIN)/pytest tests --ignore=tests/areas
 
-test-fast: .venv/.ready  ## the tests that need no torch (20 s)
+test-fast: .venv/.ready  ## the tests that need no torch (under a minute)
 	$(BIN)/pytest tests --ignore=tests/areas --ignore=tests/e2e -m "not torch"
 
 test-wheel: wheel  ## install the wheel in a clean environment outside the checkout and use it
