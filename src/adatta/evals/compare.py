@@ -23,9 +23,9 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     """Compare the base with each stage's result over the items that both were scored on.
 
     Intervals of shares are Wilson's (cluster-robust t where items share clusters), of bits per byte the
-    widened document bootstrap. Differences are paired, stage minus base. p-values: exact McNemar where all
-    scores are right or wrong, else sign flips by cluster; `p_holm` adjusts the primary metrics of one
-    language and stage. With a control as `base_stage` the stages are compared to it.
+    widened bootstrap of clusters, mostly documents. Differences are paired, stage minus base. p-values:
+    exact McNemar where all scores are right or wrong, else sign flips by cluster; `p_holm` adjusts the
+    primary metrics of one language and stage. With a control as `base_stage` the stages are compared to it.
 
     Args:
         scores: Of every model; the stages that aren't asked for are left out, controls come in by themselves.
@@ -143,7 +143,8 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
         row = next(iter(rows.values()))
         raise EvalError(f"{row.task}: {row.stage} has no scored item ({row.reason}); nothing to compare")
     if metric.kind == "bits_per_byte":
-        return _write(metric, statistics.ratio_estimate(_bits(scored), _bytes(scored)), scored, low=0.0)
+        bits, num_bytes = (_pool(values, scored) for values in (_bits(scored), _bytes(scored)))
+        return _write(metric, statistics.ratio_estimate(bits, num_bytes), scored, low=0.0)
     values, clusters = [_value(row) for row in scored], [row.cluster_id for row in scored]
     estimate = statistics.mean_estimate(values, clusters=clusters)
     if metric.kind == "share" and len(set(clusters)) == len(clusters):
@@ -172,7 +173,7 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
         if _bytes(base) != _bytes(stage):
             raise EvalError(f"{base[0].task}: different items, their bytes differ; evaluate both again")
         deltas = [s - b for s, b in zip(_bits(stage), _bits(base), strict=True)]
-        estimate = statistics.ratio_estimate(deltas, _bytes(base))
+        estimate = statistics.ratio_estimate(_pool(deltas, base), _pool(_bytes(base), base))
         p = statistics.sign_flip(deltas, clusters=clusters)
     else:
         before, after = [_value(row) for row in base], [_value(row) for row in stage]
@@ -219,6 +220,14 @@ def _write(metric: Metric, estimate: Estimate, items: Sequence[Any], *, low: flo
     if metric.kind == "mean" and len(items) < MIN_ITEMS:
         ci95 = None
     return {"value": estimate.value, "ci95": ci95}
+
+
+def _pool(values: Sequence[float], rows: Sequence[Score]) -> list[float]:
+    """Add up the values of each cluster: documents that belong together are drawn together."""
+    sums: dict[str, float] = defaultdict(float)
+    for value, row in zip(values, rows, strict=True):
+        sums[row.cluster_id] += value
+    return list(sums.values())
 
 
 def _value(row: Score) -> float:

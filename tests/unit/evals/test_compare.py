@@ -287,3 +287,19 @@ def test_control_without_room_for_its_examples_has_no_figure_and_is_counted():
     entry = one([*make_scores("base", BASE), *make_scores("sft", BETTER), *too_long])
     assert list(entry["stages"]) == ["sft"]
     assert entry["unscored"] == {"longer than the context": 40}
+
+
+def test_documents_of_a_cluster_are_drawn_together():
+    bits = [[10.0, 11.0] * 20, [9.0, 8.0] * 20]
+    scores = [
+        score
+        for stage, values in zip(("base", "sft"), bits, strict=True)
+        for score in text_scores(stage, values, [5] * 40)
+    ]
+    apart = one(scores)["difference"]
+    clustered = [replace(score, cluster_id=f"{int(score.item_id, 16) % 4}") for score in scores]
+    entry = one(clustered)
+    assert (entry["n"], entry["clusters"]) == (40, 4)
+    together = entry["difference"]
+    assert together["value"] == pytest.approx(apart["value"])
+    assert together["ci95"][1] - together["ci95"][0] > 2 * (apart["ci95"][1] - apart["ci95"][0])
