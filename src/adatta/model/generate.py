@@ -11,6 +11,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from adatta.model.attend import give_back
+from adatta.model.prepacked import prepacked
 
 # R rows of a batch, T tokens of the padded prompt, V vocabulary
 
@@ -29,7 +30,7 @@ def generate_greedy(
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[tuple[int, ...]]:
-    """Continue every prompt with its most likely tokens, in batches of fixed rows in the given order.
+    """Continue every prompt with its most likely tokens, in batches of prompts about as long as each other.
 
     Args:
         model: a causal model of transformers.
@@ -43,15 +44,20 @@ def generate_greedy(
     Returns:
         One answer a prompt, in order, without the prompt.
     """
-    answers: list[tuple[int, ...]] = []
+    answers: list[tuple[int, ...]] = [()] * len(prompts)
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     was_training = model.training
     model.eval()
     give_back(model)
-    for start in range(0, len(prompts), batch_rows):
-        batch = prompts[start : start + batch_rows]
-        with torch.inference_mode():
-            answers += _generate_batch(model, batch, set(stop_ids), limit, pad_id)
-        progress(len(batch))
+    with torch.inference_mode(), prepacked(model):
+        for start in range(0, len(prompts), batch_rows):
+            members = order[start : start + batch_rows]
+            batch = [prompts[index] for index in members]
+            for index, answer in zip(
+                members, _generate_batch(model, batch, set(stop_ids), limit, pad_id), strict=True
+            ):
+                answers[index] = answer
+            progress(len(batch))
     model.train(was_training)
     return answers
 
