@@ -26,7 +26,7 @@ def prepacked(model: Any) -> Iterator[None]:
     """
     layers = [layer for layer in model.modules() if _is_packable(layer)]
     size = sum(layer.weight.nbytes for layer in layers)
-    if size > MOST_BYTES or not torch.backends.mkldnn.is_available():
+    if size > MOST_BYTES or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         layers = []
     for layer in layers:
         layer.forward = _forward(torch.ops.mkldnn._reorder_linear_weight(layer.weight, ROWS), layer.bias)
