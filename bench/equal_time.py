@@ -1,10 +1,10 @@
 """A chain of TRL's trainers with as many seconds of training as one of adatta's runs took, on the same rows.
 
 TRL keeps its defaults: rows padded, 8 a step, gradient checkpointing, a linear rate. From the run come rows,
-ids, masks, order of stages, adapters, learning rates and precision, so that what differs is how much it gets
-done. The time is that of our whole stage: loading, DPO's reference, held-out rows, merge and proof are ours,
-and TRL has all of it for its steps. How many steps fit into the time is estimated by three steps before, so
-that the rate comes down to 0 at its end.
+ids, masks, order of stages, methods, adapters, learning rates and precision, so that what differs is how much
+it gets done. The time is that of our whole stage: loading, DPO's reference, held-out rows, merge and proof are
+ours, and TRL has all of it for its steps. How many steps fit into the time is estimated by three steps
+before, so that the rate comes down to 0 at its end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, disable_progress_bars
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
@@ -84,7 +84,8 @@ def _train(
         clock = _Clock()
         trainer = _make(planned, groups, model, work, steps, clock, precision)
         trainer.train()
-        trainer.model.merge_and_unload().save_pretrained(out)
+        trained = trainer.model
+        (trained.merge_and_unload() if isinstance(trained, PeftModel) else trained).save_pretrained(out)
     AutoTokenizer.from_pretrained(model).save_pretrained(out)
     return {
         "seconds": round(clock.ends[-1], 1),
@@ -105,13 +106,6 @@ def _make(
     settings = planned.stage.training
     base = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
     base.config.use_cache = False
-    adapter = LoraConfig(
-        r=settings.adapter.rank,
-        lora_alpha=settings.adapter.alpha,
-        use_rslora=settings.adapter.rslora,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
     options: dict[str, Any] = {
         "output_dir": work,
         "max_steps": steps,
@@ -124,7 +118,7 @@ def _make(
         "disable_tqdm": True,
     }
     shared = {
-        "model": get_peft_model(base, adapter),
+        "model": base if settings.method == "full" else get_peft_model(base, _adapter(settings.adapter)),
         "processing_class": AutoTokenizer.from_pretrained(folder),
         "callbacks": [clock],
     }
@@ -136,6 +130,16 @@ def _make(
     rows = Dataset.from_list([as_labels(row) for group in groups for row in group])
     config = SFTConfig(**options, dataset_kwargs={"skip_prepare_dataset": True})
     return SFTTrainer(args=config, train_dataset=rows, **shared)
+
+
+def _adapter(settings: Any) -> LoraConfig:
+    return LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        use_rslora=settings.rslora,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
 
 
 def _compare(context: Any, folder: Path, run: Path) -> list[dict[str, Any]]:
