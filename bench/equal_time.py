@@ -2,8 +2,8 @@
 
 TRL keeps its defaults: rows padded, 8 a step, gradient checkpointing, a linear rate. From the run come rows,
 ids, masks, order of stages, methods, adapters, learning rates and precision, so that what differs is how much
-it gets done. The time is that of our whole stage: loading, DPO's reference, held-out rows, merge and proof are
-ours, and TRL has all of it for its steps. How many steps fit into the time is estimated by three steps
+it gets done. The time is that of our whole stage: loading, DPO's reference, held-out rows, merge and proof
+are ours, and TRL has all of it for its steps. How many steps fit into the time is estimated by three steps
 before, so that the rate comes down to 0 at its end.
 """
 
