@@ -148,7 +148,7 @@ def test_name_that_no_row_has_is_told_once_at_its_line_of_the_recipe(
     message = f"recipe.yaml:{number}: stages.2.dpo.data.0.fields.prompt: {what}"
     assert said.count("prompts") == said.count(message) == 1, said
     assert re.search(r"keys of the first row: prompt, chosen, rejected", said)
-    assert bool(re.search(added(ROWS), said)) == ((command, policy) == ("check", "error"))
+    assert bool(re.search(added(ROWS), said)) == (policy == "error")
     assert not (work / "runs").exists()
 
 
@@ -210,14 +210,45 @@ def test_overlap_is_a_warning_where_the_recipe_says_so(
     assert re.search(pairs + ".* sound harmful 0", said)
 
 
-def test_all_mistakes_are_told_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = (ROWS, PAIRS, PROSE)
-    for name in names:
-        add_line(name, "{broken")(work)
-    assert call("run", "recipe.yaml") == 2
+TEXTS = """texts:
+        gone: {path: gone.txt}
+        mine: {path: mine.jsonl}
+        text_it: {path: other.jsonl, fields: {text: tseto}}
+"""
+
+
+@pytest.mark.parametrize("model", ["found", "missing"])
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_all_mistakes_are_told_at_once(
+    command: str, model: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_line(ROWS, "{broken")(work)
+    add_line(PROSE, "{broken")(work)
+    copy_item(3)(work)
+    change_recipe("data/preferences.jsonl", "data/preference.jsonl")(work)
+    change_recipe("gguf-q8_0", "gguf-q9")(work)
+    change_recipe("evaluate: {suites: [offline], max_new_tokens: 160}", f"evaluate:\n      {TEXTS.rstrip()}")(
+        work
+    )
+    (work / "mine.jsonl").write_text('{"text": "Ciao."}\n{"text": " "}\n', encoding="utf-8")
+    (work / "other.jsonl").write_text('{"testo": "Ciao."}\n{"testo": "Addio."}\n', encoding="utf-8")
+    if model == "missing":
+        change_recipe('name: "', 'name: "nowhere/')(work)
+    assert call(command, "recipe.yaml") == 2
     said = capsys.readouterr().err
-    for name in names:
-        assert re.search(added(name), said)
+    told = [
+        added(ROWS),
+        added(PROSE),
+        r"recipe\.yaml:\d+: stages\.2\.dpo\.data\.0\.path: no file or folder 'data/preference\.jsonl'",
+        r"recipe\.yaml:\d+: .*there is no 'gguf-q9'",
+        r"recipe\.yaml:\d+: .*texts\.gone\.path: no file or folder 'gone\.txt'",
+        r"mine\.jsonl:2: ",
+        r"recipe\.yaml:\d+: .*texts\.text_it\.fields\.text: no row has 'tseto'; did you mean 'testo'\?",
+        r"recipe\.yaml:\d+: .*texts\.text_it: a task of suite offline is called so",
+        r"recipe\.yaml:\d+: .*nowhere" if model == "missing" else r"exact match with offline/text_it",
+    ]
+    assert {pattern: len(re.findall(pattern, said)) for pattern in told} == dict.fromkeys(told, 1), said
+    assert not (work / "runs").exists()
 
 
 def test_mistake_in_an_override_is_told(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

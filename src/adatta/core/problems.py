@@ -1,11 +1,14 @@
-"""Collect problems as they come: the first in full, all of them counted."""
+"""Collect problems as they come: of rows, the first in full and all counted; of steps, which hide nothing."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Protocol, TypeVar
 
-from adatta.core.errors import Problem
+from adatta.core.errors import Problem, RecipeError, RowError, UserError
+
+T = TypeVar("T")
 
 SHOWN = 20
 
@@ -23,10 +26,12 @@ class Problems:
     `first` holds the first twenty problems, `counts` the number of each reason.
     """
 
-    def __init__(self) -> None:
-        """Start with none."""
+    def __init__(self, known: Iterable[Problem] = ()) -> None:
+        """Start with those that are known."""
         self.first: list[Problem] = []
         self.counts: Counter[str] = Counter()
+        for problem in known:
+            self.append(problem)
 
     def append(self, problem: Problem) -> None:
         """Add a problem."""
@@ -42,3 +47,44 @@ class Problems:
         rest = len(self) - len(self.first)
         more = Problem(where="", what=f"... and {rest} more problem{'s' * (rest > 1)}")
         return (*self.first, more) if rest else tuple(self.first)
+
+
+class Checks:
+    """The steps so far, printed as they come, and the problems that were found."""
+
+    def __init__(self, *, is_quiet: bool) -> None:
+        """Start without steps.
+
+        Args:
+            is_quiet: print nothing.
+        """
+        self.steps: list[dict[str, Any]] = []
+        self.problems: list[Problem] = []
+        self.counts: Counter[str] = Counter()
+        self._is_quiet = is_quiet
+
+    def add(
+        self, name: str, text: str, *, verdict: Literal["ok", "WARN", "FAIL"] = "ok", **figures: Any
+    ) -> None:
+        """Add a step: what was looked at, what was found in a line and more lines, figures for JSON."""
+        self.steps.append({"name": name, "verdict": verdict, "text": text, "figures": figures})
+        if not self._is_quiet:
+            indented = text.replace("\n", f"\n{'':10}")
+            print(f"{len(self.steps):>2}. {verdict:<5} {name}: {indented}", flush=True)
+
+    def attempt(self, name: str, work: Callable[[], T]) -> T | None:
+        """Return what `work` gives; where it tells a mistake of the user, add a failed step."""
+        try:
+            return work()
+        except UserError as error:
+            problems = getattr(error, "problems", (Problem(where=name, what=str(error)),))
+            counts: Mapping[str, int] = getattr(error, "counts", {})
+            self.problems = list(dict.fromkeys([*self.problems, *problems]))
+            self.counts.update(counts)
+            num = sum(counts.values()) or len(problems)
+            self.add(name, f"{num} problem{'s' * (num > 1)}, told below", verdict="FAIL")
+            return None
+
+    def error(self) -> RecipeError | RowError:
+        """Return all problems as one error, which is of rows where rows are among them."""
+        return RowError(self.problems, counts=self.counts) if self.counts else RecipeError(self.problems)

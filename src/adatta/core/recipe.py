@@ -110,16 +110,25 @@ class Recipe(Settings):
 class LoadedRecipe:
     """A recipe, the same as plain values, and what set each of them.
 
-    `sources` maps each dotted path in `resolved` to `file:line`, `--set ...` or `default`.
+    `sources` maps each dotted path in `resolved` to `file:line`, `--set ...` or `default`; `missing` has the
+    paths of data that lead nowhere, with what is told of each and a hint.
     """
 
     recipe: Recipe
     resolved: dict[str, Any]
     sources: dict[str, str]
+    missing: dict[str, tuple[str, str]]
+
+    def problem(self, path: str, what: str, *, hint: str = "", reason: str = "") -> Problem:
+        """Return a problem of what stands at a dotted path, told at its line."""
+        inside = (where for leaf, where in self.sources.items() if f"{leaf}.".startswith(f"{path}."))
+        return Problem(where=next(inside, path), what=f"{path}: {what}", hint=hint, reason=reason)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe:
     """Read a recipe with what it extends, set overrides, check everything.
+
+    Data that are missing aren't raised alone: what else is there can be checked, and is told with them.
 
     Args:
         path: the YAML file.
@@ -132,16 +141,18 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe
     tree = _read_extended(Path(path), ())
     for override in overrides:
         tree = _override(tree, override)
-    tree, mistakes = _locate_data(tree)
+    tree, missing = _locate_data(tree)
+    mistakes = [(place, f"{dotted(place)}: {what}", hint) for place, what, hint in missing]
     recipe = _validate(tree.value, mistakes)
-    if mistakes or recipe is None:
+    if recipe is None or len(mistakes) > len(missing):
         marked = [(tree.nearest_mark(place), what, hint) for place, what, hint in mistakes]
         marked.sort(key=lambda mistake: mistake[0])
         raise RecipeError([Problem(where=str(mark), what=what, hint=hint) for mark, what, hint in marked])
     resolved = recipe.model_dump(mode="json")
     marks = {place: part.mark for place, part in tree.walk()}
     sources = {dotted(place): str(marks.get(place, "default")) for place in leaves(resolved)}
-    return LoadedRecipe(recipe=recipe, resolved=resolved, sources=sources)
+    lost = {dotted(place): (what, hint) for place, what, hint in missing}
+    return LoadedRecipe(recipe=recipe, resolved=resolved, sources=sources, missing=lost)
 
 
 def dump_recipe(recipe: Recipe, sources: Mapping[str, str]) -> str:
@@ -241,7 +252,7 @@ def _locate_data(tree: Marked) -> tuple[Marked, list[Mistake]]:
             tree = tree.replaced(place, Marked(str(found[0].joinpath(path).resolve()), mark))
         else:
             hint = f"looked in {', '.join(str(folder) for folder in folders)}"
-            mistakes.append((place, f"{dotted(place)}: no file or folder '{path}'", hint))
+            mistakes.append((place, f"no file or folder '{path}'", hint))
     return tree, mistakes
 
 

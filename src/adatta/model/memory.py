@@ -215,9 +215,9 @@ def nf4_bytes(shape: ModelShape) -> int:
 
 
 def gguf_bytes(shape: ModelShape, kind: str) -> int:
-    """Return the size of the weights in a GGUF file of kind `f16` or `q8_0`; norms stay fp32."""
+    """Return the size of the weights in a GGUF file: `f16`, `q8_0`, any other as fp32; norms stay fp32."""
     matrices = shape.linear_parameters + shape.embeddings
-    each = {"f16": 2.0, "q8_0": _Q8_0_BYTES}[kind]
+    each = {"f16": 2.0, "q8_0": _Q8_0_BYTES}.get(kind, 4.0)
     return math.ceil(matrices * each) + 4 * (shape.parameters - matrices)
 
 

@@ -5,30 +5,23 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from adatta.core.artefact import run_dir
-from adatta.core.errors import Problem, RecipeError, RowError, UserError, problems_json
-from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
+from adatta.core.errors import problems_json
+from adatta.core.problems import Checks
+from adatta.core.recipe import LoadedRecipe, Recipe, Stage
 from adatta.core.settings import TrainSettings
-from adatta.lang.profile import load_profile
-from adatta.pipeline.context import (
-    locate_base,
-    refuse_unexportable,
-    refuse_unknown_names,
-    refuse_wrong_fields,
-    resolve,
-)
+from adatta.pipeline.context import load, locate_base, open_chat, read_rows, resolve
 from adatta.pipeline.numbers import show_losses
 from adatta.pipeline.overlap import SuiteOverlap, describe_overlap
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.preferences import describe_pairs
-from adatta.pipeline.prepare import StageRows, prepare_stage, read_structure
+from adatta.pipeline.prepare import StageRows
 from adatta.pipeline.report_facts import describe_layouts
 from adatta.pipeline.suites import load_suites
 
@@ -37,7 +30,6 @@ if TYPE_CHECKING:
     from adatta.model.files import ModelFiles
     from adatta.model.memory import ModelShape
 
-T = TypeVar("T")
 GIB = 2**30
 LIBRARIES_BYTES = 600 * 2**20  # the interpreter with torch and transformers, measured
 EFFICIENCY = 0.35  # of the machine's matrix products, reached by a training step: docs/log.md
@@ -51,51 +43,6 @@ PROFILE = {
     "end_of_turn": "answers end with {}",
     "close_thoughts": "thoughts are closed with {!r}",
 }
-
-
-class Checks:
-    """The steps so far, printed as they come, and the problems that were found."""
-
-    def __init__(self, *, is_quiet: bool) -> None:
-        """Start without steps.
-
-        Args:
-            is_quiet: print nothing.
-        """
-        self.steps: list[dict[str, Any]] = []
-        self.problems: list[Problem] = []
-        self.counts: Counter[str] = Counter()
-        self._is_quiet = is_quiet
-
-    def add(
-        self, name: str, text: str, *, verdict: Literal["ok", "WARN", "FAIL"] = "ok", **figures: Any
-    ) -> None:
-        """Add a step: what was looked at, what was found in a line and more lines, figures for JSON."""
-        self.steps.append({"name": name, "verdict": verdict, "text": text, "figures": figures})
-        if not self._is_quiet:
-            indented = text.replace("\n", f"\n{'':10}")
-            print(f"{len(self.steps):>2}. {verdict:<5} {name}: {indented}", flush=True)
-
-    def attempt(self, name: str, work: Callable[[], T]) -> T | None:
-        """Return what `work` gives; where it tells a mistake of the user, add a failed step."""
-        try:
-            return work()
-        except UserError as error:
-            problems = getattr(error, "problems", (Problem(where=name, what=str(error)),))
-            counts: Mapping[str, int] = getattr(error, "counts", {})
-            self.problems += problems
-            self.counts.update(counts)
-            num = sum(counts.values()) or len(problems)
-            self.add(name, f"{num} problem{'s' * (num > 1)}, told below", verdict="FAIL")
-            return None
-
-    def compare(self, name: str, parts_bytes: Mapping[str, float], *, free_bytes: float) -> None:
-        """Add a step about what is needed, in parts, and what is free."""
-        need_bytes = sum(parts_bytes.values())
-        parts = ", ".join(f"{part} {size / GIB:.2f}" for part, size in parts_bytes.items())
-        text = f"{need_bytes / GIB:.1f} GiB of {free_bytes / GIB:.1f} free ({parts})"
-        verdict = _warn_if(need_bytes >= free_bytes)
-        self.add(name, text, verdict=verdict, parts_bytes=parts_bytes, free_bytes=free_bytes)
 
 
 def check_recipe(path: Path, overrides: Sequence[str] = (), *, as_json: bool = False) -> bool:
@@ -114,16 +61,16 @@ def check_recipe(path: Path, overrides: Sequence[str] = (), *, as_json: bool = F
         RecipeError: something else has mistakes.
     """
     checks = Checks(is_quiet=as_json)
-    loaded = checks.attempt("recipe", lambda: _load(path, overrides))
-    if loaded is not None:
-        checks.add("recipe", ", ".join(stage.name for stage in loaded.recipe.stages) or "no stage")
+    if loaded := load(path, overrides, checks=checks):
+        if not checks.problems:
+            checks.add("recipe", ", ".join(stage.name for stage in loaded.recipe.stages) or "no stage")
         _check_run(checks, loaded)
     problems, counts = checks.problems, checks.counts
     if as_json:
         found = {"ok": not problems, "steps": checks.steps, **problems_json(problems, counts)}
         print(json.dumps(found, indent=1, ensure_ascii=False))
     elif problems:
-        raise RowError(problems, counts=counts) if counts else RecipeError(problems)
+        raise checks.error()
     else:
         print(f"no mistakes\nnext:  {shlex.join(['adatta', 'run', str(path), *_flags(overrides)])}")
     return not problems
@@ -134,23 +81,17 @@ def _flags(overrides: Sequence[str]) -> Iterator[str]:
         yield from ("--set", override)
 
 
-def _load(path: Path, overrides: Sequence[str]) -> LoadedRecipe:
-    loaded = load_recipe(path, overrides)
-    refuse_unknown_names(loaded)
-    load_profile(loaded.recipe.language)
-    return loaded
-
-
 def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     """Check what a recipe names, each thing as far as it doesn't need what failed."""
     base = checks.attempt("model", lambda: locate_base(loaded))
     recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name)) if base else loaded.recipe
     loaded = replace(loaded, recipe=recipe)
     shape = _check_model(checks, recipe, base) if base else None
-    chat = _check_template(checks, loaded, base) if base else None
-    overlap = checks.attempt(
-        "suites", lambda: SuiteOverlap(chain.from_iterable(load_suites(recipe).values()))
-    )
+    chat = open_chat(loaded, base, checks=checks) if base else None
+    if chat:
+        _check_template(checks, chat)
+    suites = load_suites(loaded, checks=checks)
+    overlap = checks.attempt("suites", lambda: SuiteOverlap(chain.from_iterable(suites.values())))
     rows = {}
     for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
         if found := _check_rows(checks, stage, loaded=loaded, chat=chat, overlap=overlap):
@@ -172,14 +113,9 @@ def _check_model(checks: Checks, recipe: Recipe, base: ModelFiles) -> ModelShape
     return shape
 
 
-def _check_template(checks: Checks, loaded: LoadedRecipe, base: ModelFiles) -> Chat | None:
+def _check_template(checks: Checks, chat: Chat) -> None:
     from adatta.chat.family import Family
-    from adatta.chat.render import Chat
 
-    prompt = load_profile(loaded.recipe.language).system_prompt
-    chat = checks.attempt("template", lambda: Chat.load(base.folder, system_prompt=prompt))
-    if chat is None:
-        return None
     family, plain = chat.family or Family(), Family()
     found = {name: getattr(family, name) for name in PROFILE}
     values = {name: value for name, value in found.items() if value != getattr(plain, name)}
@@ -188,33 +124,21 @@ def _check_template(checks: Checks, loaded: LoadedRecipe, base: ModelFiles) -> C
     lines = [f"{kind if chat.family else 'none, texts only'}; an answer ends with {', '.join(stops)}"]
     lines += [PROFILE[name].format(value) for name, value in values.items()]
     checks.add("template", "\n".join(lines), family=family.name, stop_ids=chat.stop_ids)
-    checks.attempt("export", lambda: refuse_unexportable(loaded, base, chat=chat))
-    return chat
 
 
 def _check_rows(
     checks: Checks, stage: Stage, *, loaded: LoadedRecipe, chat: Chat | None, overlap: SuiteOverlap | None
 ) -> StageRows | None:
-    name, recipe = f"rows of {stage.name}", loaded.recipe
-
-    def read() -> StageRows | int:
-        refuse_wrong_fields(loaded, [stage])
-        if chat is None:
-            return sum(1 for _ in read_structure(stage))
-        return prepare_stage(stage, recipe, chat, overlap=overlap)
-
-    rows = checks.attempt(name, read)
-    if isinstance(rows, int):
-        checks.add(name, f"{rows} of right structure; more needs the model's tokens", verdict="WARN")
-    if chat is None or rows is None or isinstance(rows, int):
+    rows = read_rows(stage, loaded=loaded, chat=chat, overlap=overlap, checks=checks)
+    if rows is None:
         return None
-    counts, longest, straddled = rows.counts(), rows.longest, rows.straddled
+    counts, longest, straddled, context = rows.counts(), rows.longest, rows.straddled, loaded.recipe.context
     speeds = {part: rows.validation[part]["rows_per_s"] for part in ("structure", "meaning", "both")}
     lines = [
         f"{counts['used']} to train on, {counts['holdout']} held out, {counts['quarantined']} quarantined, "
         f"{counts['split']} split, {counts['not_drawn']} not drawn; "
         f"{counts['tokens']:,} tokens, {counts['scored_tokens']:,} scored "
-        f"({counts['scored_tokens'] / counts['tokens']:.0%}); longest {longest:,} of {recipe.context:,}",
+        f"({counts['scored_tokens'] / counts['tokens']:.0%}); longest {longest:,} of {context:,}",
         *(f"{source['path']}: {describe_layouts(source)}" for source in rows.sources),
         f"rows/s: {', '.join(f'{part} {speed:,.0f}' for part, speed in speeds.items())}",
         *filter(None, [show_losses(counts)]),
@@ -222,7 +146,7 @@ def _check_rows(
         *rows.warnings,
     ]
     figures = {**counts, "longest_tokens": longest, "straddled": straddled, "validation": rows.validation}
-    checks.add(name, "\n".join(lines), verdict=_warn_if(rows.warnings), **figures)
+    checks.add(f"rows of {stage.name}", "\n".join(lines), verdict=_warn_if(rows.warnings), **figures)
     for source in rows.sources:
         if "pairs" in source:
             line, matters = describe_pairs(source["pairs"])
@@ -244,6 +168,15 @@ def _warn_if(matters: object) -> Literal["ok", "WARN"]:
     return "WARN" if matters else "ok"
 
 
+def _compare(checks: Checks, name: str, parts_bytes: Mapping[str, float], *, free_bytes: float) -> None:
+    """Add a step about what is needed, in parts, and what is free."""
+    need_bytes = sum(parts_bytes.values())
+    parts = ", ".join(f"{part} {size / GIB:.2f}" for part, size in parts_bytes.items())
+    text = f"{need_bytes / GIB:.1f} GiB of {free_bytes / GIB:.1f} free ({parts})"
+    verdict = _warn_if(need_bytes >= free_bytes)
+    checks.add(name, text, verdict=verdict, parts_bytes=parts_bytes, free_bytes=free_bytes)
+
+
 def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Mapping[str, StageRows]) -> None:
     """Estimate memory and time of the stages whose rows are right."""
     from adatta.model.memory import available_bytes, train_flop, train_memory
@@ -262,7 +195,7 @@ def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Map
         )
         parts = {name: getattr(need, name) for name in ("weights", "trained", "activations", "logits")}
         parts["libraries"] = LIBRARIES_BYTES
-        checks.compare(f"memory of {stage.name}", parts, free_bytes=available_bytes())
+        _compare(checks, f"memory of {stage.name}", parts, free_bytes=available_bytes())
         tokens = _planned_tokens(settings, counts)
         scored = tokens * counts["scored_tokens"] / counts["tokens"]
         work = train_flop(shape, method=settings.method, tokens=tokens, scored=scored)
@@ -290,4 +223,4 @@ def _check_disk(checks: Checks, recipe: Recipe, shape: ModelShape) -> None:
         parts[name] = gguf_bytes(shape, name[5:]) if name.startswith("gguf-") else whole
     folder = run_dir(recipe.name)
     parent = next(path for path in (folder, *folder.parents) if path.exists())
-    checks.compare("disk", parts, free_bytes=shutil.disk_usage(parent).free)
+    _compare(checks, "disk", parts, free_bytes=shutil.disk_usage(parent).free)

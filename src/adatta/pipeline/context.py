@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -13,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from adatta.core.artefact import run_dir
-from adatta.core.errors import DataError, ExportError, ModelError, Problem, RecipeError, RowError
+from adatta.core.errors import ExportError, ModelError, Problem, RecipeError
 from adatta.core.fingerprint import content_id
-from adatta.core.problems import Problems
+from adatta.core.problems import Checks
 from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
-from adatta.core.registry import list_names
+from adatta.core.registry import list_names, load_registry
 from adatta.core.settings import EvaluateSettings, OptimizerSettings, StageEntry
 from adatta.lang.profile import Profile, load_profile
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
-from adatta.pipeline.prepare import ROW_KIND, StageRows, open_inputs, prepare_stage
+from adatta.pipeline.prepare import StageRows, prepare_stage
+from adatta.pipeline.sources import find_wrong, read_structure
 from adatta.pipeline.suites import load_suites
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
-    from adatta.data.turns import Mistake
     from adatta.evals.suite import Suite
     from adatta.model.files import ModelFiles
 
@@ -61,27 +59,27 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         The context of the run.
 
     Raises:
-        RecipeError: the recipe has mistakes, or names a model that can't be found, used or exported.
-        DataError: rows have mistakes; those of all stages are reported at once.
-        OverlapError: rows hold items of the suites, and the recipe says `error` for such rows.
+        RowError: rows have mistakes; all mistakes are told at once.
+        RecipeError: something else has mistakes, such as a model that can't be found, used or exported.
     """
-    from adatta.chat.render import Chat
-
-    loaded = load_recipe(path, overrides)
-    profile = load_profile(loaded.recipe.language)
-    loaded = name_suites(loaded, profile)
+    checks = Checks(is_quiet=True)
+    loaded = load(path, overrides, checks=checks)
+    if loaded is None:
+        raise checks.error()
     folder = run_dir(loaded.recipe.name)
-    refuse_unknown_names(loaded)
-    suites = load_suites(loaded.recipe)
-    base = locate_base(loaded)
+    base = checks.attempt("model", lambda: locate_base(loaded))
+    chat = open_chat(loaded, base, checks=checks) if base else None
     recipe = resolve(loaded.recipe, folder)
-    chat = Chat.load(base.folder, system_prompt=profile.system_prompt)
-    refuse_unexportable(loaded, base, chat=chat)
-    refuse_wrong_fields(loaded, loaded.recipe.stages)
-    overlap = SuiteOverlap(chain.from_iterable(suites.values()))
-    rows = prepare_all(recipe, chat, overlap=overlap)
-    if recipe.on_overlap == "error":
-        overlap.require_none()
+    suites = load_suites(loaded, checks=checks)
+    overlap = checks.attempt("suites", lambda: SuiteOverlap(chain.from_iterable(suites.values())))
+    rows: dict[str, StageRows] = {}
+    for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
+        if found := read_rows(stage, loaded=loaded, chat=chat, overlap=overlap, checks=checks):
+            rows[stage.name] = found
+    if overlap and recipe.on_overlap == "error":
+        checks.attempt("overlap", overlap.require_none)
+    if checks.problems or not (base and chat and overlap):
+        raise checks.error()
     inputs = Inputs(
         base=base.fingerprint,
         template=content_id(chat.exported_template()),
@@ -97,13 +95,49 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         run_dir=folder,
         base=base,
         chat=chat,
-        profile=profile,
+        profile=load_profile(recipe.language),
         rows=rows,
         suites=suites,
         overlap=overlap.summary(),
         inputs=inputs,
         plan=plan_stages(recipe, inputs, folder),
     )
+
+
+def load(path: Path, overrides: Sequence[str], *, checks: Checks) -> LoadedRecipe | None:
+    """Load a recipe with its suites named, and look at the names in it.
+
+    Args:
+        path: the recipe.
+        overrides: `path=value` settings from the command line.
+        checks: takes every mistake.
+
+    Returns:
+        The recipe; None where it can't be understood.
+    """
+    loaded = checks.attempt("recipe", lambda: load_recipe(path, overrides))
+    if loaded is None:
+        return None
+    named = checks.attempt("recipe", lambda: name_suites(loaded, load_profile(loaded.recipe.language)))
+    checks.attempt("recipe", lambda: refuse_unknown_names(named or loaded))
+    return named
+
+
+def open_chat(loaded: LoadedRecipe, base: ModelFiles, *, checks: Checks) -> Chat | None:
+    """Load the chain's one renderer and look whether what it makes can be exported.
+
+    Args:
+        loaded: the recipe.
+        base: the model that the chain starts from.
+        checks: takes every mistake.
+    """
+    from adatta.chat.render import Chat
+
+    prompt = load_profile(loaded.recipe.language).system_prompt
+    chat = checks.attempt("template", lambda: Chat.load(base.folder, system_prompt=prompt))
+    if chat:
+        checks.attempt("export", lambda: refuse_unexportable(loaded, base, chat=chat))
+    return chat
 
 
 def name_suites(loaded: LoadedRecipe, profile: Profile) -> LoadedRecipe:
@@ -127,7 +161,7 @@ def name_suites(loaded: LoadedRecipe, profile: Profile) -> LoadedRecipe:
         path = f"stages.{number}.evaluate.suites"
         if not profile.suites:
             what = f"{profile.english_name} has no suites of its own"
-            raise RecipeError(_place(loaded, path, what, "name one or more"))
+            raise RecipeError(loaded.problem(path, what, hint="name one or more"))
         entries[number] = StageEntry(evaluate=settings.model_copy(update={"suites": profile.suites}))
     recipe = loaded.recipe.model_copy(update={"entries": tuple(entries)})
     return replace(loaded, recipe=recipe, resolved=recipe.model_dump(mode="json"))
@@ -158,36 +192,33 @@ def resolve(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def prepare_all(recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = None) -> dict[str, StageRows]:
-    """Prepare the rows of every training stage and report the mistakes of all of them at once.
+def read_rows(
+    stage: Stage, *, loaded: LoadedRecipe, chat: Chat | None, overlap: SuiteOverlap | None, checks: Checks
+) -> StageRows | None:
+    """Prepare the rows of a training stage; without a renderer, look at their structure.
 
     Args:
-        recipe: the recipe.
+        stage: of the recipe.
+        loaded: the recipe.
         chat: the one renderer of the chain.
         overlap: looks at each good row.
-
-    Returns:
-        The rows by stage name.
-
-    Raises:
-        RowError: rows of one or more stages are wrong.
+        checks: takes every mistake.
     """
-    rows: dict[str, StageRows] = {}
-    problems: list[Problem] = []
-    counts: Counter[str] = Counter()
-    for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
-        try:
-            rows[stage.name] = prepare_stage(stage, recipe, chat, overlap=overlap)
-        except DataError as error:
-            problems += error.problems
-            counts.update(error.counts if isinstance(error, RowError) else {})
-    if problems:
-        raise RowError(tuple(dict.fromkeys(problems)), counts=counts)
-    return rows
+    name = f"rows of {stage.name}"
+
+    def read() -> StageRows | None:
+        wrong = find_wrong(loaded, stage)
+        if chat is not None:
+            return prepare_stage(stage, loaded.recipe, chat, overlap=overlap, wrong=wrong)
+        num = sum(1 for _ in read_structure(stage, wrong=wrong))
+        checks.add(name, f"{num} of right structure; more needs the model's tokens", verdict="WARN")
+        return None
+
+    return checks.attempt(name, read)
 
 
 def refuse_unknown_names(loaded: LoadedRecipe) -> None:
-    """Tell suites and export formats that don't exist, and optimizers that this machine can't run.
+    """Tell suites and formats that don't exist, names that are taken, optimizers that can't run here.
 
     Args:
         loaded: the recipe.
@@ -200,42 +231,22 @@ def refuse_unknown_names(loaded: LoadedRecipe) -> None:
         known = list_names(package)
         unknown = {path: name for path, name in _names(loaded, key) if name not in known}
         for path, name in unknown.items():
-            problems.append(_place(loaded, path, f"there is no '{name}'", f"there are: {', '.join(known)}"))
-    problems += _unusable_optimizers(loaded)
+            hint = f"there are: {', '.join(known)}"
+            problems.append(loaded.problem(path, f"there is no '{name}'", hint=hint))
+    problems += [*_taken_names(loaded), *_unusable_optimizers(loaded)]
     if problems:
         raise RecipeError(problems)
 
 
-def refuse_wrong_fields(loaded: LoadedRecipe, stages: Sequence[Stage]) -> None:
-    """Tell the names in field maps that are wrong for every row of their source, once each.
-
-    Args:
-        loaded: the recipe.
-        stages: those of its stages that are looked at.
-
-    Raises:
-        RecipeError: naming each of them, at the recipe's line.
-    """
-    problems = [
-        _place(loaded, path, mistake.what, mistake.hint)
-        for number, stage in enumerate(loaded.recipe.stages)
-        if stage in stages and stage.kind in TRAINING
-        for path, mistake in _wrong_fields(stage, f"stages.{number}.{stage.kind}.data")
-    ]
-    if problems:
-        raise RecipeError(problems)
-
-
-def _wrong_fields(stage: Stage, place: str) -> Iterator[tuple[str, Mistake]]:
-    from adatta.data.field_map import find_wrong_names
-
-    for number, source in enumerate(stage.training.data):
-        unread = Problems()
-        inputs = open_inputs(source, unread, damaged=unread, tolerant=True) if source.fields else ()
-        records = (record for given in inputs for record in given.records)
-        with suppress(DataError):  # of a source that can't be reached: told when its rows are checked
-            for mistake in find_wrong_names(source.fields, ROW_KIND[stage.kind], records=records):
-                yield f"{place}.{number}.fields.{mistake.field}", mistake
+def _taken_names(loaded: LoadedRecipe) -> Iterator[Problem]:
+    """Tell texts that are called as a task of a suite: the report would take both for one."""
+    names = {name for _, name in _names(loaded, "suites")}
+    suites = (suite for suite in load_registry("adatta.evals.suites").values() if suite.name in names)
+    taken = {task.name: suite.name for suite in suites for task in suite.tasks}
+    for path, name in _names(loaded, "texts"):
+        if name in taken:
+            what = f"a task of suite {taken[name]} is called so"
+            yield loaded.problem(f"{path.rpartition('.')[0]}.{name}", what, hint="choose another name")
 
 
 def _unusable_optimizers(loaded: LoadedRecipe) -> Iterator[Problem]:
@@ -248,7 +259,7 @@ def _unusable_optimizers(loaded: LoadedRecipe) -> Iterator[Problem]:
         try:
             refuse_optimizer(optimizer)
         except RecipeError as error:
-            yield _place(loaded, f"stages.{number}.{stage.kind}.optimizer.name", str(error))
+            yield loaded.problem(f"stages.{number}.{stage.kind}.optimizer.name", str(error))
 
 
 def _names(loaded: LoadedRecipe, key: str) -> Iterator[tuple[str, str]]:
@@ -256,10 +267,6 @@ def _names(loaded: LoadedRecipe, key: str) -> Iterator[tuple[str, str]]:
     for number, stage in enumerate(loaded.recipe.stages):
         for place, name in enumerate(getattr(stage.settings, key, ())):
             yield f"stages.{number}.{stage.kind}.{key}.{place}", name
-
-
-def _place(loaded: LoadedRecipe, path: str, what: str, hint: str = "") -> Problem:
-    return Problem(where=loaded.sources.get(path, path), what=f"{path}: {what}", hint=hint)
 
 
 def locate_base(loaded: LoadedRecipe) -> ModelFiles:
@@ -284,7 +291,7 @@ def locate_base(loaded: LoadedRecipe) -> ModelFiles:
 
             base = fetch(settings.name, settings.revision)
     except ModelError as error:
-        raise RecipeError(_place(loaded, "model.name", str(error))) from error
+        raise RecipeError(loaded.problem("model.name", str(error))) from error
     return base
 
 
@@ -307,5 +314,5 @@ def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -
     try:
         check_folder(base.folder, stop_ids=chat.stop_ids)
     except ExportError as error:
-        problems = [_place(loaded, path, f"{name}: {error}") for path, name in wanted.items()]
+        problems = [loaded.problem(path, f"{name}: {error}") for path, name in wanted.items()]
         raise RecipeError(problems) from error

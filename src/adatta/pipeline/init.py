@@ -96,7 +96,7 @@ def _look(path: Path, kind: RowKind, problems: Problems) -> _Found:
     from adatta.data.contents import list_contents
     from adatta.data.source import find_files, read_file
     from adatta.data.validate import Input
-    from adatta.pipeline.prepare import check_structure
+    from adatta.pipeline.sources import check_structure
 
     found, validation = _Found(), check_structure(kind, problems)
     for file in find_files(path, validation):

@@ -6,29 +6,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adatta.core.errors import ArtefactError, DataError, Problem, RowError, TemplateError
 from adatta.core.fingerprint import hash_file
-from adatta.core.problems import Problems, Sink
+from adatta.core.problems import Problems
 from adatta.core.recipe import Recipe, Stage
 from adatta.core.records import Conversation, Message, Origin, Preference, Row
 from adatta.core.settings import DataSettings
 from adatta.pipeline.branches import Branches, render
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.preferences import start_checks
+from adatta.pipeline.sources import NOTHING, ROW_KIND, Wrong, list_sources, open_inputs, show_path
 from adatta.pipeline.token_store import Group, Head, Picked, TokenStore
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
     from adatta.data.pairs import PairChecks
     from adatta.data.quarantine import Quarantine
-    from adatta.data.shape import RowKind
-    from adatta.data.validate import Input, Meaning, Refused, Size, Validation
-
-ROW_KIND: dict[str, RowKind] = {"sft": "conversation", "dpo": "preference", "adapt": "document"}
-HUB = "hub:"
+    from adatta.data.validate import Meaning, Refused, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +76,7 @@ class StageRows:
 
 
 def prepare_stage(
-    stage: Stage, recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = None
+    stage: Stage, recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None = None, wrong: Wrong = NOTHING
 ) -> StageRows:
     """Read and check the rows of a training stage and turn them into ids and loss masks.
 
@@ -92,6 +88,7 @@ def prepare_stage(
         recipe: the recipe it stands in.
         chat: the one renderer of the chain.
         overlap: looks at each good row.
+        wrong: the sources that are told and not read.
 
     Returns:
         The rows on either side of the split, with counts.
@@ -109,12 +106,13 @@ def prepare_stage(
 
     held = stage.training.holdout
     reader = _Reader(stage, recipe, chat, overlap=overlap)
-    parts = [(source, reader.read(source)) for source in stage.training.data]
-    kept = reader.read(DataSettings(path=held.path)) if held.path else range(0)
+    reader.errors = Problems(chain.from_iterable(wrong.values()))
+    sources = list_sources(stage)
+    parts = {place: reader.read(source) for place, source in sources.items() if place not in wrong}
     reader.finish()
-    store = reader.store
+    store, kept = reader.store, parts.pop("holdout", range(0))
     times = np.concatenate(
-        [draw_times(Picked(store.row_id, part), source, seed=recipe.seed) for source, part in parts]
+        [draw_times(Picked(store.row_id, part), sources[at], seed=recipe.seed) for at, part in parts.items()]
     )
     drawn = np.flatnonzero(times).astype(np.uint32)
     split = Split(is_held=np.zeros(len(drawn), dtype=np.bool_), warnings=())
@@ -157,69 +155,6 @@ def _add_up(train: Iterable[Head], times: Iterable[int], *, held: Iterable[Head]
         sums["straddled"] += head.is_straddled
         sums["split"] += head.is_split
     return sums
-
-
-def read_structure(stage: Stage) -> Iterator[Row]:
-    """Read the rows of a stage, those of its held-out file too, as far as that needs no model.
-
-    Args:
-        stage: a training stage.
-
-    Raises:
-        RowError: after the last row, if there are mistakes.
-    """
-    problems = Problems()
-    validation = check_structure(ROW_KIND[stage.kind], problems)
-    held = stage.training.holdout.path
-    for source in (*stage.training.data, *([DataSettings(path=held)] if held else [])):
-        for given in open_inputs(source, problems, damaged=validation, tolerant=True):
-            yield from validation.rows(given)
-    if len(problems):
-        raise RowError(problems.shortened(), counts=problems.counts)
-
-
-def check_structure(kind: RowKind, problems: Problems) -> Validation:
-    """Make the first pass alone, which needs no model; what it refuses is added to `problems`.
-
-    Args:
-        kind: the kind of row that is expected.
-        problems: takes every problem.
-    """
-    from adatta.data.validate import Validation
-
-    def refuse(refused: Refused) -> None:
-        for problem in refused.problems:
-            problems.append(problem)
-
-    return Validation(kind, refuse=refuse, warn=problems.append, meaning=None)
-
-
-def open_inputs(source: DataSettings, missing: Sink, *, damaged: Sink, tolerant: bool) -> Iterator[Input]:
-    """Open what a source stands for: files, or a data set of the Hub at a commit.
-
-    Args:
-        source: of a training stage.
-        missing: takes what can't be found.
-        damaged: takes what can't be read.
-        tolerant: whether the rows before a damage are used.
-    """
-    from adatta.data.source import find_files, read_file
-    from adatta.data.validate import Input
-
-    if source.path.startswith(HUB):
-        from adatta.data.hub import fetch_dataset
-
-        commit, records = fetch_dataset(
-            source.path.removeprefix(HUB),
-            damaged,
-            config=source.config,
-            split=source.split,
-            revision=source.revision,
-        )
-        yield Input(name=source.path, records=records, names=source.fields, commit=commit)
-        return
-    for file in find_files(source.path, missing):
-        yield Input(name=str(file), records=read_file(file, damaged, tolerant=tolerant), names=source.fields)
 
 
 class _Reader:
@@ -360,12 +295,6 @@ def _hash(path: str) -> str:
         return hash_file(path)
     except ArtefactError as error:
         raise DataError(str(error)) from error
-
-
-def show_path(path: str) -> str:
-    """Say where a file lies, from the current folder where it is in it."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
 def _template_tokens(chat: Chat) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from adatta.core.records import Row, TokenRow
 from adatta.pipeline.branches import render
 from adatta.pipeline.context import Context
 from adatta.pipeline.plan import TRAINING, PlannedStage
-from adatta.pipeline.prepare import read_structure, show_path
+from adatta.pipeline.sources import read_structure, show_path
 
 if TYPE_CHECKING:
     from adatta.chat.pieces import Piece

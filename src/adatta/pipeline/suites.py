@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from adatta.core.errors import Problem, RowError
 from adatta.core.fingerprint import content_id
-from adatta.core.problems import Problems
-from adatta.core.recipe import Recipe, Stage
+from adatta.core.problems import Checks, Problems
+from adatta.core.recipe import LoadedRecipe, Stage
 from adatta.core.records import Document, Item
-from adatta.core.settings import DataSettings, TextSettings
-from adatta.pipeline.prepare import check_structure, open_inputs
+from adatta.core.registry import load_registry
+from adatta.core.settings import DataSettings
+from adatta.pipeline.sources import check_structure, find_wrong, list_sources, open_inputs
 
 if TYPE_CHECKING:
     from adatta.evals.suite import Suite, SuiteTask
@@ -20,45 +22,43 @@ if TYPE_CHECKING:
 OWN = "texts"  # what the suite of the user's own texts is called
 
 
-def load_suites(recipe: Recipe) -> dict[str, tuple[Suite, ...]]:
-    """Load the suites of every evaluate stage, by the stage's name.
+def load_suites(loaded: LoadedRecipe, *, checks: Checks) -> dict[str, tuple[Suite, ...]]:
+    """Load the suites of every evaluate stage, by the stage's name; texts with mistakes make none.
 
     Args:
-        recipe: its paths lead to files.
-
-    Raises:
-        RowError: texts of the user's own have mistakes.
+        loaded: the recipe.
+        checks: takes the mistakes in texts of the user's own.
     """
-    stages = (stage for stage in recipe.stages if stage.kind == "evaluate")
-    return {stage.name: _load(stage, recipe.language) for stage in stages}
+    stages = (stage for stage in loaded.recipe.stages if stage.kind == "evaluate")
+    return {stage.name: tuple(_load(stage, loaded, checks)) for stage in stages}
 
 
-def _load(stage: Stage, language: str) -> tuple[Suite, ...]:
-    from adatta.evals.suite import load_suite
-
-    named = tuple(map(load_suite, stage.evaluation.suites))
-    texts = stage.evaluation.texts
-    return (*named, _read_own(texts, language)) if texts else named
+def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite]:
+    suites = {suite.name: suite for suite in load_registry("adatta.evals.suites").values()}
+    yield from (suites[name] for name in stage.evaluation.suites if name in suites)
+    yield from checks.attempt(f"texts of {stage.name}", lambda: _read_own(stage, loaded)) or ()
 
 
-def _read_own(texts: Mapping[str, TextSettings], language: str) -> Suite:
+def _read_own(stage: Stage, loaded: LoadedRecipe) -> tuple[Suite, ...]:
     """Read texts as the rows of adapt are read; every mistake is told at once."""
     from adatta.evals.suite import GivenSuite, SuiteTask
 
-    problems = Problems()
+    sources, wrong = list_sources(stage), find_wrong(loaded, stage)
+    problems = Problems(chain.from_iterable(wrong.values()))
     tasks, items = [], {}
-    for name, settings in texts.items():
-        task = SuiteTask(name=name, kind="bits_per_byte", language=settings.language or language)
+    for name, settings in stage.evaluation.texts.items():
+        language = settings.language or loaded.recipe.language
+        task = SuiteTask(name=name, kind="bits_per_byte", language=language)
         tasks.append(task)
-        items[name] = _read_items(settings, task, problems)
+        if (place := f"texts.{name}") not in wrong:
+            items[name] = _read_items(sources[place], task, problems)
     if len(problems):
         raise RowError(problems.shortened(), counts=problems.counts)
-    return GivenSuite(name=OWN, version=1, tasks=tuple(tasks), given=items)
+    return (GivenSuite(name=OWN, version=1, tasks=tuple(tasks), given=items),) if tasks else ()
 
 
-def _read_items(settings: TextSettings, task: SuiteTask, problems: Problems) -> tuple[Item, ...]:
+def _read_items(source: DataSettings, task: SuiteTask, problems: Problems) -> tuple[Item, ...]:
     validation = check_structure("document", problems)
-    source = DataSettings(path=settings.path, fields=settings.fields)
     items: dict[str, Item] = {}
     places: dict[str, str] = {}
     for given in open_inputs(source, problems, damaged=validation, tolerant=True):

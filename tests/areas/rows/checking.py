@@ -10,8 +10,7 @@ from typing import Any
 from adatta.chat.render import Chat
 from adatta.core.errors import AdattaError
 from adatta.core.recipe import Recipe, load_recipe
-from adatta.pipeline.context import prepare_all
-from adatta.pipeline.prepare import StageRows
+from adatta.pipeline.prepare import StageRows, prepare_stage
 
 RECIPE = "recipe.yaml"
 
@@ -51,10 +50,9 @@ def write_recipe(folder: Path, model: Path, kind: str, spec: str | list[str], **
 def prepare(recipe: Recipe, chat: Chat) -> StageRows | AdattaError:
     """Prepare the rows of a recipe's only training stage, or return the error."""
     try:
-        (rows,) = prepare_all(recipe, chat).values()
+        return prepare_stage(recipe.stages[0], recipe, chat)
     except AdattaError as error:
         return error
-    return rows
 
 
 def load_recipes(folder: Path, model: Path, specs: Mapping[str, str]) -> dict[str, Recipe]:

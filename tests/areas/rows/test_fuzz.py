@@ -21,7 +21,8 @@ from adatta.core.errors import AdattaError
 from adatta.core.records import Origin
 from adatta.data import overlap
 from adatta.data.shape import shape_row
-from adatta.pipeline.prepare import ROW_KIND, StageRows
+from adatta.pipeline.prepare import StageRows
+from adatta.pipeline.sources import ROW_KIND
 from tests.areas.rows.checking import load_recipes, prepare, write_recipe
 from tests.areas.rows.mutations import (
     FLAT,

@@ -18,7 +18,7 @@ from adatta.data.shape import load_shapes, shape_row
 from adatta.evals import suite
 from adatta.pipeline.check import check_recipe
 from adatta.pipeline.context import open_context
-from adatta.pipeline.prepare import ROW_KIND
+from adatta.pipeline.sources import ROW_KIND
 from tests.areas.rows.checking import write_recipe
 from tests.areas.rows.malformed import ROWS, Malformed, good, lines, talk
 from tests.areas.rows.malformed_files import FILES

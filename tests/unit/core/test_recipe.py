@@ -94,7 +94,6 @@ def test_override_of_the_second_stage_of_a_kind_goes_by_its_name(write):
         ("sead=7", "--set sead=7: unknown key 'sead' in the recipe; did you mean 'seed'?"),
         ("seed=x", "--set seed=x: seed is 'x' (text); expected a whole number"),
         ("seed={", "--set seed={: no YAML: expected the node content"),
-        ("stages.sft.data.0.path=no.jsonl", "stages.0.sft.data.0.path: no file or folder 'no.jsonl'"),
     ],
 )
 def test_override_with_a_mistake_names_the_flag(write, override, message):
@@ -144,7 +143,19 @@ def test_data_paths_of_shipped_recipes_are_found_in_the_bundle(write, tmp_path, 
     write("Ciao.", "bundle/data/x.txt")
     (data,) = load_recipe(path).recipe.stages[0].settings.data
     assert data.path == str(tmp_path / "bundle/data/x.txt")
-    assert "no file or folder 'data/x.txt'" in problems_of(write(text))[0]
+    assert (
+        load_recipe(write(text)).missing["stages.0.adapt.data.0.path"][0] == "no file or folder 'data/x.txt'"
+    )
+
+
+def test_missing_data_alone_leave_the_rest_of_the_recipe_to_be_checked(write):
+    text = HEAD + "stages:\n- sft: {data: [{path: c.jsonl}]}\n- evaluate: {texts: {mine: {path: no.txt}}}\n"
+    loaded = load_recipe(write(text), ["stages.sft.data.0.path=no.jsonl"])
+    found = {str(loaded.problem(path, what)) for path, (what, _) in loaded.missing.items()}
+    assert found == {
+        "--set stages.sft.data.0.path=no.jsonl: stages.0.sft.data.0.path: no file or folder 'no.jsonl'",
+        "r.yaml:5: stages.1.evaluate.texts.mine.path: no file or folder 'no.txt'",
+    }
 
 
 def test_all_mistakes_are_told_at_once_in_order_of_their_lines(write):

@@ -1,4 +1,4 @@
-"""What a run decides before anything is read: suites where the recipe names none."""
+"""What a run decides before anything is read: suites where the recipe names none, names that are taken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from adatta.core.errors import RecipeError
 from adatta.core.recipe import LoadedRecipe, load_recipe
 from adatta.lang.profile import load_profile
-from adatta.pipeline.context import name_suites
+from adatta.pipeline.context import name_suites, refuse_unknown_names
 
 
 def load(folder: Path, stage: str) -> LoadedRecipe:
@@ -38,3 +38,14 @@ def test_language_without_suites_needs_them_named(tmp_path: Path) -> None:
     profile = load_profile("it").model_copy(update={"suites": (), "english_name": "Spanish"})
     with pytest.raises(RecipeError, match=r"stages\.0\.evaluate\.suites: Spanish has no suites of its own"):
         name_suites(load(tmp_path, "{}"), profile)
+
+
+@pytest.mark.parametrize("suite", ["offline", "offline-dev"])
+def test_text_named_as_a_task_of_a_suite_is_told_at_its_line(tmp_path: Path, suite: str) -> None:
+    (tmp_path / "a.txt").write_text("Ciao.", encoding="utf-8")
+    texts = "{mine: {path: a.txt}, text_it: {path: a.txt}}"
+    with pytest.raises(RecipeError) as caught:
+        refuse_unknown_names(load(tmp_path, f"{{suites: [{suite}], texts: {texts}}}"))
+    (problem,) = caught.value.problems
+    assert Path(problem.where).name == "recipe.yaml:4"
+    assert problem.what == f"stages.0.evaluate.texts.text_it: a task of suite {suite} is called so"

@@ -8,7 +8,8 @@ from itertools import chain
 import pytest
 
 from adatta.core.errors import OverlapError
-from adatta.core.recipe import Recipe
+from adatta.core.problems import Checks
+from adatta.core.recipe import LoadedRecipe, Recipe
 from adatta.core.records import Conversation, Document, Message, Origin
 from adatta.core.runtime import bundled_dir
 from adatta.pipeline.overlap import SuiteOverlap
@@ -24,7 +25,8 @@ def read(name, line):
 def make_overlap(*stages):
     entries = [{"evaluate": {"suites": ["offline"]}}] if not stages else list(stages)
     recipe = Recipe.model_validate({"name": "r", "model": {"name": "m"}, "stages": entries})
-    return SuiteOverlap(chain.from_iterable(load_suites(recipe).values()))
+    loaded = LoadedRecipe(recipe=recipe, resolved={}, sources={}, missing={})
+    return SuiteOverlap(chain.from_iterable(load_suites(loaded, checks=Checks(is_quiet=True)).values()))
 
 
 def converse(asked, answer, line=1):

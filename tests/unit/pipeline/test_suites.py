@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adatta.core.errors import RecipeError, RowError
+from adatta.core.problems import Checks
 from adatta.core.recipe import load_recipe
 from adatta.evals.suite import Suite
 from adatta.pipeline.suites import load_suites
@@ -17,7 +18,11 @@ def load(folder: Path, texts: str) -> dict[str, tuple[Suite, ...]]:
     path = folder / "recipe.yaml"
     stage = f"  - evaluate: {{suites: [offline], texts: {texts}}}\n"
     path.write_text(f"name: r\nmodel: {{name: a/b}}\nstages:\n{stage}", encoding="utf-8")
-    return load_suites(load_recipe(path).recipe)
+    checks = Checks(is_quiet=True)
+    suites = load_suites(load_recipe(path), checks=checks)
+    if checks.problems:
+        raise checks.error()
+    return suites
 
 
 def write(path: Path, *rows: dict[str, str]) -> None:
@@ -59,10 +64,21 @@ def test_mistakes_in_own_texts_are_told_with_their_line(tmp_path: Path) -> None:
 
 
 def test_path_that_leads_nowhere_is_told_at_its_line_of_the_recipe(tmp_path: Path) -> None:
-    with pytest.raises(
-        RecipeError, match=r"recipe\.yaml:4: .*texts\.mine\.path: no file or folder 'no\.txt'"
-    ):
+    with pytest.raises(RowError, match=r"recipe\.yaml:4: .*texts\.mine\.path: no file or folder 'no\.txt'"):
         load(tmp_path, "{mine: {path: no.txt}}")
+
+
+def test_wrong_name_of_a_field_is_told_once_and_hides_no_other_text(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", {"testo": "Il faro è spento."}, {"testo": "La barca torna."})
+    write(tmp_path / "b.jsonl", {"text": " "})
+    with pytest.raises(RowError) as caught:
+        load(tmp_path, "{one: {path: a.jsonl, fields: {text: tseto}}, two: {path: b.jsonl}}")
+    first, second = caught.value.problems
+    assert Path(first.where).name == "recipe.yaml:4"
+    what = "no row has 'tseto'; did you mean 'testo'?"
+    assert first.what == f"stages.0.evaluate.texts.one.fields.text: {what}"
+    assert first.hint == "keys of the first row: testo"
+    assert Path(second.where).name == "b.jsonl:1"
 
 
 def test_text_that_stands_twice_is_told(tmp_path: Path) -> None:
@@ -81,7 +97,8 @@ def test_groups_of_rows_are_clusters_and_texts_are_composed(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("texts", "told"),
     [
-        ("{Non-va: {path: a.txt}}", "'Non-va': write lower-case letters"),
+        ("{Non-va: {path: a.txt}}", "'Non-va': write up to 60 of a-z"),
+        (f"{{{'a' * 61}: {{path: a.txt}}}}", "'a+': write up to 60 of a-z"),
         ("{mine: {path: a.txt, language: klingon}}", "texts.mine.language"),
     ],
 )
