@@ -295,9 +295,9 @@ class EvaluateSettings(Settings):
     @field_validator("texts")
     @classmethod
     def _names_are_of_tasks(cls, texts: Mapping[str, TextSettings]) -> Mapping[str, TextSettings]:
-        wrong = [name for name in texts if not re.fullmatch(r"[a-z][a-z0-9_]*", name)]
+        wrong = [name for name in texts if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", name)]
         if wrong:
-            raise ValueError(f"name {wrong[0]!r}: write lower-case letters, digits and _, a letter first")
+            raise ValueError(f"name {wrong[0]!r}: write up to 60 of a-z, 0-9 and _, a letter first")
         return texts
 
 
