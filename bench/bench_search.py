@@ -33,7 +33,8 @@ TEXT = ("text_it", "text_en", "pairs_it")
 TALK = (*TEXT, "prompts_it")
 ALL = (*TALK, "preferences_it", "questions_it")
 
-LORA = {"method": "lora"}
+LORA, FULL = {"method": "lora"}, {"method": "full"}
+TEXT_LR = 2e-4
 Chain = list[dict[str, Any]]
 
 
@@ -92,6 +93,26 @@ VARIANTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "text 3.2e-3, lora": (TEXT, lambda: adapt(3.2e-3, **LORA)),
     "sft lora 1.6e-3, text lora": (TALK, lambda: sft(1.6e-3, 64, 64, **LORA) + adapt(1.6e-3, **LORA)),
     "text 1.6e-3, lora, rank 16": (TEXT, lambda: adapt(1.6e-3, 16, 16, **LORA)),
+    "text 2e-4, full": (TEXT, lambda: adapt(2e-4, method="full")),
+    "text 4e-4, full": (TEXT, lambda: adapt(4e-4, method="full")),
+    "text 2e-4, full, 2 rows": (TEXT, lambda: adapt(2e-4, method="full", batch={"rows": 2})),
+    "text, sft 5e-5, full": (TALK, lambda: adapt(TEXT_LR, **FULL) + sft(5e-5, **FULL)),
+    "text, sft 2e-4, full": (TALK, lambda: adapt(TEXT_LR, **FULL) + sft(2e-4, **FULL)),
+    "text, sft 4e-4, full": (TALK, lambda: adapt(TEXT_LR, **FULL) + sft(4e-4, **FULL)),
+    "text, sft 1e-4, full": (TALK, lambda: adapt(TEXT_LR, **FULL) + sft(1e-4, **FULL)),
+    "sft 1e-4, text, full": (TALK, lambda: sft(1e-4, **FULL) + adapt(TEXT_LR, **FULL)),
+    "text, sft 1e-4, dpo 2e-5, full": (
+        ALL,
+        lambda: adapt(TEXT_LR, **FULL) + sft(1e-4, **FULL) + dpo(2e-5, **FULL),
+    ),
+    "text, sft 1e-4, dpo 1e-4 with sft, full": (
+        ALL,
+        lambda: adapt(TEXT_LR, **FULL) + sft(1e-4, **FULL) + dpo(1e-4, **FULL, sft_weight=1.0),
+    ),
+    "text, sft 1e-4, dpo 2e-5 with sft, full": (
+        ALL,
+        lambda: adapt(TEXT_LR, **FULL) + sft(1e-4, **FULL) + dpo(2e-5, **FULL, sft_weight=1.0),
+    ),
 }
 
 
