@@ -43,8 +43,7 @@ def main() -> None:
         from bench.equal_time import train_and_compare
 
         seed = options.seeds[0]
-        texts = [text.removeprefix("--set=") for text in read_texts()]
-        result["trl"] = train_and_compare(runs[seed], [*texts, f"name={runs[seed].name}", f"seed={seed}"])
+        result["trl"] = train_and_compare(runs[seed], list_overrides(seed))
         print(json.dumps(result["trl"], indent=1))
     path = ROOT / "bench" / "results" / "results.json"
     path.parent.mkdir(exist_ok=True)
@@ -59,12 +58,21 @@ def read_texts() -> list[str]:
 
 def run_seed(seed: int) -> Path:
     """Run the demo with a seed, or read what was run, and return the run's folder."""
-    is_first = seed == SEEDS[0]
-    name, sets = ("demo" if is_first else f"demo-{seed}"), ([] if is_first else [FEWER])
-    command = [str(Path(sys.executable).with_name("adatta")), "run", "recipes/demo.yaml", *read_texts()]
-    command += [part for each in (f"name={name}", f"seed={seed}", *sets) for part in ("--set", each)]
-    subprocess.run(command, cwd=ROOT, check=True)
-    return ROOT / "runs" / name
+    command = [str(Path(sys.executable).with_name("adatta")), "run", "recipes/demo.yaml"]
+    subprocess.run([*command, *(f"--set={each}" for each in list_overrides(seed))], cwd=ROOT, check=True)
+    return ROOT / "runs" / name_run(seed)
+
+
+def list_overrides(seed: int) -> list[str]:
+    """Return the settings of a seed's run."""
+    texts = [text.removeprefix("--set=") for text in read_texts()]
+    fewer = [] if seed == SEEDS[0] else [FEWER]
+    return [*texts, f"name={name_run(seed)}", f"seed={seed}", *fewer]
+
+
+def name_run(seed: int) -> str:
+    """Return the name of a seed's run."""
+    return "demo" if seed == SEEDS[0] else f"demo-{seed}"
 
 
 def read_figures(folder: Path) -> dict[str, Any]:

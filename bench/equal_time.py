@@ -1,10 +1,11 @@
 """A chain of TRL's trainers with as many seconds of training as one of adatta's runs took, on the same rows.
 
 TRL keeps its defaults: rows padded, 8 a step, gradient checkpointing, a linear rate. From the run come rows,
-ids, masks, order of stages, methods, adapters, learning rates and precision, so that what differs is how much
-it gets done. The time is that of our whole stage: loading, DPO's reference, held-out rows, merge and proof
-are ours, and TRL has all of it for its steps. How many steps fit into the time is estimated by three steps
-before, so that the rate comes down to 0 at its end.
+ids, masks, order of stages, methods, adapters, learning rates, terms of the loss (TRL's SFT term counts
+tokens alike, ours pairs) and precision, so that what differs is how much it gets done. The time is that of
+our whole stage: loading, DPO's reference, held-out rows, merge and proof are ours, and TRL has all of it for
+its steps. How many steps fit into the time is estimated by three steps before, so that the rate comes down to
+0 at its end.
 """
 
 from __future__ import annotations
@@ -124,7 +125,9 @@ def _make(
     }
     if planned.kind == "dpo":
         text = Dataset.from_list([{"prompt": "a", "chosen": "b", "rejected": "c"}])
-        trainer = DPOTrainer(args=DPOConfig(**options, beta=settings.beta), train_dataset=text, **shared)
+        terms = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.sft_weight]}
+        config = DPOConfig(**options, beta=settings.beta, **(terms if settings.sft_weight else {}))
+        trainer = DPOTrainer(args=config, train_dataset=text, **shared)
         trainer.train_dataset = Dataset.from_list([as_pair(group) for group in groups])
         return trainer
     rows = Dataset.from_list([as_labels(row) for group in groups for row in group])

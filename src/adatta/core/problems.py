@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeVar
 
-from adatta.core.errors import Problem, RecipeError, RowError, UserError
+from adatta.core.errors import DataError, Problem, RecipeError, RowError, UserError
 
 T = TypeVar("T")
 
@@ -61,6 +61,7 @@ class Checks:
         self.steps: list[dict[str, Any]] = []
         self.problems: list[Problem] = []
         self.counts: Counter[str] = Counter()
+        self._errors: list[UserError] = []
         self._is_quiet = is_quiet
 
     def add(
@@ -79,12 +80,16 @@ class Checks:
         except UserError as error:
             problems = getattr(error, "problems", (Problem(where=name, what=str(error)),))
             counts: Mapping[str, int] = getattr(error, "counts", {})
-            self.problems = list(dict.fromkeys([*self.problems, *problems]))
+            self._errors.append(error)
+            self.problems += [each for each in problems if not each.where or each not in self.problems]
             self.counts.update(counts)
             num = sum(counts.values()) or len(problems)
             self.add(name, f"{num} problem{'s' * (num > 1)}, told below", verdict="FAIL")
             return None
 
-    def error(self) -> RecipeError | RowError:
-        """Return all problems as one error, which is of rows where rows are among them."""
-        return RowError(self.problems, counts=self.counts) if self.counts else RecipeError(self.problems)
+    def error(self) -> UserError:
+        """Return the only error, or one with all problems, which is of rows where data are among them."""
+        if len(self._errors) == 1:
+            return self._errors[0]
+        is_of_rows = any(isinstance(error, DataError) for error in self._errors)
+        return RowError(self.problems, counts=self.counts) if is_of_rows else RecipeError(self.problems)

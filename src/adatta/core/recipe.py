@@ -121,7 +121,8 @@ class LoadedRecipe:
 
     def problem(self, path: str, what: str, *, hint: str = "", reason: str = "") -> Problem:
         """Return a problem of what stands at a dotted path, told at its line."""
-        inside = (where for leaf, where in self.sources.items() if f"{leaf}.".startswith(f"{path}."))
+        given = {leaf: where for leaf, where in self.sources.items() if where != "default"}
+        inside = (where for leaf, where in given.items() if f"{leaf}.".startswith(f"{path}."))
         return Problem(where=next(inside, path), what=f"{path}: {what}", hint=hint, reason=reason)
 
 

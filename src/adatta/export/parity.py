@@ -158,6 +158,6 @@ def _compare_log_probs(
         if not abs(ours - theirs.logp) <= TOLERANCE_NATS:
             raise ParityError(
                 f"prompt {prompt!r}, new token {position} (id {theirs.id}): log-prob {theirs.logp:.4f} in "
-                f"the GGUF file, {ours:.4f} in the model; expected at most {TOLERANCE_NATS} apart"
+                f"the GGUF file, {ours:.4f} in the rounded model; expected at most {TOLERANCE_NATS} apart"
             )
         tally.differences.append(abs(ours - theirs.logp))

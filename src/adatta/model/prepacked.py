@@ -28,13 +28,13 @@ def prepacked(model: Any) -> Iterator[None]:
     size = sum(layer.weight.nbytes for layer in layers)
     if size > MOST_BYTES or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         layers = []
-    for layer in layers:
-        layer.forward = _forward(torch.ops.mkldnn._reorder_linear_weight(layer.weight, ROWS), layer.bias)
     try:
+        for layer in layers:
+            layer.forward = _forward(torch.ops.mkldnn._reorder_linear_weight(layer.weight, ROWS), layer.bias)
         yield
     finally:
         for layer in layers:
-            del layer.forward
+            vars(layer).pop("forward", None)
 
 
 def _is_packable(layer: Any) -> bool:

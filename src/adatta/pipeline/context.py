@@ -59,8 +59,8 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         The context of the run.
 
     Raises:
-        RowError: rows have mistakes; all mistakes are told at once.
-        RecipeError: something else has mistakes, such as a model that can't be found, used or exported.
+        DataError: rows have mistakes, or hold what a suite asks; all mistakes are told at once.
+        UserError: something else has mistakes, such as a model that can't be found, used or exported.
     """
     checks = Checks(is_quiet=True)
     loaded = load(path, overrides, checks=checks)
@@ -69,7 +69,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     folder = run_dir(loaded.recipe.name)
     base = checks.attempt("model", lambda: locate_base(loaded))
     chat = open_chat(loaded, base, checks=checks) if base else None
-    recipe = resolve(loaded.recipe, folder)
+    recipe = resolve(loaded.recipe, folder) if base else loaded.recipe
     suites = load_suites(loaded, checks=checks)
     overlap = checks.attempt("suites", lambda: SuiteOverlap(chain.from_iterable(suites.values())))
     rows: dict[str, StageRows] = {}
@@ -120,7 +120,7 @@ def load(path: Path, overrides: Sequence[str], *, checks: Checks) -> LoadedRecip
         return None
     named = checks.attempt("recipe", lambda: name_suites(loaded, load_profile(loaded.recipe.language)))
     checks.attempt("recipe", lambda: refuse_unknown_names(named or loaded))
-    return named
+    return named or loaded
 
 
 def open_chat(loaded: LoadedRecipe, base: ModelFiles, *, checks: Checks) -> Chat | None:

@@ -37,6 +37,19 @@ def test_other_precisions_and_large_models_stay_as_they_are(
         assert not any("forward" in vars(each) for each in model.modules())
 
 
+def test_plain_layers_come_back_where_packing_fails(toy_folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [lambda x: x]
+
+    def fail_at_the_second(packed, bias):
+        return made.pop()
+
+    monkeypatch.setattr(module, "_forward", fail_at_the_second)
+    model = AutoModelForCausalLM.from_pretrained(toy_folder, dtype=torch.float32)
+    with pytest.raises(IndexError), torch.inference_mode(), prepacked(model):
+        raise AssertionError("never begun")
+    assert not any("forward" in vars(each) for each in model.modules())
+
+
 def test_plain_layers_come_back_after_an_error(toy_folder) -> None:
     model = AutoModelForCausalLM.from_pretrained(toy_folder, dtype=torch.float32)
     with pytest.raises(RuntimeError, match="broken"), torch.inference_mode(), prepacked(model):
