@@ -71,7 +71,8 @@ def check_parity(
     model = load_model(model_folder, torch.float32)
     sampling = Sampling(stop_ids=chat.stop_ids, limit=limit, seed=0)
     tally, answers = _Tally(), []
-    with LlamaCppEngine(gguf_path, context=max(map(len, contexts)) + limit, threads=threads) as engine:
+    room = max(map(len, contexts)) + limit
+    with LlamaCppEngine(gguf_path, context=room, threads=threads, is_exact=True) as engine:
         _compare_tokenisation(chat, engine)
         for prompt, context in zip(prompts, contexts, strict=True):
             answer = list(engine.stream_scored(context, sampling))

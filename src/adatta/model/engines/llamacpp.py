@@ -51,6 +51,7 @@ class LlamaCppEngine(Engine):
         context: int | None = None,
         threads: int | None = None,
         reuse_prefix: bool = False,
+        is_exact: bool = False,
     ) -> None:
         """Load the file.
 
@@ -60,6 +61,8 @@ class LlamaCppEngine(Engine):
             threads: computing threads; None takes every core.
             reuse_prefix: keep what a prompt shares with the one before (a conversation's next turn). The last
                 bits of log-probs then depend on what was asked before.
+            is_exact: keep keys and values in fp32 and leave llama.cpp's flash attention, which takes half
+                precision, for comparing a file with its model.
 
         Raises:
             ModelError: if llama.cpp can't read the file.
@@ -71,6 +74,9 @@ class LlamaCppEngine(Engine):
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or _num_cores()
         params.cache_ram_mib = 0
         params.warmup = False
+        if is_exact:
+            params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.verbosity = -1
         self._key = secrets.token_hex(16)
         params.api_keys = [self._key]
