@@ -34,7 +34,7 @@ TALK = (*TEXT, "prompts_it")
 ALL = (*TALK, "preferences_it", "questions_it")
 
 LORA, FULL = {"method": "lora"}, {"method": "full"}
-TEXT_LR = 2e-4
+TEXT_LR = 2e-4  # of text where all weights are trained and other stages follow
 Chain = list[dict[str, Any]]
 
 
@@ -72,7 +72,7 @@ VARIANTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "text, sft 2e-3": (TALK, lambda: adapt() + sft()),
     "text 1.6e-3": (TEXT, lambda: adapt(1.6e-3)),
     "text 1.6e-3, lora": (TEXT, lambda: adapt(1.6e-3, **LORA)),
-    "text 1e-4, full": (TEXT, lambda: adapt(1e-4, method="full")),
+    "text 1e-4, full": (TEXT, lambda: adapt(1e-4, **FULL)),
     "text lora, sft lora 1.6e-3": (TALK, lambda: adapt(1.6e-3, **LORA) + sft(1.6e-3, 64, 64, **LORA)),
     "text lora, sft, dpo lora 2e-4": (
         ALL,
@@ -93,9 +93,8 @@ VARIANTS: dict[str, tuple[tuple[str, ...], Any]] = {
     "text 3.2e-3, lora": (TEXT, lambda: adapt(3.2e-3, **LORA)),
     "sft lora 1.6e-3, text lora": (TALK, lambda: sft(1.6e-3, 64, 64, **LORA) + adapt(1.6e-3, **LORA)),
     "text 1.6e-3, lora, rank 16": (TEXT, lambda: adapt(1.6e-3, 16, 16, **LORA)),
-    "text 2e-4, full": (TEXT, lambda: adapt(2e-4, method="full")),
-    "text 4e-4, full": (TEXT, lambda: adapt(4e-4, method="full")),
-    "text 2e-4, full, 2 rows": (TEXT, lambda: adapt(2e-4, method="full", batch={"rows": 2})),
+    "text 2e-4, full": (TEXT, lambda: adapt(2e-4, **FULL)),
+    "text 4e-4, full": (TEXT, lambda: adapt(4e-4, **FULL)),
     "text, sft 5e-5, full": (TALK, lambda: adapt(TEXT_LR, **FULL) + sft(5e-5, **FULL)),
     "text, sft 2e-4, full": (TALK, lambda: adapt(TEXT_LR, **FULL) + sft(2e-4, **FULL)),
     "text, sft 4e-4, full": (TALK, lambda: adapt(TEXT_LR, **FULL) + sft(4e-4, **FULL)),

@@ -210,6 +210,21 @@ def test_overlap_is_a_warning_where_the_recipe_says_so(
     assert re.search(pairs + ".* sound harmful 0", said)
 
 
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize("policy", ["error", "quarantine"])
+def test_bad_rows_are_mistakes_without_a_model_only_where_the_recipe_says_so(
+    command: str, policy: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_recipe('name: "', 'name: "nowhere/')(work)
+    add_line(ROWS, "{broken")(work)
+    change_recipe("data/preferences.jsonl", "data/preference.jsonl")(work)
+    assert call(command, "recipe.yaml", "--set", f"on_bad_row={policy}") == 2
+    said = capsys.readouterr().err
+    assert "nowhere" in said
+    assert "no file or folder 'data/preference.jsonl'" in said
+    assert bool(re.search(added(ROWS), said)) == (policy == "error")
+
+
 TEXTS = """texts:
         gone: {path: gone.txt}
         mine: {path: mine.jsonl}

@@ -210,7 +210,8 @@ def read_rows(
         wrong = find_wrong(loaded, stage)
         if chat is not None:
             return prepare_stage(stage, loaded.recipe, chat, overlap=overlap, wrong=wrong)
-        num = sum(1 for _ in read_structure(stage, wrong=wrong))
+        is_strict = loaded.recipe.on_bad_row == "error"
+        num = sum(1 for _ in read_structure(stage, is_strict=is_strict, wrong=wrong))
         checks.add(name, f"{num} of right structure; more needs the model's tokens", verdict="WARN")
         return None
 

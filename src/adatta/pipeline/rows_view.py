@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adatta.core.errors import Problem, RecipeError, RowError
+from adatta.core.errors import Problem, RecipeError
 from adatta.core.records import Row, TokenRow
 from adatta.pipeline.branches import render
 from adatta.pipeline.context import Context
@@ -88,11 +87,10 @@ def view_rows(context: Context, *, num: int, name: str | None = None) -> dict[st
 def _find_rows(planned: PlannedStage, name: str | None, wanted: Container[str]) -> dict[str, Row]:
     """Read the data again, as texts aren't kept, and return the rows with an id or a name, by id."""
     found: dict[str, Row] = {}
-    with suppress(RowError):  # what is wrong was told, or put aside
-        for row in read_structure(planned.stage):
-            place = f"{row.origin.path}:{row.origin.line}"
-            if row.row_id in wanted or (name and (row.row_id == name.lower() or _is_place(place, name))):
-                found.setdefault(row.row_id, row)
+    for row in read_structure(planned.stage, is_strict=False):
+        place = f"{row.origin.path}:{row.origin.line}"
+        if row.row_id in wanted or (name and (row.row_id == name.lower() or _is_place(place, name))):
+            found.setdefault(row.row_id, row)
     return found
 
 

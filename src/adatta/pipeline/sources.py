@@ -69,18 +69,19 @@ def find_wrong(loaded: LoadedRecipe, stage: Stage) -> Wrong:
     return wrong
 
 
-def read_structure(stage: Stage, *, wrong: Wrong = NOTHING) -> Iterator[Row]:
+def read_structure(stage: Stage, *, is_strict: bool, wrong: Wrong = NOTHING) -> Iterator[Row]:
     """Read the rows of a stage, those of its held-out file too, as far as that needs no model.
 
     Args:
         stage: a training stage.
+        is_strict: whether bad rows are mistakes; else they are left out.
         wrong: the sources that are told and not read.
 
     Raises:
         RowError: after the last row, if there are mistakes.
     """
     problems = Problems(chain.from_iterable(wrong.values()))
-    validation = check_structure(ROW_KIND[stage.kind], problems)
+    validation = check_structure(ROW_KIND[stage.kind], problems if is_strict else Problems())
     for place, source in list_sources(stage).items():
         inputs = () if place in wrong else open_inputs(source, problems, damaged=validation, tolerant=True)
         for given in inputs:
