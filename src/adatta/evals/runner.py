@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from adatta.chat.render import Chat
 from adatta.core.progress import track
 from adatta.core.records import Score, TokenRow
 from adatta.evals.ask import Limits, Subject, ask_suite
+from adatta.evals.row_scores import FOREST_TOKENS, RowScore, score_rows
 from adatta.evals.suite import Suite
 from adatta.model.exactness import choose_engine
-from adatta.model.forest import build_forest, pack
-from adatta.model.score import EngineName, score
+from adatta.model.score import EngineName
 
-# S scored tokens
-
-FOREST_TOKENS = 2048
 PROBE = "Roma è la capitale d'Italia, e il Tevere la attraversa prima di arrivare al mare, a Ostia."
 
 
@@ -52,7 +47,7 @@ def evaluate_model(
     """
 
     def sum_log_probs(groups: Sequence[Sequence[TokenRow]]) -> list[list[float]]:
-        with track(len(groups), f"{subject.stage}: log-probs", unit="items") as bar:
+        with track(sum(map(len, groups)), f"{subject.stage}: log-probs", unit="rows") as bar:
             return sum_groups(model, groups, engine=engine, progress=bar.advance)
 
     def answer(prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
@@ -97,28 +92,22 @@ def sum_groups(
     forest_tokens: int = FOREST_TOKENS,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[list[float]]:
-    """Sum the log-probs of each row's scored tokens; rows of a group share their prefix.
+    """Sum the log-probs of each row's scored tokens, as `score_rows` does.
 
     Args:
         model: A causal LM of transformers.
-        groups: Rows that stay in one forest.
+        groups: The rows of each item.
         engine: As in `model.score.score`.
         forest_tokens: Largest forest, in tokens; it moves the last bits only.
-        progress: Called with the number of groups that a forest added.
+        progress: Called with the number of rows that a forest added.
 
     Returns:
-        Summed log-probs in nats, shaped as `groups`; summed in float64.
+        Summed log-probs in nats, shaped as `groups`.
     """
-    sums: list[list[float]] = [[] for _ in groups]
-    for members in pack(groups, forest_tokens):
-        rows = [row for index in members for row in groups[index]]
-        forest = build_forest(rows).to(model.device)
-        with torch.no_grad():
-            logp_S = score(model, forest, engine=engine)
-        totals = torch.zeros(len(rows), dtype=torch.float64)
-        totals.index_add_(0, forest.row_S.cpu(), logp_S.detach().double().cpu())
-        values = iter(totals.tolist())
-        for index in members:
-            sums[index] = [next(values) for _ in groups[index]]
-        progress(len(members))
-    return sums
+    rows = [row for group in groups for row in group]
+    found: dict[int, RowScore] = {}
+    for scores in score_rows(model, rows, engine=engine, forest_tokens=forest_tokens):
+        found |= scores
+        progress(len(scores))
+    numbers = iter(range(len(rows)))
+    return [[found[next(numbers)].log_prob for _ in group] for group in groups]

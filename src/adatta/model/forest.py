@@ -188,6 +188,31 @@ def pack_sizes(sizes: Sequence[int], forest_tokens: int) -> list[list[int]]:
     return sorted(sorted(forest) for forest in forests)
 
 
+def pack_rows(rows: Sequence[TokenRow], forest_tokens: int) -> list[list[int]]:
+    """Divide rows that may part into forests: sorted by their ids, so that what many begin with is met once.
+
+    A few-shot prompt is computed once a forest, not once a question. A longer row gets its own forest.
+
+    Args:
+        rows: in any order.
+        forest_tokens: the largest forest, in tokens, of which a shared prefix counts once.
+
+    Returns:
+        The indices of the rows of each forest.
+    """
+    forests: list[list[int]] = []
+    room, before = 0, ()
+    for index in sorted(range(len(rows)), key=lambda index: rows[index].ids):
+        ids = rows[index].ids
+        new = len(ids) - shared_tokens(before, ids)
+        if not forests or new > room:
+            forests.append([])
+            room, new = forest_tokens, len(ids)
+        forests[-1].append(index)
+        room, before = room - new, ids
+    return forests
+
+
 def _refuse_misfits(rows: Sequence[TokenRow]) -> None:
     if not rows:
         raise DataError("a forest was asked for without rows; give at least one row")

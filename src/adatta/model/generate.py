@@ -27,6 +27,7 @@ def generate_greedy(
     stop_ids: Collection[int],
     limit: int,
     pad_id: int,
+    is_done: Callable[[Sequence[int]], bool] = lambda answer: False,
     batch_rows: int = BATCH_ROWS,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[tuple[int, ...]]:
@@ -38,12 +39,17 @@ def generate_greedy(
         stop_ids: an answer ends with the first of these, which belongs to it.
         limit: most ids of an answer.
         pad_id: fills the left side of shorter prompts; never attended to.
+        is_done: asked after each id whether the answer so far is one, without a stop id.
         batch_rows: prompts computed together.
         progress: called with the number of answers that a batch added.
 
     Returns:
         One answer a prompt, in order, without the prompt.
     """
+
+    def is_ended(answer: Sequence[int]) -> bool:
+        return answer[-1] in stop_ids or is_done(answer)
+
     answers: list[tuple[int, ...]] = [()] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     was_training = model.training
@@ -53,9 +59,8 @@ def generate_greedy(
         for start in range(0, len(prompts), batch_rows):
             members = order[start : start + batch_rows]
             batch = [prompts[index] for index in members]
-            for index, answer in zip(
-                members, _generate_batch(model, batch, set(stop_ids), limit, pad_id), strict=True
-            ):
+            found = _generate_batch(model, batch, is_ended, limit, pad_id)
+            for index, answer in zip(members, found, strict=True):
                 answers[index] = answer
             progress(len(batch))
     model.train(was_training)
@@ -63,7 +68,11 @@ def generate_greedy(
 
 
 def _generate_batch(
-    model: Any, prompts: Sequence[tuple[int, ...]], stop_ids: set[int], limit: int, pad_id: int
+    model: Any,
+    prompts: Sequence[tuple[int, ...]],
+    is_ended: Callable[[Sequence[int]], bool],
+    limit: int,
+    pad_id: int,
 ) -> list[tuple[int, ...]]:
     """Continue one batch: what all prompts begin with is computed once; rows that have ended leave."""
     cache = DynamicCache(config=model.config)
@@ -78,7 +87,7 @@ def _generate_batch(
         [prompt[shared:] for prompt in prompts], shared=shared, pad_id=pad_id, device=model.device
     )
     answers: list[list[int]] = [[] for _ in prompts]
-    open_rows = list(range(len(prompts)))
+    open_rows, ended = list(range(len(prompts))), set[int]()
     for _ in range(limit):
         logits_RV = model(
             input_ids=ids_RT,
@@ -90,9 +99,11 @@ def _generate_batch(
         ).logits[:, -1]
         next_R = logits_RV.argmax(-1)
         for row, token in zip(open_rows, next_R.tolist(), strict=True):
-            if not answers[row] or answers[row][-1] not in stop_ids:
+            if row not in ended:
                 answers[row].append(token)
-        going = [place for place, row in enumerate(open_rows) if answers[row][-1] not in stop_ids]
+                if is_ended(answers[row]):
+                    ended.add(row)
+        going = [place for place, row in enumerate(open_rows) if row not in ended]
         if not going:
             break
         ids_RT, position_RT = next_R[:, None], position_RT[:, -1:] + 1

