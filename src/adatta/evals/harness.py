@@ -1,8 +1,8 @@
 """A backend of lm-evaluation-harness on forests: `lm_eval --model adatta --model_args pretrained=NAME`.
 
-Encoding, truncation and order are the harness' own: its class for transformers is the parent. What is computed
-differs. `python -m adatta.evals.harness ARGUMENTS` is the harness' command line with this backend, for those
-of its versions that don't look for plugins (up to 0.4.13).
+Encoding, truncation and order are the harness' own, its class for transformers being the parent. What is
+computed differs. `python -m adatta.evals.harness ARGUMENTS` is the harness' command line with this backend,
+for those of its versions that don't look for plugins (up to 0.4.13).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from adatta.core.errors import EvalError
 from adatta.core.progress import track
 from adatta.core.records import TokenRow
-from adatta.evals.row_scores import FOREST_TOKENS, score_rows
+from adatta.evals.row_scores import FOREST_TOKENS, RowScore, score_rows
 from adatta.evals.runner import PROBE
 from adatta.model.exactness import choose_engine
 from adatta.model.generate import generate_greedy
@@ -29,7 +29,7 @@ from adatta.model.load import fetch, load_model
 Texts = tuple[str, str] | None  # context and continuation; a window has none
 Request = tuple[Texts, list[int], list[int]]
 ALL_WINDOWS = 1_000_000
-GREEDY = {"do_sample": False, "temperature": 0.0}
+OF_GREEDY = {"do_sample", "temperature"}
 
 
 @register_model("adatta")
@@ -79,26 +79,26 @@ class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Request], disable_tqdm: bool = False, override_bs: int | None = None
-    ) -> list[tuple[float, bool]]:
+    ) -> list[RowScore]:
         """Score continuations, for pairs of texts and for windows of long ones."""
         rows = [self._make_row(number, *request) for number, request in enumerate(requests)]
-        found: dict[int, tuple[float, bool]] = {}
+        found: dict[int, RowScore] = {}
         with track(len(rows), "log-probs", unit="requests") as bar:
             for scores in score_rows(self.model, rows, engine=self.engine, forest_tokens=self.forest_tokens):
                 found |= scores
                 for number, score in scores.items():
                     if texts := requests[number][0]:
-                        self.cache_hook.add_partial("loglikelihood", texts, tuple(score))
+                        self.cache_hook.add_partial("loglikelihood", texts, score)
                 bar.advance(len(scores))
-        return [tuple(found[number]) for number in range(len(rows))]
+        return [found[number] for number in range(len(rows))]
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Score long texts in the harness' windows, all of them in one call."""
-        kept, self.batch_size_per_gpu = self.batch_size_per_gpu, ALL_WINDOWS
+        self.batch_size_per_gpu = ALL_WINDOWS
         try:
             sums: list[float] = super().loglikelihood_rolling(requests, disable_tqdm)
         finally:
-            self.batch_size_per_gpu = kept
+            self.batch_size_per_gpu = 1
         return sums
 
     def _make_row(self, number: int, texts: Texts, context: list[int], end: list[int]) -> TokenRow:
@@ -118,7 +118,8 @@ class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
         for members in groups.values():
             options = normalize_gen_kwargs(requests[members[0]].args[1], self.max_gen_toks)
             limit, stops = options.pop("max_gen_toks"), options.pop("until", None)
-            if options == GREEDY and self.think_end_token is None:
+            is_greedy = not options["do_sample"] and options.keys() <= OF_GREEDY
+            if is_greedy and self.think_end_token is None:
                 texts = self._answer([requests[number].args[0] for number in members], stops, limit)
             else:
                 texts = super().generate_until([requests[number] for number in members], disable_tqdm)

@@ -292,14 +292,19 @@ def resample_ratios(numerators: Sequence[float], denominators: Sequence[float], 
             f"{len(numerator_G)} numerators and {len(denominator_G)} denominators; "
             "a ratio of sums needs one positive denominator a document"
         )
+    counted = draw_counts(len(numerator_G), seed=seed)
+    return np.concatenate([(counts @ numerator_G) / (counts @ denominator_G) for counts in counted])
+
+
+def draw_counts(num: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
+    """Draw with replacement 10,000 times, in chunks: how often each of `num` is in a draw [chunk, num].
+
+    Yields:
+        The same counts for the same `num` and `seed`.
+    """
     rng = np.random.default_rng(seed)
-    num_documents = len(numerator_G)
-    shares_G = np.full(num_documents, 1.0 / num_documents)
-    parts = []
     for size in _chunks(BOOTSTRAP_RESAMPLES):
-        counts = rng.multinomial(num_documents, shares_G, size=size)
-        parts.append((counts @ numerator_G) / (counts @ denominator_G))
-    return np.concatenate(parts)
+        yield rng.multinomial(num, np.full(num, 1.0 / num), size=size)
 
 
 def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], *, seed: int = 0) -> Estimate:
@@ -358,6 +363,30 @@ def sample_size(discordant_share: float, effect: float) -> int:
     power = NormalDist().inv_cdf(0.8)
     root = Z_95 * math.sqrt(discordant_share) + power * math.sqrt(discordant_share - effect**2)
     return math.ceil((root / effect) ** 2)
+
+
+def smallest_effect(discordant_share: float, n: int) -> float:
+    """Give the smallest difference of accuracies that `n` paired items show with 80% power at two-sided 5%.
+
+    Args:
+        discordant_share: Share of items that exactly one of the models gets right, in (0, 1].
+        n: Number of items, at least 1.
+
+    Returns:
+        The difference; `discordant_share` itself where even that takes more items.
+
+    Raises:
+        EvalError: There are no items, or no item can differ.
+
+    Source: Connor 1987.
+    """
+    if n < 1 or not 0 < discordant_share <= 1:
+        raise EvalError(f"{n} items, of which a share of {discordant_share} differs; expected more than none")
+    low, high = 0.0, discordant_share
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if sample_size(discordant_share, middle) <= n else (middle, high)
+    return high
 
 
 def is_non_inferior(difference: Estimate, margin: float) -> bool:

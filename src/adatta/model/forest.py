@@ -201,7 +201,7 @@ def pack_rows(rows: Sequence[TokenRow], forest_tokens: int) -> list[list[int]]:
         The indices of the rows of each forest.
     """
     forests: list[list[int]] = []
-    room, before = 0, ()
+    room, before = 0, tuple[int, ...]()
     for index in sorted(range(len(rows)), key=lambda index: rows[index].ids):
         ids = rows[index].ids
         new = len(ids) - shared_tokens(before, ids)

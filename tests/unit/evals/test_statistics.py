@@ -263,3 +263,22 @@ def test_non_inferiority_needs_the_lower_bound_above_the_margin():
 def test_statistic_over_nothing_or_nonsense_is_an_error(call):
     with pytest.raises(EvalError):
         call()
+
+
+@pytest.mark.parametrize(("share", "effect"), [(0.05, 0.01), (0.1, 0.02), (0.2, 0.05), (0.3, 0.02)])
+def test_the_smallest_effect_of_a_sample_size_is_its_effect(share, effect):
+    n = statistics.sample_size(share, effect)
+    assert statistics.smallest_effect(share, n) == pytest.approx(effect, rel=1e-3)
+    assert statistics.smallest_effect(share, n - 1) > statistics.smallest_effect(share, n)
+
+
+def test_the_smallest_effect_is_near_its_rule_of_thumb():
+    for share in (0.05, 0.1, 0.2, 0.3):
+        assert statistics.smallest_effect(share, 1000) == pytest.approx(2.8 * (share / 1000) ** 0.5, rel=0.02)
+    assert statistics.smallest_effect(0.02, 10) == 0.02
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 10), (0.1, 0), (1.1, 10)])
+def test_no_effect_without_items(share, n):
+    with pytest.raises(EvalError, match="expected more than none"):
+        statistics.smallest_effect(share, n)
