@@ -74,8 +74,8 @@ def run_case(case: str, options: argparse.Namespace) -> dict[str, Any]:
         "seconds": {
             f"{name} {batch}": [round(s, 1) for s in each] for (name, batch), each in seconds.items()
         },
-        "peak_mib": {f"{name} {batch}": run[0]["peak"] >> 20 for (name, batch), run in runs.items()},
-        "memory_ratio": round(_grown(ours) / _grown(runs[best][0]), 2),
+        "grown_mib": {f"{name} {batch}": run[0]["grown"] >> 20 for (name, batch), run in runs.items()},
+        "memory_ratio": round(ours["grown"] / runs[best][0]["grown"], 2),
     }
 
 
@@ -198,11 +198,6 @@ def find_margins(model: str, others: list[tuple[str, str, str]]) -> list[float]:
 
 def _log_prob(result: Any) -> float:
     return float(result[0] if isinstance(result, list) else result)
-
-
-def _grown(run: dict[str, Any]) -> int:
-    """Return the memory that a case took on top of the loaded model's."""
-    return int(max(1, run["peak"] - run["peak_before"]))
 
 
 def _read_options() -> argparse.Namespace:

@@ -6,6 +6,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from adatta.core.runtime import proc_field
@@ -17,6 +18,12 @@ def peak_bytes() -> int:
     """Return this program's highest memory; `ru_maxrss` would begin with that of the process it came from."""
     peak = proc_field("self/status", "VmHWM")
     return 1024 * int(peak.split()[0]) if peak else 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def forget_peak() -> int:
+    """Let this program's highest memory begin anew, and return what it holds now."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return peak_bytes()
 
 
 def time_rounds(work: Callable[[], object], num: int) -> dict[str, Any]:
