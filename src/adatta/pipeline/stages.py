@@ -205,8 +205,7 @@ def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done)
 
 def do_report(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
     """Compare base and stages and write the page."""
-    from adatta.pipeline.report import write_report
-    from adatta.pipeline.reporting import gather
+    from adatta.pipeline.report import gather, write_report
 
     report = write_report(gather(context, done), folder)
     return {
