@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -51,13 +50,9 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + signum)
-
-
 def main() -> None:
     """Run the command line; errors of ours become one message and their exit code, without a traceback."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of a kernel that nothing here uses
     try:
         build_app()()

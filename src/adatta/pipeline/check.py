@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from adatta.core.artefact import run_dir
 from adatta.core.errors import problems_json
 from adatta.core.problems import Checks
-from adatta.core.recipe import LoadedRecipe, Recipe, Stage
+from adatta.core.recipe import LoadedRecipe, Recipe
 from adatta.core.settings import TrainSettings
 from adatta.pipeline.context import load, locate_base, open_chat, read_rows, resolve
 from adatta.pipeline.numbers import show_losses
@@ -72,13 +72,9 @@ def check_recipe(path: Path, overrides: Sequence[str] = (), *, as_json: bool = F
     elif problems:
         raise checks.error()
     else:
-        print(f"no mistakes\nnext:  {shlex.join(['adatta', 'run', str(path), *_flags(overrides)])}")
+        flags = chain.from_iterable(("--set", override) for override in overrides)
+        print(f"no mistakes\nnext:  {shlex.join(['adatta', 'run', str(path), *flags])}")
     return not problems
-
-
-def _flags(overrides: Sequence[str]) -> Iterator[str]:
-    for override in overrides:
-        yield from ("--set", override)
 
 
 def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
@@ -93,9 +89,9 @@ def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     suites = load_suites(loaded, checks=checks)
     overlap = checks.attempt("suites", lambda: SuiteOverlap(chain.from_iterable(suites.values())))
     rows = {}
-    for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
-        if found := _check_rows(checks, stage, loaded=loaded, chat=chat, overlap=overlap):
-            rows[stage.name] = found
+    for name, prepared in read_rows(loaded, chat=chat, overlap=overlap, checks=checks):
+        _tell_rows(checks, name, prepared, context=recipe.context)
+        rows[name] = prepared
     if overlap is not None:
         _check_overlap(checks, recipe, overlap)
     if shape is not None:
@@ -117,8 +113,7 @@ def _check_template(checks: Checks, chat: Chat) -> None:
     from adatta.chat.family import Family
 
     family, plain = chat.family or Family(), Family()
-    found = {name: getattr(family, name) for name in PROFILE}
-    values = {name: value for name, value in found.items() if value != getattr(plain, name)}
+    values = {name: value for name in PROFILE if (value := getattr(family, name)) != getattr(plain, name)}
     stops = (f"{number} {chat.added_tokens.get(number, '')}".strip() for number in chat.stop_ids)
     kind = f"family {family.name}" if family.name else "the model's own"
     lines = [f"{kind if chat.family else 'none, texts only'}; an answer ends with {', '.join(stops)}"]
@@ -126,13 +121,8 @@ def _check_template(checks: Checks, chat: Chat) -> None:
     checks.add("template", "\n".join(lines), family=family.name, stop_ids=chat.stop_ids)
 
 
-def _check_rows(
-    checks: Checks, stage: Stage, *, loaded: LoadedRecipe, chat: Chat | None, overlap: SuiteOverlap | None
-) -> StageRows | None:
-    rows = read_rows(stage, loaded=loaded, chat=chat, overlap=overlap, checks=checks)
-    if rows is None:
-        return None
-    counts, longest, straddled, context = rows.counts(), rows.longest, rows.straddled, loaded.recipe.context
+def _tell_rows(checks: Checks, name: str, rows: StageRows, *, context: int) -> None:
+    counts, longest, straddled = rows.counts(), rows.longest, rows.straddled
     speeds = {part: rows.validation[part]["rows_per_s"] for part in ("structure", "meaning", "both")}
     lines = [
         f"{counts['used']} to train on, {counts['holdout']} held out, {counts['quarantined']} quarantined, "
@@ -146,13 +136,11 @@ def _check_rows(
         *rows.warnings,
     ]
     figures = {**counts, "longest_tokens": longest, "straddled": straddled, "validation": rows.validation}
-    checks.add(f"rows of {stage.name}", "\n".join(lines), verdict=_warn_if(rows.warnings), **figures)
+    checks.add(f"rows of {name}", "\n".join(lines), verdict=_warn_if(rows.warnings), **figures)
     for source in rows.sources:
         if "pairs" in source:
             line, matters = describe_pairs(source["pairs"])
-            name = f"preferences in {source['path']}"
-            checks.add(name, line, verdict=_warn_if(matters), **source["pairs"])
-    return rows
+            checks.add(f"preferences in {source['path']}", line, verdict=_warn_if(matters), **source["pairs"])
 
 
 def _check_overlap(checks: Checks, recipe: Recipe, overlap: SuiteOverlap) -> None:
@@ -193,8 +181,7 @@ def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Map
             is_recomputed=settings.batch.checkpointing == "always",
             forest_tokens=max(settings.batch.forest_tokens, rows[stage.name].longest),
         )
-        parts = {name: getattr(need, name) for name in ("weights", "trained", "activations", "logits")}
-        parts["libraries"] = LIBRARIES_BYTES
+        parts = asdict(need) | {"libraries": LIBRARIES_BYTES}
         _compare(checks, f"memory of {stage.name}", parts, free_bytes=available_bytes())
         tokens = _planned_tokens(settings, counts)
         scored = tokens * counts["scored_tokens"] / counts["tokens"]

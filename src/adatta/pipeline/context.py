@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +73,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     recipe = resolve(loaded.recipe, folder) if base else loaded.recipe
     suites = load_suites(loaded, checks=checks)
     overlap = checks.attempt("suites", lambda: SuiteOverlap(chain.from_iterable(suites.values())))
-    rows: dict[str, StageRows] = {}
-    for stage in (stage for stage in recipe.stages if stage.kind in TRAINING):
-        if found := read_rows(stage, loaded=loaded, chat=chat, overlap=overlap, checks=checks):
-            rows[stage.name] = found
+    rows = dict(read_rows(loaded, chat=chat, overlap=overlap, checks=checks))
     if overlap and recipe.on_overlap == "error":
         checks.attempt("overlap", overlap.require_none)
     if checks.problems or not (base and chat and overlap):
@@ -193,29 +191,33 @@ def resolve(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def read_rows(
-    stage: Stage, *, loaded: LoadedRecipe, chat: Chat | None, overlap: SuiteOverlap | None, checks: Checks
-) -> StageRows | None:
-    """Prepare the rows of a training stage; without a renderer, look at their structure.
+    loaded: LoadedRecipe, *, chat: Chat | None, overlap: SuiteOverlap | None, checks: Checks
+) -> Iterator[tuple[str, StageRows]]:
+    """Prepare the rows of each training stage; without a renderer, look at their structure.
 
     Args:
-        stage: of the recipe.
         loaded: the recipe.
         chat: the one renderer of the chain.
         overlap: looks at each good row.
         checks: takes every mistake.
-    """
-    name = f"rows of {stage.name}"
 
-    def read() -> StageRows | None:
+    Yields:
+        Name and rows of each stage whose rows are right, before those of the next one are read.
+    """
+
+    def read(stage: Stage) -> StageRows | None:
         wrong = find_wrong(loaded, stage)
         if chat is not None:
             return prepare_stage(stage, loaded.recipe, chat, overlap=overlap, wrong=wrong)
         is_strict = loaded.recipe.on_bad_row == "error"
         num = sum(1 for _ in read_structure(stage, is_strict=is_strict, wrong=wrong))
-        checks.add(name, f"{num} of right structure; more needs the model's tokens", verdict="WARN")
+        text = f"{num} of right structure; more needs the model's tokens"
+        checks.add(f"rows of {stage.name}", text, verdict="WARN")
         return None
 
-    return checks.attempt(name, read)
+    for stage in (stage for stage in loaded.recipe.stages if stage.kind in TRAINING):
+        if rows := checks.attempt(f"rows of {stage.name}", partial(read, stage)):
+            yield stage.name, rows
 
 
 def refuse_unknown_names(loaded: LoadedRecipe) -> None:
@@ -230,10 +232,9 @@ def refuse_unknown_names(loaded: LoadedRecipe) -> None:
     problems = []
     for key, package in (("suites", "adatta.evals.suites"), ("formats", "adatta.export.formats")):
         known = list_names(package)
-        unknown = {path: name for path, name in _names(loaded, key) if name not in known}
-        for path, name in unknown.items():
-            hint = f"there are: {', '.join(known)}"
-            problems.append(loaded.problem(path, f"there is no '{name}'", hint=hint))
+        hint = f"there are: {', '.join(known)}"
+        unknown = ((path, name) for path, name in _names(loaded, key) if name not in known)
+        problems += [loaded.problem(path, f"there is no '{name}'", hint=hint) for path, name in unknown]
     problems += [*_taken_names(loaded), *_unusable_optimizers(loaded)]
     if problems:
         raise RecipeError(problems)

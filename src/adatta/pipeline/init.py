@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,8 +41,7 @@ class InitFiles:
 
     def given(self) -> dict[str, Path]:
         """Return the files that were named, by stage."""
-        files = {"sft": self.sft, "preferences": self.preferences, "text": self.text}
-        return {stage: path for stage, path in files.items() if path is not None}
+        return {stage: path for stage, path in asdict(self).items() if path is not None}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -119,7 +119,7 @@ def _fill(
     limit, is_small = _measure_model(base) if given else (MIN_CONTEXT, False)
     longest = max((rows.longest_tokens for kind, rows in found.items() if kind != "text"), default=1)
     context = min(max(MIN_CONTEXT, 1 << (longest - 1).bit_length()), limit)
-    name = _run_name(recipe.parent)
+    name = re.sub(r"[^\w-]", "-", recipe.parent.resolve().name).strip("-") or "mine"
     values = {"recipe": recipe, "name": name, "base": json.dumps(base), "language": language}
     overlong = "split" if "text" in given else "error"
     parts = [head.format(**values, context=context, overlong=overlong)]
@@ -145,11 +145,6 @@ def _measure_model(base: str) -> tuple[int, bool]:
     config = read_config(locate(base).folder)
     is_small = ModelShape.of(config).parameters < SMALL_MODEL_PARAMETERS
     return config.get("max_position_embeddings", LARGEST_CONTEXT), is_small
-
-
-def _run_name(folder: Path) -> str:
-    name = "".join(char if char.isalnum() or char in "-_" else "-" for char in folder.resolve().name)
-    return name.strip("-") or "mine"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -82,6 +82,7 @@ class SuiteOverlap:
         from adatta.data.overlap import LEAK_KINDS, is_too_short
 
         located = self._located()
+        longest = sorted(located, key=lambda pair: pair[0].num_words, reverse=True)[:NUM_LONGEST]
         found = Counter((leak.source, suite, leak.kind) for leak, (suite, _, _) in located)
         sizes = Counter(suite for places in self._places.values() for suite, _, _ in places)
         short = Counter(
@@ -104,9 +105,7 @@ class SuiteOverlap:
                     "covered_share": round(leak.covered_share, 3),
                     "text": shorten(leak.text),
                 }
-                for leak, (suite, task, item_id) in sorted(located, key=lambda pair: -pair[0].num_words)[
-                    :NUM_LONGEST
-                ]
+                for leak, (suite, task, item_id) in longest
             ],
         }
 
@@ -126,9 +125,7 @@ def describe_overlap(summary: Mapping[str, Any]) -> tuple[str, bool]:
     """
     from adatta.data.overlap import LEAK_KINDS
 
-    totals = Counter[str]()
-    for entry in summary["counts"]:
-        totals.update({key: number for key, number in entry.items() if isinstance(number, int)})
+    totals: dict[str, int] = {kind: sum(entry[kind] for entry in summary["counts"]) for kind in LEAK_KINDS}
     found = ", ".join(f"{totals[kind]} {kind}" for kind in LEAK_KINDS)
     sources, suites = ({entry[key] for entry in summary["counts"]} for key in ("source", "suite"))
     rows = [f"; {match['num_words']} words in {match['rows'][0]}" for match in summary["longest"][:1]]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from adatta.chat.render import Chat
     from adatta.data.pairs import PairChecks
     from adatta.data.quarantine import Quarantine
-    from adatta.data.validate import Meaning, Refused, Size
+    from adatta.data.validate import Refused, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +101,12 @@ def prepare_stage(
     import numpy as np
 
     from adatta.data.mixture import draw_times
-    from adatta.data.split import LARGEST_PART, Split, split_holdout
+    from adatta.data.split import LARGEST_PART, split_holdout
     from adatta.train.schedule import refuse_few_holdout
 
     held = stage.training.holdout
-    reader = _Reader(stage, recipe, chat, overlap=overlap)
-    reader.errors = Problems(chain.from_iterable(wrong.values()))
+    errors = Problems(chain.from_iterable(wrong.values()))
+    reader = _Reader(stage, recipe, chat, overlap=overlap, errors=errors)
     sources = list_sources(stage)
     parts = {place: reader.read(source) for place, source in sources.items() if place not in wrong}
     reader.finish()
@@ -115,12 +115,10 @@ def prepare_stage(
         [draw_times(Picked(store.row_id, part), sources[at], seed=recipe.seed) for at, part in parts.items()]
     )
     drawn = np.flatnonzero(times).astype(np.uint32)
-    split = Split(is_held=np.zeros(len(drawn), dtype=np.bool_), warnings=())
-    if not held.path:
-        places = np.fromiter(Picked(store.place, drawn), np.uint64, len(drawn))
-        given = "min_rows" in held.model_fields_set  # what nobody asked for is no reason to warn
-        least = held.min_rows if given else min(held.min_rows, len(drawn) // LARGEST_PART)
-        split = split_holdout(places, held.share, least)
+    places = np.fromiter(Picked(store.place, drawn), np.uint64, len(drawn))
+    given = "min_rows" in held.model_fields_set  # what nobody asked for is no reason to warn
+    least = held.min_rows if given else min(held.min_rows, len(drawn) // LARGEST_PART)
+    split = split_holdout(places, 0.0 if held.path else held.share, least)
     train, holdout = drawn[~split.is_held], kept or drawn[split.is_held]
     if not len(train):
         what, hint = "no row is left to train on", "give it more rows"
@@ -160,21 +158,31 @@ def _add_up(train: Iterable[Head], times: Iterable[int], *, held: Iterable[Head]
 class _Reader:
     """Reads the sources of a stage; what is wrong goes where the recipe says."""
 
-    def __init__(self, stage: Stage, recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None) -> None:
+    def __init__(
+        self, stage: Stage, recipe: Recipe, chat: Chat, *, overlap: SuiteOverlap | None, errors: Problems
+    ) -> None:
+        from adatta.data.overlap import NearDuplicates
         from adatta.data.quarantine import Quarantine
-        from adatta.data.validate import Validation
+        from adatta.data.validate import Meaning, Validation
+        from adatta.lang.identify import identify
 
         self._stage, self._recipe, self._chat, self._overlap = stage, recipe, chat, overlap
-        self._thoughts = getattr(stage.settings, "thoughts", "drop")
-        self._answers = getattr(stage.settings, "answers", "all")
         self._last: tuple[Row, Branches] | None = None
-        self.errors = Problems()
+        self.errors = errors
         self.near = Problems()
         self.quarantine = Quarantine()
         self.sources: list[dict[str, Any]] = []
         self.store = TokenStore()
+        meaning = Meaning(
+            language=recipe.language,
+            context=recipe.context,
+            template_tokens=(2, 0) if stage.kind == "adapt" else _template_tokens(chat),
+            measure=self._measure,
+            identify=identify,
+            find_near=NearDuplicates().find,
+        )
         self.validation = Validation(
-            ROW_KIND[stage.kind], refuse=self._refuse, warn=self.near.append, meaning=self._meaning()
+            ROW_KIND[stage.kind], refuse=self._refuse, warn=self.near.append, meaning=meaning
         )
 
     def read(self, source: DataSettings) -> range:
@@ -208,9 +216,10 @@ class _Reader:
             pairs.look(row)
         if self._overlap is not None:
             self._overlap.look(row, stage=self._stage.name, source=show_path(row.origin.path))
-        roles = {"thoughts"} if self._thoughts == "keep" else set[str]()
+        settings = self._stage.settings
+        roles = {"thoughts"} if getattr(settings, "thoughts", "drop") == "keep" else set[str]()
         parts = list_contents(row)
-        if self._answers == "last":  # of its message: the answer and its thoughts
+        if getattr(settings, "answers", "all") == "last":  # of its message: the answer and its thoughts
             parts = [part for part in parts if part.field.endswith(parts[-1].field)]
         scored = [part.text for part in parts if part.is_target or part.role in roles]
         size = sum(len(text.encode("utf-8")) for text in scored)
@@ -235,9 +244,8 @@ class _Reader:
         if aside.rows > limit * total:
             share = aside.rows / total
             what = f"{aside.rows} of {total} rows are bad ({share:.1%}), max_bad_share is {limit:.1%}"
-            problem = Problem(
-                where=f"stage {self._stage.name}", what=what, hint="mend them, or raise the limit"
-            )
+            hint = "mend them, or raise the limit"
+            problem = Problem(where=f"stage {self._stage.name}", what=what, hint=hint)
             raise RowError((problem, *aside.problems.shortened()), counts=aside.problems.counts)
 
     def warnings(self) -> Iterator[str]:
@@ -248,20 +256,6 @@ class _Reader:
         if len(self.near):
             some = "; ".join(f"{problem.where} has {problem.what}" for problem in self.near.first)
             yield f"near repetitions of earlier rows, which are used, too: {len(self.near)}; {some}"
-
-    def _meaning(self) -> Meaning:
-        from adatta.data.overlap import NearDuplicates
-        from adatta.data.validate import Meaning
-        from adatta.lang.identify import identify
-
-        return Meaning(
-            language=self._recipe.language,
-            context=self._recipe.context,
-            template_tokens=(2, 0) if self._stage.kind == "adapt" else _template_tokens(self._chat),
-            measure=self._measure,
-            identify=identify,
-            find_near=NearDuplicates().find,
-        )
 
     def _refuse(self, refused: Refused) -> None:
         recipe, reason = self._recipe, refused.problems[0].reason

@@ -1,16 +1,20 @@
-"""Write a run's report: one HTML page, Markdown, JSON and the plots as files."""
+"""Gather what a run holds and write its report: one HTML page, Markdown, JSON and the plots as files."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adatta.core.artefact import write_atomic, write_json
+from adatta.core.artefact import Artefact, write_atomic, write_json
+from adatta.core.events import read_metrics
+from adatta.core.records import BASE
+from adatta.pipeline.context import Context
 from adatta.pipeline.gate import check_report
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.report_facts import FILTERS
@@ -20,10 +24,15 @@ from adatta.pipeline.verdict import WORDS, judge
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from adatta.core.records import Score
+    from adatta.evals.suite import Suite
+
 SCHEMA = 1
 STAGE_KEYS = ("name", "kind", "fingerprint", "settings", "counts", "results", "seeds", "warnings")
 ARTEFACT_KEYS = ("name", "kind", "fingerprint", "version", "created", "parents", "files")
 COST_KEYS = ("name", "time_s", "tokens_per_s", "scored_tokens_per_s", "peak_memory_bytes")
+
+Figures = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +51,105 @@ class ReportInputs:
     recipe: Mapping[str, Any]
     records: Sequence[Mapping[str, Any]]
     metrics: Sequence[Mapping[str, Any]]
-    controls: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    overlap: Mapping[str, Any] = field(default_factory=lambda: {"counts": [], "longest": []})
-    answers: Sequence[Mapping[str, Any]] = ()
-    curves: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    exported: Mapping[str, int] = field(default_factory=dict)
-    command: str = ""
-    created: str = ""
+    controls: Mapping[str, Sequence[Mapping[str, Any]]]
+    overlap: Mapping[str, Any]
+    answers: Sequence[Mapping[str, Any]]
+    curves: Mapping[str, Sequence[Mapping[str, Any]]]
+    versions: Mapping[str, str]
+    exported: Mapping[str, int]
+    command: str
+    created: str
+
+
+def gather(context: Context, done: Mapping[str, Artefact]) -> ReportInputs:
+    """Collect the inputs of a chain's report.
+
+    Args:
+        context: the run.
+        done: its artefacts, by stage name, in order.
+
+    Returns:
+        Everything that the report shows.
+    """
+    from adatta.evals.scores import read_scores
+
+    evaluated = [artefact for artefact in done.values() if artefact.record["kind"] == "evaluate"]
+    scores = [score for artefact in evaluated for score in read_scores(artefact.folder / "scores.parquet")]
+    metrics, controls = compare_all(scores)
+    suites = {suite.name: suite for named in context.suites.values() for suite in named}
+    return ReportInputs(
+        name=context.recipe.name,
+        recipe=context.recipe.model_dump(mode="json", by_alias=True),
+        records=[artefact.record for artefact in done.values()],
+        metrics=metrics,
+        controls=controls,
+        overlap=context.overlap,
+        answers=free_answers(scores, suites.values()),
+        curves={name: read_metrics(artefact.folder / "metrics.jsonl") for name, artefact in done.items()},
+        versions=next(iter(done.values())).record["packages"] if done else {},
+        exported={
+            f"{artefact.folder.name}/{path}": size
+            for artefact in done.values()
+            for path, size in artefact.record["results"].get("exported", {}).items()
+        },
+        command=f"adatta run {context.path}",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def compare_all(scores: Sequence[Score]) -> tuple[Figures, dict[str, Figures]]:
+    """Compare every model of the scores with the base, and the chain's last one with each control.
+
+    Args:
+        scores: of base, stages and controls.
+
+    Returns:
+        The `metrics` of report.json, empty without scores; and the same by control, on what it was asked,
+        the control in the place of the base.
+    """
+    from adatta.evals.ask import CONTROL_PREFIX
+    from adatta.evals.compare import compare
+
+    names = dict.fromkeys(score.stage for score in scores)
+    stages = [name for name in names if name != BASE and not name.startswith(CONTROL_PREFIX)]
+    scored = {score.stage for score in scores if score.status == "scored"}
+    controls = [name for name in names if name.startswith(CONTROL_PREFIX) and name in scored and stages]
+    return compare(scores, base_stage=BASE, stages=stages) if scores else [], {
+        name: compare(scores, base_stage=name, stages=stages[-1:]) for name in controls
+    }
+
+
+def free_answers(scores: Sequence[Score], suites: Iterable[Suite]) -> list[dict[str, Any]]:
+    """Put the free answers of all models side by side.
+
+    Args:
+        scores: with the answers' text as `output`.
+        suites: what was asked.
+
+    Returns:
+        `{"prompt", "topic", "answers": {stage: text}}`, in the order of the fixed list.
+    """
+    from adatta.evals.suite import AnswerTask
+
+    answers: dict[str, dict[str, str]] = {}
+    for score in scores:
+        if score.output is not None and score.metric == "language_fidelity":
+            answers.setdefault(score.item_id, {})[score.stage] = score.output
+    rows = []
+    for suite in suites if answers else ():
+        items = suite.items()
+        for task in suite.tasks:
+            if isinstance(task.task, AnswerTask):
+                rows += [
+                    {
+                        "prompt": task.task.prompt(item),
+                        "topic": item.fields.get("topic", ""),
+                        "answers": answers[item.item_id],
+                    }
+                    for item in items[task.name]
+                    if item.item_id in answers
+                ]
+    return rows
 
 
 def name_stages(recipe: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
@@ -63,9 +163,9 @@ def name_stages(recipe: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, 
     """
     seen: Counter[str] = Counter()
     stages = []
-    for kind, settings in (pair for entry in recipe.get("stages") or () for pair in entry.items()):
+    for kind, settings in (pair for entry in recipe["stages"] for pair in entry.items()):
         seen[kind] += 1
-        stages.append((kind if seen[kind] == 1 else f"{kind}-{seen[kind]}", kind, settings or {}))
+        stages.append((kind if seen[kind] == 1 else f"{kind}-{seen[kind]}", kind, settings))
     return stages
 
 
@@ -83,43 +183,40 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
     asked = [settings.get("models") or every for _, kind, settings in stages if kind == "evaluate"]
     evaluated = list(dict.fromkeys(name for names in asked for name in names))
     judgement = judge(inputs.metrics, is_compared=any(name != "base" for name in evaluated))
-    costs = [_pick({**(record.get("results") or {}), **record}, COST_KEYS) for record in records]
-    runtimes = [record["runtime"] for record in records if record.get("runtime")]
+    costs = [_pick(record["results"] | record, COST_KEYS) for record in records]
+    runtimes = [record["runtime"] for record in records]
     report: dict[str, Any] = {
         "schema": SCHEMA,
         "name": inputs.name,
         "created": inputs.created,
-        "language": inputs.recipe.get("language"),
-        "model": dict(inputs.recipe.get("model") or {}),
+        "language": inputs.recipe["language"],
+        "model": inputs.recipe["model"],
         "expected": {
             "stages": [name for name, kind, _ in stages if kind != "report"],
             "evaluated": evaluated,
         },
         "verdict": {"headline": judgement.headline}
         | {word: [finding.sentence for finding in judgement.of(word)] for word in WORDS},
-        "metrics": [dict(entry) for entry in inputs.metrics],
-        "controls": {name: [dict(entry) for entry in entries] for name, entries in inputs.controls.items()},
+        "metrics": inputs.metrics,
+        "controls": inputs.controls,
         "stages": [
-            {**_pick(record, STAGE_KEYS), "model": (record.get("inputs") or {}).get("model")}
-            for record in records
+            {**_pick(record, STAGE_KEYS), "model": record["inputs"].get("model")} for record in records
         ],
         "artefacts": [_pick(record, ARTEFACT_KEYS) for record in records],
-        "exported": dict(inputs.exported),
+        "exported": inputs.exported,
         "cost": {
-            "time_s": sum(cost["time_s"] or 0.0 for cost in costs),
-            "peak_memory_bytes": max((cost["peak_memory_bytes"] or 0 for cost in costs), default=0),
+            "time_s": sum(cost["time_s"] for cost in costs),
+            "peak_memory_bytes": max((cost["peak_memory_bytes"] for cost in costs), default=0),
             "stages": costs,
         },
         "data": [
-            {"stage": record.get("name"), **row}
-            for record in records
-            for row in (record.get("inputs") or {}).get("data") or ()
+            {"stage": record["name"], **row} for record in records for row in record["inputs"].get("data", ())
         ],
-        "overlap": dict(inputs.overlap),
+        "overlap": inputs.overlap,
         "provenance": {
-            "versions": dict(inputs.versions),
+            "versions": inputs.versions,
             "runtimes": [one for place, one in enumerate(runtimes) if one not in runtimes[:place]],
-            "seeds": {"recipe": inputs.recipe.get("seed")},
+            "seeds": {"recipe": inputs.recipe["seed"]},
             "command": inputs.command,
         },
     }
@@ -142,45 +239,39 @@ def write_report(inputs: ReportInputs, out_dir: Path) -> dict[str, Any]:
     """
     report = build_report(inputs)
     view = build_view(report, answers=inputs.answers, curves=inputs.curves)
-    limits = load_template("limits.jinja", escapes=False).render(view).splitlines()
-    view["limits"] = [*limits, *view["warnings"]]
+    view["limits"] = [*load_template("limits.jinja").render(view).splitlines(), *view["warnings"]]
     (out_dir / "figures").mkdir(parents=True, exist_ok=True)
     chart_css = read_text("chart.css")
     for figure in view["figures"]:
         wide = figure["svg"].replace("<svg ", '<svg width="704" ', 1)
         styled = wide.replace(">", f"><style>{chart_css}</style>", 1)
         write_atomic(out_dir / "figures" / figure["file"], styled)
-    write_atomic(out_dir / "report.html", render_html(view))
-    write_atomic(out_dir / "report.md", render_markdown(view))
+    page = render_page("report.html.jinja", view, styles=("chart.css", "report.css"))
+    write_atomic(out_dir / "report.html", page)
+    write_atomic(out_dir / "report.md", load_template("report.md.jinja").render(view))
     write_json(out_dir / "report.json", report)
     return report
 
 
-def render_html(view: Mapping[str, Any]) -> str:
-    """Render the page: one file, no network, no scripts; every text is escaped."""
-    from markupsafe import Markup
+def render_page(name: str, view: Mapping[str, Any], *, styles: Sequence[str]) -> str:
+    """Render an HTML page: one file, no network, no scripts; every text is escaped.
 
-    css = Markup(read_text("chart.css") + read_text("report.css"))
-    return load_template("report.html.jinja", escapes=True).render(view, css=css, markup=Markup)
-
-
-def render_markdown(view: Mapping[str, Any]) -> str:
-    """Render the same report as Markdown; every text is escaped where it stands in a table or a line."""
-    return load_template("report.md.jinja", escapes=False).render(view)
+    Args:
+        name: the template's file.
+        view: what it prints.
+        styles: files of CSS.
+    """
+    return load_template(name).render(view, css="".join(map(read_text, styles)))
 
 
 @cache
-def load_template(name: str, *, escapes: bool) -> Template:
-    """Load a page of this package.
-
-    Args:
-        name: its file.
-        escapes: whether every text that is put in is escaped for HTML.
-    """
+def load_template(name: str) -> Template:
+    """Load a page of this package; every text that is put into one of HTML is escaped."""
     from jinja2 import Environment, StrictUndefined
 
+    is_html = name.endswith(".html.jinja")
     environment = Environment(
-        autoescape=escapes, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=is_html, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {**FILTERS, "md": escape_markdown}
     return environment.from_string(read_text(name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from adatta.pipeline.numbers import read_number, show_bytes, show_losses, show_number, show_seconds
@@ -37,32 +38,28 @@ def build_facts(report: Mapping[str, Any]) -> dict[str, Any]:
             {"stage": stage["name"], "rows": rows} for stage in stages if (rows := list(_figures_of(stage)))
         ],
         "provenance": _list_provenance(report),
-        "warnings": [
-            f"{stage['name']}: {warning}" for stage in stages for warning in stage.get("warnings") or ()
-        ],
-        "num_primary": sum(bool(entry.get("primary")) for entry in report["metrics"]),
-        "num_unscored": sum(
-            count for entry in report["metrics"] for count in (entry.get("unscored") or {}).values()
-        ),
+        "warnings": [f"{stage['name']}: {warning}" for stage in stages for warning in stage["warnings"]],
+        "num_primary": sum(entry["primary"] for entry in report["metrics"]),
+        "num_unscored": sum(sum(entry["unscored"].values()) for entry in report["metrics"]),
     }
 
 
 def _describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
     """Describe what a stage did, in the words of a table."""
-    counts, results, settings = (stage.get(key) or {} for key in ("counts", "results", "settings"))
-    holdout = [read_number(point.get("loss")) for point in results.get("holdout") or ()]
-    reasons = counts.get("quarantined_by_reason") or {}
+    counts, results, settings = (stage[key] for key in ("counts", "results", "settings"))
+    holdout = [point["loss"] for point in results.get("holdout", ())]
+    reasons = counts.get("quarantined_by_reason", {})
     by_reason = ", ".join(f"{name} {count}" for name, count in reasons.items())
     is_training = "steps" in results
     return {
         "name": stage["name"],
-        "kind": KINDS.get(str(stage.get("kind")), stage.get("kind")),
+        "kind": KINDS.get(stage["kind"], stage["kind"]),
         "method": results.get("method") or settings.get("method") or "",
         "summary": ", ".join(_summarise(settings)),
         "counts": counts,
         "numbers": counts | results,
         "reasons": "; ".join(filter(None, (by_reason, show_losses(counts)))),
-        "loss": _show_change(results.get("first_loss"), results.get("last_loss")) if is_training else "",
+        "loss": _show_change(results["first_loss"], results["last_loss"]) if is_training else "",
         "holdout_loss": _show_change(holdout[0], holdout[-1]) if holdout else "",
         "settings": json.dumps(settings, ensure_ascii=False, indent=1, default=str),
         "is_training": is_training,
@@ -71,22 +68,17 @@ def _describe_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _summarise(settings: Mapping[str, Any]) -> Iterator[str]:
     """Yield the settings that a reader asks for first."""
-    adapter, optimizer, schedule, batch, budget = (
-        settings.get(key) or {} for key in ("adapter", "optimizer", "schedule", "batch", "budget")
-    )
-    if adapter and settings.get("method") != "full":
-        yield f"rank {adapter.get('rank')}, alpha {adapter.get('alpha')}"
-        if adapter.get("rslora"):
+    if "adapter" in settings and settings["method"] != "full":
+        yield f"rank {settings['adapter']['rank']}, alpha {settings['adapter']['alpha']}"
+        if settings["adapter"]["rslora"]:
             yield "rslora"
     if "beta" in settings:
         yield f"beta {settings['beta']}"
-    if optimizer:
-        yield f"{optimizer.get('name', '')} {show_figure(optimizer.get('lr'))}"
-    if schedule:
-        yield str(schedule.get("name"))
-    if batch:
-        yield f"{batch.get('rows')} rows a step"
-    for unit, amount in budget.items():
+    if "optimizer" in settings:
+        yield f"{settings['optimizer']['name']} {show_figure(settings['optimizer']['lr'])}"
+        yield settings["schedule"]["name"]
+        yield f"{settings['batch']['rows']} rows a step"
+    for unit, amount in settings.get("budget", {}).items():
         if amount is not None:
             yield f"{show_figure(amount)} {unit}"
     for key in ("suites", "formats"):
@@ -120,10 +112,10 @@ def describe_unread(ignored: Mapping[str, int]) -> str:
     return f"; keys that nothing reads: {keys}" if keys else ""
 
 
-def show_count(value: Any) -> str:
-    """Write a count with thousands separated; nothing where there is none."""
+def show_given(value: Any, *, decimals: int | None = None) -> str:
+    """Write a number as `show_number` does; nothing where there is none."""
     number = read_number(value)
-    return "" if number is None else show_number(number, decimals=0)
+    return "" if number is None else show_number(number, decimals=decimals)
 
 
 def show_figure(value: Any) -> str:
@@ -139,17 +131,10 @@ def show_figure(value: Any) -> str:
     return show_number(number, decimals=0) if number == int(number) else show_number(number)
 
 
-def show_rate(value: Any) -> str:
-    """Write how many of something there are in a second; nothing where it isn't known."""
-    number = read_number(value)
-    return "" if number is None else show_number(number)
-
-
 def _figures_of(stage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """List the figures of merging, quantisation and parity that a stage recorded."""
-    results = stage.get("results") or {}
-    merge = results.get("merge") if "steps" in results else results.get("parity")
-    return _flatten(merge or {})
+    results = stage["results"]
+    return _flatten(results.get("merge" if "steps" in results else "parity", {}))
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -165,15 +150,15 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def _list_provenance(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     """List what made this report, so that it can be made again."""
-    made, model = report["provenance"], report["model"]
+    made = report["provenance"]
     rows = [
         ("command", made["command"]),
         ("made", _show_time(report["created"])),
-        ("base model", str(model.get("name", ""))),
+        ("base model", report["model"]["name"]),
     ]
-    models = [stage["model"] for stage in report["stages"] if stage.get("model")]
-    rows += [("base model's hash", str(first.get("fingerprint", ""))) for first in models[:1]]
-    rows += [(f"fingerprint of {entry['name']}", str(entry["fingerprint"])) for entry in report["artefacts"]]
+    models = [stage["model"] for stage in report["stages"] if stage["model"]]
+    rows += [("base model's hash", first["fingerprint"]) for first in models[:1]]
+    rows += [(f"fingerprint of {entry['name']}", entry["fingerprint"]) for entry in report["artefacts"]]
     rows += [("seeds", _join(made["seeds"])), *(("machine", _join(one)) for one in made["runtimes"])]
     rows.append(("packages", _join(made["versions"], sign=" ")))
     return [(name, value) for name, value in rows if value]
@@ -191,8 +176,8 @@ def _join(values: Mapping[str, Any], *, sign: str = ": ") -> str:
 
 
 FILTERS: dict[str, Callable[[Any], str]] = {
-    "count": show_count,
-    "rate": show_rate,
+    "count": partial(show_given, decimals=0),
+    "rate": show_given,
     "seconds": show_seconds,
     "bytes": show_bytes,
     "layouts": describe_layouts,

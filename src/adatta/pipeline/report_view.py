@@ -22,6 +22,9 @@ from adatta.pipeline.verdict import (
 CONTROL_PREFIX = "control-"
 NUM_SHOWN_ANSWERS = 10
 
+_Figure = tuple[str, Shape, Mapping[str, Any]]
+"""A model's name, its shape in plots, and its figure."""
+
 
 def build_view(
     report: Mapping[str, Any],
@@ -40,13 +43,11 @@ def build_view(
         Texts, tables and plots by the name that the templates use; `figures` holds each plot and its file.
     """
     evaluated = [name for name in report["expected"]["evaluated"] if name != "base"]
-    metrics = sorted(report["metrics"], key=lambda entry: not entry.get("primary"))
+    metrics = sorted(report["metrics"], key=lambda entry: not entry["primary"])
     judgement = judge(metrics, is_compared=bool(evaluated))
-    forests = (_draw_panel(entry, evaluated) for entry in metrics if entry.get("primary"))
-    panels = list(filter(None, forests))
-    losses = [
-        *filter(None, (_draw_stage(stage, curves.get(stage["name"], ())) for stage in report["stages"]))
-    ]
+    panels = [_draw_panel(entry, evaluated) for entry in metrics if entry["primary"]]
+    drawn = (_draw_stage(stage, curves.get(stage["name"], ())) for stage in report["stages"])
+    losses = list(filter(None, drawn))
     return {
         "report": report,
         "evaluated": evaluated,
@@ -55,10 +56,8 @@ def build_view(
         "secondary": [finding for finding in judgement.findings if not finding.primary],
         "on_the_way": list(_find_on_the_way(metrics, evaluated)),
         "words": WORDS,
-        "language": name_language(str(report["language"] or "")),
-        "has_controls": any(
-            name.startswith(CONTROL_PREFIX) for entry in metrics for name in entry.get("stages") or ()
-        ),
+        "language": name_language(report["language"]),
+        "has_controls": any(name.startswith(CONTROL_PREFIX) for entry in metrics for name in entry["stages"]),
         "comparison": [
             _compare(entry, evaluated) | {"against": list(_face_controls(entry, report["controls"]))}
             for entry in metrics
@@ -78,30 +77,27 @@ def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[s
     for entry in metrics:
         result = results.get(describe(entry).direction)
         worse = ", ".join(name for name in evaluated[:-1] if _direction(entry, name) == "worse")
-        if entry.get("primary") and result and worse:
+        if entry["primary"] and result and worse:
             yield f"{name_metric(entry)} was worse than base after {worse}; at the end: {result}."
 
 
-def _direction(entry: Mapping[str, Any], stage: str) -> Any:
-    figure = (entry.get("stages") or {}).get(stage) or {}
-    return find_direction(figure.get("difference"), higher_is_better=bool(entry.get("higher_is_better")))
+def _direction(entry: Mapping[str, Any], stage: str) -> str:
+    figure = entry["stages"].get(stage, {})
+    return find_direction(figure.get("difference"), higher_is_better=entry["higher_is_better"])
 
 
-def _figures(
-    entry: Mapping[str, Any], evaluated: Sequence[str]
-) -> list[tuple[str, Shape, Mapping[str, Any]]]:
-    """List (name, shape, figure) of base, stages in the chain's order, others, then the controls."""
-    stages = {name: figure or {} for name, figure in (entry.get("stages") or {}).items() if name != "base"}
-    controls = [name for name in stages if name.startswith(CONTROL_PREFIX)]
-    ordered = [*evaluated, *(name for name in stages if name not in evaluated and name not in controls)]
-    rows: list[tuple[str, Shape, Mapping[str, Any]]] = [("base", "base", entry.get("base") or {})]
-    rows += [(name, "stage", stages.get(name, {})) for name in ordered]
-    return rows + [(name, "control", stages[name]) for name in controls]
+def _figures(entry: Mapping[str, Any], evaluated: Sequence[str]) -> list[_Figure]:
+    """List base, stages in the chain's order, then the controls."""
+    figures: list[_Figure] = [("base", "base", entry["base"])]
+    for name in dict.fromkeys((*evaluated, *entry["stages"])):
+        shape: Shape = "control" if name.startswith(CONTROL_PREFIX) else "stage"
+        figures.append((name, shape, entry["stages"].get(name, {})))
+    return figures
 
 
 def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, Any]:
     """Make one metric's block of the table: a row for base, each stage, each control."""
-    scale, figures = scale_of(str(entry.get("unit", ""))), _figures(entry, evaluated)
+    scale, figures = scale_of(entry["unit"]), _figures(entry, evaluated)
     decimals = scale.decimals_for(*(value_of(figure) for _, _, figure in figures))
     ends = [end for _, _, figure in figures for end in interval_of(figure.get("difference")) or ()]
     signed: dict[str, Any] = {"decimals": scale.decimals_for(*ends), "signed": True}
@@ -118,19 +114,19 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
             "interval": show_interval(figure.get("ci95"), scale=scale, decimals=decimals),
             "difference": "" if is_base else scale.show(value_of(difference), **signed),
             "difference_interval": "" if is_base else interval,
-            "p": show_p(read_number(difference.get("p"))),
-            "holm": show_p(read_number(difference.get("p_holm")), name="Holm p"),
+            "p": show_p(difference.get("p")),
+            "holm": show_p(difference.get("p_holm"), name="Holm p"),
             "tone": tone,
             "word": WORDS.get(tone, ""),
         }
         rows.append(row)
     return {
         "label": name_metric(entry),
-        "help": METRICS.get(str(entry.get("metric")), ("", ""))[1],
+        "help": METRICS.get(entry["metric"], ("", ""))[1],
         "facts": " · ".join(_list_facts(entry, scale.sign or scale.unit.strip() or "no unit")),
-        "primary": bool(entry.get("primary")),
+        "primary": entry["primary"],
         "rows": rows,
-        "groups": _compare_groups(entry, [name for name, _, _ in figures]) if entry.get("primary") else None,
+        "groups": _compare_groups(entry, [name for name, _, _ in figures]) if entry["primary"] else None,
     }
 
 
@@ -140,7 +136,7 @@ def _compare_groups(entry: Mapping[str, Any], names: Sequence[str]) -> dict[str,
     shown = [name for name in names if any(name in models for models in groups.values())]
     if not shown:
         return None
-    scale = scale_of(str(entry.get("unit", "")))
+    scale = scale_of(entry["unit"])
     values = [[value_of(models.get(name)) for name in shown] for models in groups.values()]
     decimals = scale.decimals_for(*(value for row in values for value in row))
     cells = [
@@ -155,7 +151,7 @@ def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> Ite
     """Say how the adapted model stands against each control on this metric."""
     for control, entries in controls.items():
         for other in entries:
-            if all(other.get(key) == entry.get(key) for key in ("task", "metric")):
+            if (other["task"], other["metric"]) == (entry["task"], entry["metric"]):
                 finding = describe(other)
                 text = f"{finding.change}; {finding.detail}"
                 yield {"control": control, "tone": finding.direction, "text": text}
@@ -165,18 +161,18 @@ def _list_facts(entry: Mapping[str, Any], unit: str) -> Iterator[str]:
     """Say unit, direction, items, clusters and unscored items of a metric."""
     yield unit
     yield _say_better(entry)
-    yield f"n = {entry.get('n', 'missing')}"
-    if entry.get("clusters") and entry["clusters"] != entry.get("n"):
+    yield f"n = {entry['n']}"
+    if entry["clusters"] != entry["n"]:
         yield f"{entry['clusters']} clusters"
-    yield from (f"{count} unscored: {reason}" for reason, count in (entry.get("unscored") or {}).items())
+    yield from (f"{count} unscored: {reason}" for reason, count in entry["unscored"].items())
 
 
 def _say_better(entry: Mapping[str, Any]) -> str:
-    return "higher is better" if entry.get("higher_is_better") else "lower is better"
+    return "higher is better" if entry["higher_is_better"] else "lower is better"
 
 
-def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, Any] | None:
-    """Draw one metric's forest plot; None where no model has a value."""
+def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, Any]:
+    """Draw one metric's forest plot."""
     rows = []
     for name, shape, figure in _figures(entry, evaluated):
         value, tone = value_of(figure), "plain" if shape == "base" else _direction(entry, name)
@@ -185,20 +181,18 @@ def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str,
             rows.append(
                 Whisker(label=name, value=value, interval=interval, shape=shape, tone=tone, word=word)
             )
-    if not rows:
-        return None
-    label, unit = name_metric(entry), str(entry.get("unit", ""))
+    label = name_metric(entry)
     return {
         "label": label,
         "note": _say_better(entry),
-        "file": f"forest-{_slug(entry.get('task'))}-{_slug(entry.get('metric'))}.svg",
-        "svg": draw_forest(rows, title=f"{label}: base and stages with 95% intervals", unit=unit),
+        "file": f"forest-{_slug(entry['task'])}-{_slug(entry['metric'])}.svg",
+        "svg": draw_forest(rows, title=f"{label}: base and stages with 95% intervals", unit=entry["unit"]),
     }
 
 
 def _draw_stage(stage: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Draw one stage's loss curve; None where it has none."""
-    unit = "nats per pair" if stage.get("kind") == "dpo" else "nats per token"
+    unit = "nats per pair" if stage["kind"] == "dpo" else "nats per token"
     svg = draw_losses(lines, title=f"{stage['name']}: training and held-out loss", unit=unit)
     has_holdout = any(read_number(line.get("holdout_loss")) is not None for line in lines)
     note = "" if has_holdout else "nothing held out"
@@ -208,17 +202,15 @@ def _draw_stage(stage: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) ->
 
 def _read_answer(number: int, entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, Any]:
     """Order a prompt's answers: base, stages, then the controls."""
-    texts = entry.get("answers") or {}
-    order = [name for name in dict.fromkeys(("base", *evaluated, *texts)) if name in texts]
-    answers = [(name, texts[name] or "") for name in order]
+    texts = entry["answers"]
+    answers = [(name, texts[name]) for name in dict.fromkeys(("base", *evaluated, *texts)) if name in texts]
     return {
+        **entry,
         "number": number,
-        "prompt": entry.get("prompt", ""),
-        "topic": entry.get("topic") or "",
         "answers": [pair for pair in answers if not pair[0].startswith(CONTROL_PREFIX)],
         "controls": [pair for pair in answers if pair[0].startswith(CONTROL_PREFIX)],
     }
 
 
-def _slug(text: object) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", str(text).lower()).strip("-") or "figure"
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "figure"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adatta.core.artefact import write_atomic
-from adatta.pipeline.report import load_template, read_text
+from adatta.pipeline.report import render_page
 from adatta.pipeline.rows_view import Part, RowView
 
 if TYPE_CHECKING:
@@ -82,8 +82,5 @@ def write_rows(stages: Mapping[str, Sequence[RowView]], path: Path, *, title: st
         title: of the page.
         choice: which rows these are.
     """
-    from markupsafe import Markup
-
-    css = Markup(read_text("chart.css") + read_text("report.css") + read_text("rows.css"))
-    view = {"stages": stages, "title": title, "choice": choice, "head": HEAD, "tail": TAIL, "css": css}
-    write_atomic(path, load_template("rows.html.jinja", escapes=True).render(view))
+    view = {"stages": stages, "title": title, "choice": choice, "head": HEAD, "tail": TAIL}
+    write_atomic(path, render_page("rows.html.jinja", view, styles=("chart.css", "report.css", "rows.css")))

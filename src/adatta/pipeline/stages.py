@@ -5,12 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adatta.core.artefact import Artefact, remove_model, restore_model, write_atomic
-from adatta.core.errors import IncompleteError
 from adatta.core.fingerprint import fingerprint
 from adatta.core.progress import track
 from adatta.core.records import BASE
@@ -205,8 +204,7 @@ def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done)
 
 def do_report(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
     """Compare base and stages and write the page."""
-    from adatta.pipeline.report import write_report
-    from adatta.pipeline.reporting import gather
+    from adatta.pipeline.report import gather, write_report
 
     report = write_report(gather(context, done), folder)
     return {
@@ -235,24 +233,19 @@ def model_folder(context: Context, name: str, done: Done) -> Path:
 
     Returns:
         A folder that `load_model` reads.
-
-    Raises:
-        IncompleteError: the stage has not been done.
     """
     if name == BASE:
         return context.base.folder
-    if name not in done:
-        raise IncompleteError(f"stage {name} has not been done in this run; run its recipe")
     artefact = done[name]
     planned = next(stage for stage in context.plan if stage.name == name)
-    source = planned.model_in
     if planned.stage.training.merge.into == "none":
         from adatta.model.load import fetch
 
-        model_folder(context, source, done)  # the adapter's base
+        model_folder(context, planned.model_in, done)  # the adapter's base
         return fetch(str(artefact.folder / "adapter")).folder
     if not artefact.has_model:
-        merge_stage(context, planned, artefact.folder, model_folder(context, source, done))
+        source = model_folder(context, planned.model_in, done)
+        merge_stage(context, planned, artefact.folder, source)
         restore_model(artefact)
     return artefact.folder / "model"
 
@@ -283,10 +276,8 @@ def drop_intermediate_models(context: Context, done: Done) -> None:
         context: the run.
         done: its artefacts.
     """
-    trained = [planned for planned in context.plan if planned.kind in TRAINING]
-    kept = {planned.name for planned in trained[-1:]}
-    kept |= {planned.model_in for planned in trained[-1:] if planned.stage.training.merge.into == "none"}
-    for planned in trained:
+    for planned, following in pairwise(stage for stage in context.plan if stage.kind in TRAINING):
         artefact = done[planned.name]
-        if planned.name not in kept and artefact.has_model and planned.stage.training.method != "full":
+        is_base = following.stage.training.merge.into == "none"  # of an adapter, which ends the chain
+        if artefact.has_model and not is_base and planned.stage.training.method != "full":
             remove_model(artefact, "keep_merged: last")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from adatta.lang.profile import list_profiles, load_profile
 from adatta.pipeline.numbers import (
     NO_BREAK,
     interval_of,
-    read_number,
     scale_of,
     show_interval,
     show_number,
@@ -20,11 +19,7 @@ from adatta.pipeline.numbers import (
 )
 
 Direction = Literal["better", "worse", "undecided", "missing"]
-DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
-
-WORDS: dict[str, str] = dict(
-    zip(DIRECTIONS, ("better", "worse", "can't be told", "no interval"), strict=True)
-)
+WORDS = {"better": "better", "worse": "worse", "undecided": "can't be told", "missing": "no interval"}
 METRICS = {
     "bits_per_byte": (
         "bits per byte",
@@ -79,10 +74,8 @@ def name_metric(entry: Mapping[str, Any]) -> str:
     Returns:
         Such as `Italian questions, accuracy`; a task named as its metric is named once.
     """
-    tag = str(entry.get("language") or "")
-    task = str(entry.get("task", ""))
+    tag, task, metric = entry["language"], entry["task"], entry["metric"]
     words = " ".join(part for part in task.replace("-", "_").split("_") if part != tag)
-    metric = str(entry.get("metric", ""))
     metric_words = METRICS.get(metric, (metric.replace("_", " "), ""))[0]
     named = f"{words}, {metric_words}" if words and words != metric.replace("_", " ") else metric_words
     language = name_language(tag)
@@ -117,10 +110,9 @@ def describe(entry: Mapping[str, Any]) -> Finding:
     Returns:
         The finding; a missing figure makes it `missing`.
     """
-    scale = scale_of(str(entry.get("unit", "")))
-    difference = entry.get("difference") or {}
-    base, adapted = value_of(entry.get("base")), value_of(entry.get("adapted"))
-    direction = find_direction(difference, higher_is_better=bool(entry.get("higher_is_better")))
+    scale, difference = scale_of(entry["unit"]), entry["difference"] or {}
+    base, adapted = value_of(entry["base"]), value_of(entry["adapted"])
+    direction = find_direction(difference, higher_is_better=entry["higher_is_better"])
     if base is None or adapted is None:
         direction = "missing"
     decimals = scale.decimals_for(base, adapted)
@@ -131,7 +123,7 @@ def describe(entry: Mapping[str, Any]) -> Finding:
     return Finding(
         label=name_metric(entry),
         direction=direction,
-        primary=bool(entry.get("primary")),
+        primary=entry["primary"],
         change=change,
         detail=_detail(entry, difference, direction),
     )
@@ -139,15 +131,15 @@ def describe(entry: Mapping[str, Any]) -> Finding:
 
 def _detail(entry: Mapping[str, Any], difference: Mapping[str, Any], direction: Direction) -> str:
     """Say difference, interval, p and n; and what the interval leaves open."""
-    scale = scale_of(str(entry.get("unit", "")))
-    items = f"n{NO_BREAK}={NO_BREAK}{entry.get('n', '–')}"
+    scale = scale_of(entry["unit"])
+    items = f"n{NO_BREAK}={NO_BREAK}{entry['n']}"
     if direction == "missing":
         return f"no paired interval, so nothing is claimed, {items}"
     bounds = interval_of(difference)
     decimals = scale.decimals_for(*(bounds or ()))
     shown = scale.show(value_of(difference), decimals=decimals, signed=True)
     interval = show_interval(bounds, scale=scale, decimals=decimals, signed=True)
-    p, adjusted = (read_number(difference.get(key)) for key in ("p", "p_holm"))
+    p, adjusted = difference["p"], difference["p_holm"]
     parts = [f"difference {shown}{scale.difference_unit}", f"95% interval {interval}"]
     parts += [show_p(p), show_p(adjusted, name="Holm p"), items]
     if direction == "undecided":
@@ -173,18 +165,17 @@ def judge(metrics: Sequence[Mapping[str, Any]], *, is_compared: bool) -> Judgeme
         headline = "Only the base model was measured, so there is nothing to compare."
         return Judgement(headline=headline, findings=())
     findings = tuple(sorted(map(describe, metrics), key=lambda finding: not finding.primary))
-    return Judgement(
-        headline=_headline([finding for finding in findings if finding.primary]), findings=findings
-    )
+    headline = _headline([finding for finding in findings if finding.primary])
+    return Judgement(headline=headline, findings=findings)
 
 
 def _headline(primary: Sequence[Finding]) -> str:
     """Count the primary findings, worse as plainly as better."""
     if not primary:
         return "No primary figure was measured, so nothing can be said."
-    total, counts = len(primary), Counter(finding.direction for finding in primary)
+    total, counts = len(primary), Counter[str](finding.direction for finding in primary)
     words = {0: "none"} | ({total: "all"} if total > 1 else {})
-    better, worse, undecided, missing = (words.get(counts[word], str(counts[word])) for word in DIRECTIONS)
+    better, worse, undecided, missing = (words.get(counts[word], str(counts[word])) for word in WORDS)
     text = f"Of {total} primary figure{'s' * (total > 1)}, the adapted model is better than base on {better}"
     rest = [f"on {undecided} it can't be told with this many items"] if counts["undecided"] else []
     if counts["missing"]:

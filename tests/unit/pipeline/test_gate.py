@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from adatta.pipeline.gate import check_report, demo_gate, main
+from adatta.pipeline.gate import check_report
 from adatta.pipeline.report import build_report
+from scripts.demo_gate import demo_gate, main
 from tests.unit.pipeline.made_up_run import make_inputs
 
 
