@@ -14,7 +14,7 @@ _SIGNS = {
     **dict.fromkeys("“”„‟″«»", '"'),
 }
 _QUOTED = re.compile(r"'(?<!\w')([^\W\d_][^']*(?:'(?<=\w')(?=\w)[^']*)*)'(?!\w)")
-_TYPED_ACCENT = re.compile(r"'(?<=[aeiou]')(?!\w)")
+_TYPED_ACCENT = re.compile(r"(?<![^\W\d_])([^\W\d_]*[aeiou])'(?!\w)")
 
 
 def normalize(text: str, language: Traits) -> str:
@@ -44,14 +44,10 @@ def normalize(text: str, language: Traits) -> str:
 
 def _accent(text: str, accents: Mapping[str, str]) -> str:
     """Replace a vowel and an apostrophe at the end of a word by what `accents` has for word or ending."""
-    parts, done = [], 0
-    for match in _TYPED_ACCENT.finditer(text):
-        end = start = match.start()
-        while start > done and text[start - 1].isalpha():
-            start -= 1
-        word = text[start:end]
-        found = next((ending for ending in (word, word[-3:], word[-1:]) if ending in accents), "")
-        if found:
-            parts += [text[done : end - len(found)], accents[found]]
-            done = end + 1
-    return "".join([*parts, text[done:]])
+
+    def compose(match: re.Match[str]) -> str:
+        word = match[1]
+        found = next((ending for ending in (word, word[-3:], word[-1:]) if ending in accents), None)
+        return match[0] if found is None else word.removesuffix(found) + accents[found]
+
+    return _TYPED_ACCENT.sub(compose, text)
