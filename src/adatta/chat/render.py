@@ -83,7 +83,7 @@ class Chat:
         self.stop_ids = find_stops(encoder, probe, configured=ends)
 
     @classmethod
-    def load(cls, folder: str | Path, system_prompt: str | None = None) -> Chat:
+    def load(cls, folder: Path, system_prompt: str | None = None) -> Chat:
         """Read a model folder.
 
         Args:
@@ -99,14 +99,13 @@ class Chat:
             ModelError: There is no `tokenizer.json`.
             TemplateError: The template can't be followed exactly, or special tokens are missing.
         """
-        path = Path(folder)
-        if not (path / "tokenizer.json").is_file():
-            what = f"{path} has no tokenizer.json; a model folder with a fast tokenizer is expected"
+        if not (folder / "tokenizer.json").is_file():
+            what = f"{folder} has no tokenizer.json; a model folder with a fast tokenizer is expected"
             raise ModelError(what)
         files = {"tokenizer": "tokenizer_config", "generation": "generation_config", "model": "config"}
-        settings = {key: _read_json(path / f"{name}.json") for key, name in files.items()}
-        encoder = Encoder((path / "tokenizer.json").read_text(encoding="utf-8"))
-        template = _read_template(path, settings["tokenizer"])
+        settings = {key: _read_json(folder / f"{name}.json") for key, name in files.items()}
+        encoder = Encoder((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        template = _read_template(folder, settings["tokenizer"])
         return cls(encoder=encoder, settings=settings, template=template, system_prompt=system_prompt)
 
     def conversation(

@@ -82,7 +82,7 @@ class Source:
     read: Callable[[Opened], Iterator[Numbered]]
 
 
-def read_file(path: str | Path, problems: Sink, *, tolerant: bool = False) -> Iterator[Numbered]:
+def read_file(path: Path, problems: Sink, *, tolerant: bool = False) -> Iterator[Numbered]:
     """Read the rows of a file in bounded memory; nothing that is in it raises an error.
 
     A damage ends the rows. Those before it have been given by then: who reads without `tolerant` uses no row
@@ -96,7 +96,6 @@ def read_file(path: str | Path, problems: Sink, *, tolerant: bool = False) -> It
     Yields:
         Line or record from 1, and fields.
     """
-    path = Path(path)
     line = 0
     try:
         packed = open(path, "rb")  # noqa: SIM115 - closed below; only the opening may fail here
