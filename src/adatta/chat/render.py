@@ -12,7 +12,7 @@ from typing import Any, Literal
 from adatta.chat.encode import Encoded, Encoder
 from adatta.chat.family import JOIN
 from adatta.chat.parity import check_parity
-from adatta.chat.special import added_from, find_begin, find_end, find_stops, token_names
+from adatta.chat.special import added_from, find_borders, find_stops, token_names
 from adatta.chat.template import Rendering, Template
 from adatta.core.errors import ModelError, TemplateError
 from adatta.core.fingerprint import content_id
@@ -71,9 +71,7 @@ class Chat:
         self.family = None if self._compiled is None else self._compiled.family
         self.added_tokens = {number: text for text, number in encoder.added_ids.items()}
         self.template_hash = content_id([template, system_prompt])
-        self.end_id = find_end(encoder, names, model=settings["model"])
-        begin = find_begin(encoder, names, model=settings["model"])
-        self.prefix_id = self.end_id if begin is None else begin
+        self.prefix_id, self.end_id = find_borders(encoder, names, model=settings["model"])
         self.straddled: set[str] = set()
         probe = None
         if template is not None:

@@ -19,24 +19,28 @@ def token_names(config: Mapping[str, Any]) -> dict[str, str]:
     return {key: text for key, text in texts.items() if isinstance(text, str)}
 
 
-def find_begin(encoder: Encoder, names: Mapping[str, str], *, model: Mapping[str, Any]) -> int | None:
-    """Return the id of begin-of-text: by its name, else the number in the model's configuration."""
-    return _id_of(encoder, names.get("bos_token"), model.get("bos_token_id"))
+def find_borders(encoder: Encoder, names: Mapping[str, str], *, model: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the ids that stand before a text and after it.
 
+    The end is a token known by name, else what tokenizer or model call their end; where they name no
+    beginning, it stands there, too.
 
-def find_end(encoder: Encoder, names: Mapping[str, str], *, model: Mapping[str, Any]) -> int:
-    """Return the id of end-of-text: a token known by name, else what tokenizer or model call their end.
+    Args:
+        encoder: The tokenizer.
+        names: What `token_names` gave.
+        model: The model's configuration.
 
     Raises:
-        TemplateError: There is none.
+        TemplateError: There is no end.
     """
     known = next((encoder.added_ids[name] for name in _END_OF_TEXT if name in encoder.added_ids), None)
-    found = _id_of(encoder, names.get("eos_token"), model.get("eos_token_id")) if known is None else known
-    if found is None:
+    end = _id_of(encoder, names.get("eos_token"), model.get("eos_token_id")) if known is None else known
+    if end is None:
         raise TemplateError(
             "the tokenizer has no end-of-text token; name one as eos_token in tokenizer_config.json"
         )
-    return found
+    begin = _id_of(encoder, names.get("bos_token"), model.get("bos_token_id"))
+    return end if begin is None else begin, end
 
 
 def find_stops(encoder: Encoder, answered: Rendering | None, *, configured: Iterable[Any]) -> tuple[int, ...]:

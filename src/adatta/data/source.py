@@ -187,17 +187,16 @@ def _unpack(path: Path, packed: BinaryIO) -> BinaryIO:
 def _inside(folder: Path) -> Iterator[Path]:
     """Yield what is in a folder and its folders, sorted by parts, without what isn't meant as data."""
     try:
-        names = sorted(os.listdir(folder))
+        inside = sorted(folder.iterdir())
     except OSError:
         yield folder  # named as unreadable
         return
-    for name in names:
-        path = folder / name
-        if name.startswith("."):
+    for path in inside:
+        if path.name.startswith("."):
             continue
         if path.is_dir() and not path.is_symlink():
             yield from _inside(path)
-        elif not name.lower().startswith(_NOT_DATA):
+        elif not path.name.lower().startswith(_NOT_DATA):
             yield path
 
 
