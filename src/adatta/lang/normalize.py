@@ -1,4 +1,4 @@
-"""One form of a text for comparing it: apostrophes, quotes, typed accents, composed letters, lower case."""
+"""One form of a text for comparing it: signs, typed accents, composed letters, lower case; and its words."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ _SIGNS = {
     **dict.fromkeys("“”„‟″«»", '"'),
 }
 _QUOTED = re.compile(r"'(?<!\w')([^\W\d_][^']*(?:'(?<=\w')(?=\w)[^']*)*)'(?!\w)")
+_DIVIDED = re.compile(r"[^\W_]+")
+_JOINED = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 _TYPED_ACCENT = re.compile(r"(?<![^\W\d_])([^\W\d_]*[aeiou])'(?!\w)")
 
 
@@ -40,6 +42,22 @@ def normalize(text: str, language: Traits) -> str:
         before = text
         text = _accent(_QUOTED.sub(r'"\1"', text), language.typed_accents)
     return text
+
+
+def split_words(text: str, language: Traits) -> list[str]:
+    """List the words of a text, normalised, without signs and spaces.
+
+    Where the language has `elision`, an apostrophe stands between words (`l'acqua` is `l`, `acqua`);
+    elsewhere it is part of one (`don't`).
+
+    Args:
+        text: Any text, normalised or not.
+        language: Its profile, or what else is known of it.
+
+    Returns:
+        The words in order, digits among them.
+    """
+    return (_DIVIDED if language.elision else _JOINED).findall(normalize(text, language))
 
 
 def _accent(text: str, accents: Mapping[str, str]) -> str:
