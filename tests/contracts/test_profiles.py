@@ -10,9 +10,8 @@ import pytest
 from adatta.core.registry import list_names
 from adatta.data.overlap import words
 from adatta.lang.identify import identify
-from adatta.lang.normalize import normalize
+from adatta.lang.normalize import normalize, split_words
 from adatta.lang.profile import Profile, list_profiles, load_profile
-from adatta.lang.segment import split_words
 from tests.architecture.source import modules
 
 # RFC 5646: language, script, region.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
 from adatta.core.records import Message
-from adatta.core.yaml_source import packaged_yaml
+from adatta.core.yaml_source import packaged_names, packaged_yaml
 
 _STRIPPED: dict[str, Callable[[str], str]] = {
     "both": str.strip,
@@ -78,8 +77,7 @@ class Family:
 @cache
 def list_families() -> tuple[Family, ...]:
     """Read the profiles, sorted by name."""
-    files = resources.files("adatta.chat.profiles").iterdir()
-    names = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    names = packaged_names("adatta.chat.profiles")
     return tuple(Family(name=name, **packaged_yaml("adatta.chat.profiles", f"{name}.yaml")) for name in names)
 
 

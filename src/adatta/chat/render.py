@@ -9,10 +9,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from adatta.chat.encode import Encoded, Encoder
+from adatta.chat.encode import Encoded, Encoder, token_names
 from adatta.chat.family import JOIN
 from adatta.chat.parity import check_parity
-from adatta.chat.special import added_from, find_begin, find_end, find_stops, token_names
 from adatta.chat.template import Rendering, Template
 from adatta.core.errors import ModelError, TemplateError
 from adatta.core.fingerprint import content_id
@@ -71,19 +70,17 @@ class Chat:
         self.family = None if self._compiled is None else self._compiled.family
         self.added_tokens = {number: text for text, number in encoder.added_ids.items()}
         self.template_hash = content_id([template, system_prompt])
-        self.end_id = find_end(encoder, names, model=settings["model"])
-        begin = find_begin(encoder, names, model=settings["model"])
-        self.prefix_id = self.end_id if begin is None else begin
+        self.prefix_id, self.end_id = encoder.find_borders(names, model=settings["model"])
         self.straddled: set[str] = set()
         probe = None
         if template is not None:
             probe = self._need_template().render(self._opened(_PROBE), generation_prompt=False)
             check_parity(encoder, self._need_template())
         ends = [self.end_id, settings["generation"].get("eos_token_id")]
-        self.stop_ids = find_stops(encoder, probe, configured=ends)
+        self.stop_ids = encoder.find_stops(probe, configured=ends)
 
     @classmethod
-    def load(cls, folder: str | Path, system_prompt: str | None = None) -> Chat:
+    def load(cls, folder: Path, system_prompt: str | None = None) -> Chat:
         """Read a model folder.
 
         Args:
@@ -99,14 +96,13 @@ class Chat:
             ModelError: There is no `tokenizer.json`.
             TemplateError: The template can't be followed exactly, or special tokens are missing.
         """
-        path = Path(folder)
-        if not (path / "tokenizer.json").is_file():
-            what = f"{path} has no tokenizer.json; a model folder with a fast tokenizer is expected"
+        if not (folder / "tokenizer.json").is_file():
+            what = f"{folder} has no tokenizer.json; a model folder with a fast tokenizer is expected"
             raise ModelError(what)
         files = {"tokenizer": "tokenizer_config", "generation": "generation_config", "model": "config"}
-        settings = {key: _read_json(path / f"{name}.json") for key, name in files.items()}
-        encoder = Encoder((path / "tokenizer.json").read_text(encoding="utf-8"))
-        template = _read_template(path, settings["tokenizer"])
+        settings = {key: _read_json(folder / f"{name}.json") for key, name in files.items()}
+        encoder = Encoder((folder / "tokenizer.json").read_text(encoding="utf-8"))
+        template = _read_template(folder, settings["tokenizer"])
         return cls(encoder=encoder, settings=settings, template=template, system_prompt=system_prompt)
 
     def conversation(
@@ -292,7 +288,7 @@ class Chat:
 
     def _end_of_turn(self, encoded: Encoded, start: int, limit: int) -> int:
         """Return the character behind what ends a turn: the first added token from `start` on."""
-        place = next(iter(added_from(encoded, start)), None)
+        place = next(iter(encoded.added_from(start)), None)
         if place is None or encoded.last_char[place] >= limit or encoded.ids[place] not in self.stop_ids:
             raise TemplateError(
                 "the chat template ends an answer without an added token that stops generation, so the "

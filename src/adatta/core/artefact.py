@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ _REMOVED = "removed.json"
 _CURRENT = "current.json"
 _MODEL = "model"
 _UNRECORDED = ("checkpoints", _RECORD, _REMOVED)
-_ASIDE = re.compile(r"^\..*\.\d+\.tmp$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +40,16 @@ def run_dir(name: str) -> Path:
     return home_dir() / "runs" / name
 
 
-def write_atomic(path: str | Path, data: bytes | str) -> None:
+def write_atomic(path: Path, data: bytes | str) -> None:
     """Write a file aside, flush it to disk and rename it: `path` has its old content or all of the new."""
-    path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with aside.open("wb") as file:
-        file.write(data.encode("utf-8") if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
+    aside.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
+    sync(aside)
     aside.replace(path)
     sync(path.parent)
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, keys in the order given.
 
     Raises:
@@ -81,9 +76,8 @@ def begin(run_dir: Path, *, number: int, kind: str, fingerprint: str) -> Path:
     Raises:
         ArtefactError: if it is complete already; nothing is overwritten.
     """
-    complete_one = find_complete(run_dir, kind=kind, fingerprint=fingerprint)
-    if complete_one:
-        raise ArtefactError(f"{complete_one.folder} is complete; reuse it, nothing is overwritten")
+    if made := find_complete(run_dir, kind=kind, fingerprint=fingerprint):
+        raise ArtefactError(f"{made.folder} is complete; reuse it, nothing is overwritten")
     folder = next(iter(_folders(run_dir, kind, fingerprint)), run_dir / f"{number:02d}-{kind}-{fingerprint}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -113,7 +107,7 @@ def complete(folder: Path, record: Mapping[str, Any]) -> Artefact:
         )
     if (folder / _RECORD).exists():
         raise ArtefactError(f"{folder} is complete; nothing is overwritten")
-    for path in [path for path in folder.rglob("*") if _ASIDE.match(path.name)]:
+    for path in list(folder.rglob(".*.[0-9]*.tmp")):  # left aside by a stage that was stopped
         path.unlink()
     files = [path for path in folder.rglob("*") if path.is_file()]
     paths = sorted(path for path in files if path.relative_to(folder).parts[0] not in _UNRECORDED)
@@ -125,20 +119,19 @@ def complete(folder: Path, record: Mapping[str, Any]) -> Artefact:
     return Artefact(folder, full)
 
 
-def read_artefact(folder: str | Path) -> Artefact:
+def read_artefact(folder: Path) -> Artefact:
     """Return a complete artefact; its files are not looked at (`verify` does).
 
     Raises:
         IncompleteError: if there is no record.
         DriftError: if the record can't be read.
     """
-    folder = Path(folder)
     missing = f"{folder} has no {_RECORD}: its stage did not end; run its recipe again"
     advice = "move the folder away to make it again"
     return Artefact(folder, _read(folder / _RECORD, "files", kind=dict, missing=missing, advice=advice))
 
 
-def verify(folder: str | Path) -> Artefact:
+def verify(folder: Path) -> Artefact:
     """Return a complete artefact whose files are those of its record.
 
     A merged model that `remove_model` took away is excused.

@@ -20,12 +20,9 @@ class MetricsLog:
             that a step never stands twice. None begins an empty file.
     """
 
-    def __init__(self, path: str | Path, *, resume_step: int | None = None) -> None:
-        path = Path(path)
-        kept = (
-            [] if resume_step is None else [row for row in read_metrics(path) if row["step"] <= resume_step]
-        )
-        write_atomic(path, "".join(_line(row) for row in kept))
+    def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
+        before = [] if resume_step is None else read_metrics(path)
+        write_atomic(path, "".join(_line(row) for row in before if row["step"] <= resume_step))
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -46,13 +43,12 @@ class MetricsLog:
         self._file.close()
 
 
-def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a metrics file; one torn by a crash, at its end, is left out; no file is no lines.
 
     Raises:
         ArtefactError: if another line is broken.
     """
-    path = Path(path)
     if not path.exists():
         return []
     rows = []

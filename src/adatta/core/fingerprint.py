@@ -85,13 +85,12 @@ def hash_file(path: str | Path) -> str:
     return digest
 
 
-def hash_folder(path: str | Path, patterns: Iterable[str] = ("**/*",)) -> str:
+def hash_folder(path: Path, patterns: Iterable[str]) -> str:
     """Return the SHA-256 over names and contents of the files in a folder that match any of `patterns`.
 
     Raises:
         ArtefactError: if no file matches.
     """
-    path = Path(path)
     files = {file for pattern in patterns for file in path.glob(pattern) if file.is_file()}
     if not files:
         raise ArtefactError(f"{path} has no file that matches {', '.join(patterns)}; nothing to hash")

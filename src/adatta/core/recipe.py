@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import deepcopy
@@ -33,6 +34,8 @@ from adatta.core.settings import (
 from adatta.core.yaml_source import Marked, Place, dotted, leaves, parts, read_yaml, value_at
 
 T = TypeVar("T")
+
+_DATA_PATH = re.compile(r"stages\.\d+\.\w+\.(data|holdout|texts)\.(.*\.)?path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,12 +243,8 @@ def _locate_data(tree: Marked) -> tuple[Marked, list[Mistake]]:
     mistakes: list[Mistake] = []
     for place, part in tree.walk():
         path, mark = part.content, part.mark
-        is_path = (
-            place[:1] == ("stages",)
-            and place[3:4] in (("data",), ("holdout",), ("texts",))
-            and place[-1] == "path"
-        )
-        if not (is_path and isinstance(path, str) and path) or path.startswith("hub:"):
+        is_path = _DATA_PATH.fullmatch(dotted(place)) and isinstance(path, str)
+        if not (is_path and path) or path.startswith("hub:"):
             continue
         folders = _folders(mark.source if mark.line else None)
         found = [folder for folder in folders if (folder / path).exists() or _has_match(folder / path)]

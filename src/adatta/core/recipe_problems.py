@@ -52,7 +52,7 @@ def _tell(place: Place, items: list[dict[str, Any]], value: Any, root: type[Sett
     if first["type"] == "extra_forbidden":
         _, known = _look_up(place[:-1], root)
         suggestion = _suggest(str(place[-1]), known, root) if known else ""
-        hint = f"known here: {', '.join(_names(known))}" if known else ""
+        hint = f"known here: {', '.join(_fields(known))}" if known else ""
         return f"unknown key '{place[-1]}' in {inside}{suggestion}", hint
     if first["type"] == "missing":
         return f"missing key '{place[-1]}' in {inside}", meaning
@@ -86,20 +86,21 @@ def _show(value: Any) -> str:
 
 
 def _suggest(word: str, here: type[Settings], root: type[Settings]) -> str:
-    names = _names(here)
+    fields = _fields(here)
     word = _words("other_names").get(word, word)
-    if word in names:
+    if word in fields:
         return f"; did you mean '{word}'?"
-    for name, field in here.model_fields.items():
+    for name, field in fields.items():
         if any(word in model.model_fields for model in _models_in(field)):
             return f"; did you mean '{name}.{word}'?"
-    if word in _names(root):
+    if word in _fields(root):
         return f"; '{word}' belongs at the top of the recipe"
-    return nearest(word, names)
+    return nearest(word, list(fields))
 
 
-def _names(model: type[Settings]) -> list[str]:
-    return [field.alias or name for name, field in model.model_fields.items()]
+def _fields(model: type[Settings]) -> dict[str, FieldInfo]:
+    """Return the fields of a model by their names in a recipe."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def _look_up(place: Place, root: type[Settings]) -> tuple[FieldInfo | None, type[Settings] | None]:
@@ -107,8 +108,7 @@ def _look_up(place: Place, root: type[Settings]) -> tuple[FieldInfo | None, type
     field: FieldInfo | None = None
     model: type[Settings] | None = root
     for name in (name for name in place if isinstance(name, str)):
-        fields = {f.alias or n: f for n, f in model.model_fields.items()} if model else {}
-        field = fields.get(name)
+        field = _fields(model).get(name) if model else None
         model = next(_models_in(field), None) if field else None
     return field, model
 

@@ -119,6 +119,12 @@ def packaged_yaml(package: str, file: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
+def packaged_names(package: str) -> tuple[str, ...]:
+    """List the YAML files of a package, without their suffix, sorted."""
+    files = resources.files(package).iterdir()
+    return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
+
+
 def parts(value: Any) -> list[tuple[str | int, Any]]:
     """List what a mapping or a list holds, by key or index; nothing for a scalar."""
     if isinstance(value, dict):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
+from adatta.core.yaml_source import parts
 from adatta.data.shape import (
     ABSENT,
     GUESS,
@@ -23,25 +23,6 @@ from adatta.data.turns import Mistake
 _MOST_KEYS = 1000  # remembered of a source's rows, to name the nearest one
 
 
-@dataclass(slots=True, kw_only=True)
-class _Search:
-    """A name of the map that no row had so far: the keys of the first row, and those of all."""
-
-    theirs: str
-    first: tuple[str, ...] = ()
-    keys: dict[str, None] = field(default_factory=dict)
-
-    def look(self, objects: Sequence[Mapping[str, Any]]) -> bool:
-        """Say whether one of the objects has what the name leads to."""
-        if any(dig(fields, self.theirs) is not ABSENT for fields in objects):
-            return True
-        for fields in objects:
-            self.first = self.first or tuple(fields)
-            places = _places(fields, self.theirs.count("."))
-            self.keys.update(dict.fromkeys(islice(places, _MOST_KEYS - len(self.keys))))
-        return False
-
-
 def find_wrong_names(
     names: Mapping[str, str], kind: RowKind, *, records: Iterable[Numbered]
 ) -> Iterator[Mistake]:
@@ -55,40 +36,42 @@ def find_wrong_names(
     Yields:
         A mistake for each such name; its field is ours.
     """
-    lost: dict[str, _Search] = {}
-    first: dict[str, str] = {}
-    has_rows = False
+    lost: dict[str, str] = {}
+    owner: dict[str, str] = {}
     for ours, theirs in names.items():
-        other = ours if ours in METADATA else first.setdefault(theirs, ours)
+        other = ours if ours in METADATA else owner.setdefault(theirs, ours)
         if mistake := find_unknown_name(ours, kind):
             yield mistake
         elif other != ours:
             what = f"{theirs!r} stands for {other} already"
             yield Mistake(what, "each text has a key of its own", "wrong_type", ours)
         else:
-            lost[ours] = _Search(theirs=theirs)
+            lost[ours] = theirs
+    seen: dict[str, dict[str, None]] = {ours: {} for ours in lost}
+    first: dict[str, tuple[str, ...]] = {}
     for _, fields in records if lost else ():
-        has_rows = True
         messages = list(_messages(fields)) if lost.keys() & set(MESSAGE_KEYS) else []
-        lost = {
-            ours: search
-            for ours, search in lost.items()
-            if not search.look(messages if ours in MESSAGE_KEYS else [fields])
-        }
+        for ours, theirs in list(lost.items()):
+            objects = messages if ours in MESSAGE_KEYS else [fields]
+            if any(dig(part, theirs) is not ABSENT for part in objects):
+                del lost[ours]
+                continue
+            first[ours] = first.get(ours) or next((tuple(part) for part in objects if part), ())
+            places = chain.from_iterable(_places(part, theirs.count(".")) for part in objects)
+            seen[ours].update(dict.fromkeys(islice(places, _MOST_KEYS - len(seen[ours]))))
         if not lost:
             return
-    for ours, search in lost.items():
+    for ours, theirs in lost.items() if first else ():  # a source without rows accuses no name
         thing = "message" if ours in MESSAGE_KEYS else "row"
-        if has_rows:
-            near = nearest_key(search.theirs, search.keys, likeness=GUESS)
-            what = f"no {thing} has {search.theirs!r}{f'; did you mean {near!r}?' if near else ''}"
-            hint = f"keys of the first {thing}: {', '.join(search.first)[:200] or 'there is none'}"
-            yield Mistake(what, hint, "missing_key", ours)
+        near = nearest_key(theirs, seen[ours], likeness=GUESS)
+        what = f"no {thing} has {theirs!r}{f'; did you mean {near!r}?' if near else ''}"
+        hint = f"keys of the first {thing}: {', '.join(first[ours])[:200] or 'there is none'}"
+        yield Mistake(what, hint, "missing_key", ours)
 
 
 def _messages(value: Any) -> Iterator[Mapping[str, Any]]:
     """Yield the objects with a text of their own inside a row, at any depth: a message may be any of them."""
-    for _, part in _parts(value):
+    for _, part in parts(value):
         if isinstance(part, Mapping) and any(isinstance(text, str) for text in part.values()):
             yield part
         yield from _messages(part)
@@ -96,14 +79,7 @@ def _messages(value: Any) -> Iterator[Mapping[str, Any]]:
 
 def _places(value: Any, num_dots: int) -> Iterator[str]:
     """Yield the dotted paths into a value, with at most so many dots."""
-    for key, part in _parts(value):
+    for key, part in parts(value):
         yield str(key)
         if num_dots:
             yield from (f"{key}.{rest}" for rest in _places(part, num_dots - 1))
-
-
-def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
-    """Return what an object or a list holds, by key or place; nothing for any other value."""
-    if isinstance(value, Mapping):
-        return value.items()
-    return enumerate(value) if isinstance(value, list) else ()

@@ -325,9 +325,9 @@ def _make_targets(items: Sequence[ItemText]) -> Iterator[_Target]:
 
 def _index(targets: Sequence[_Target]) -> tuple[U64, NDArray[np.int64], NDArray[np.int64]]:
     """Return the runs to look for: their hashes, sorted, their targets, where they begin in them."""
-    widths = [min(WINDOW_WORDS, target.num_words) for target in targets]
-    runs = [_hash_runs(target.hashes, width)[-1] for target, width in zip(targets, widths, strict=True)]
-    runs = [found if width == WINDOW_WORDS else found[:1] for found, width in zip(runs, widths, strict=True)]
+    # A question of fewer words is looked for as a whole, without its answer.
+    parts = [t.hashes if t.num_words >= WINDOW_WORDS else t.hashes[: t.num_words] for t in targets]
+    runs = [_hash_runs(part, WINDOW_WORDS)[-1] for part in parts]
     hashes = np.concatenate([np.empty(0, np.uint64), *runs])
     numbers = np.repeat(np.arange(len(runs)), [len(run) for run in runs])
     starts = np.concatenate([np.empty(0, np.int64), *(np.arange(len(run)) for run in runs)])

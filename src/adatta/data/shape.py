@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import resources
 from statistics import fmean
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Conversation, Document, Origin, Preference, Row
-from adatta.core.yaml_source import packaged_yaml
+from adatta.core.settings import Many, Settings
+from adatta.core.yaml_source import packaged_names, packaged_yaml
 from adatta.data.pair import read_instruction, read_pair
 from adatta.data.turns import Mistake, Reader, Written, build_messages
 
@@ -27,8 +26,7 @@ _NO_TOOLS: tuple[Any, ...] = (None, "", "[]", [])
 _TYPO, GUESS = 0.84, 0.7  # likeness of keys: surely a slip (langage, prompts), perhaps meant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class Shape(Settings):
     """A layout of rows that a file name in `data/shapes` stands for.
 
     `keys` must all be there, `optional` ones are read too. A row of the shape stands at the top of its file.
@@ -43,7 +41,7 @@ class Shape:
 
     kind: RowKind
     keys: Mapping[str, Way]
-    optional: Sequence[str] = ("system", "tools")
+    optional: Many[str] = ("system", "tools")
 
 
 class Shaped(NamedTuple):
@@ -61,12 +59,8 @@ class Shaped(NamedTuple):
 @cache
 def load_shapes() -> Mapping[str, Shape]:
     """Load the shapes: name -> shape; of two that fit a row, the earlier one is it."""
-    files = resources.files("adatta.data.shapes").iterdir()
-    names = sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+    names = packaged_names("adatta.data.shapes")
     shapes = {name: Shape(**packaged_yaml("adatta.data.shapes", f"{name}.yaml")) for name in names}
-    for name, shape in shapes.items():
-        if shape.kind not in get_args(RowKind) or not {*shape.keys.values()} <= {*get_args(Way)}:
-            raise ValueError(f"shape {name}: kind {shape.kind} or a way of {dict(shape.keys)} is unknown")
     return dict(sorted(shapes.items(), key=lambda item: -len(item[1].keys)))
 
 

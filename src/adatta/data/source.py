@@ -82,7 +82,7 @@ class Source:
     read: Callable[[Opened], Iterator[Numbered]]
 
 
-def read_file(path: str | Path, problems: Sink, *, tolerant: bool = False) -> Iterator[Numbered]:
+def read_file(path: Path, problems: Sink, *, tolerant: bool = False) -> Iterator[Numbered]:
     """Read the rows of a file in bounded memory; nothing that is in it raises an error.
 
     A damage ends the rows. Those before it have been given by then: who reads without `tolerant` uses no row
@@ -96,7 +96,6 @@ def read_file(path: str | Path, problems: Sink, *, tolerant: bool = False) -> It
     Yields:
         Line or record from 1, and fields.
     """
-    path = Path(path)
     line = 0
     try:
         packed = open(path, "rb")  # noqa: SIM115 - closed below; only the opening may fail here
@@ -188,17 +187,16 @@ def _unpack(path: Path, packed: BinaryIO) -> BinaryIO:
 def _inside(folder: Path) -> Iterator[Path]:
     """Yield what is in a folder and its folders, sorted by parts, without what isn't meant as data."""
     try:
-        names = sorted(os.listdir(folder))
+        inside = sorted(folder.iterdir())
     except OSError:
         yield folder  # named as unreadable
         return
-    for name in names:
-        path = folder / name
-        if name.startswith("."):
+    for path in inside:
+        if path.name.startswith("."):
             continue
         if path.is_dir() and not path.is_symlink():
             yield from _inside(path)
-        elif not name.lower().startswith(_NOT_DATA):
+        elif not path.name.lower().startswith(_NOT_DATA):
             yield path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +59,7 @@ def split_holdout(places: NDArray[np.uint64], share: float, min_rows: int) -> Sp
     wanted = min(asked, largest)
     held: set[np.uint64] = set()
     count = 0
-    for place, same in groupby(np.sort(places)):
-        size = sum(1 for _ in same)
+    for place, size in zip(*np.unique(places, return_counts=True), strict=True):
         if count + size <= largest:
             held.add(place)
             count += size

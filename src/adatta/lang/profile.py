@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -13,7 +12,7 @@ from pydantic import Field, ValidationError, field_validator
 from adatta.core.errors import Problem, RecipeError
 from adatta.core.records import Message
 from adatta.core.settings import Many, Settings
-from adatta.core.yaml_source import dotted, packaged_yaml
+from adatta.core.yaml_source import dotted, packaged_names, packaged_yaml
 
 
 class Traits(Settings):
@@ -67,19 +66,13 @@ class Profile(Traits):
             isinstance(value, Mapping) and set(value) == {"question", "answer"} for value in values
         ):
             raise ValueError("needs a list of exchanges, each with question and answer")
-        return [
-            (
-                Message(role="user", content=value["question"]),
-                Message(role="assistant", content=value["answer"]),
-            )
-            for value in values
-        ]
+        said = ((value["question"], value["answer"]) for value in values)
+        return [(Message(role="user", content=q), Message(role="assistant", content=a)) for q, a in said]
 
 
 def list_profiles() -> tuple[str, ...]:
     """Return the tags of the languages that have a profile, sorted."""
-    files = resources.files("adatta.lang.profiles").iterdir()
-    return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
+    return packaged_names("adatta.lang.profiles")
 
 
 @cache

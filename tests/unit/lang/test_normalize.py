@@ -1,4 +1,4 @@
-"""One form of a text: apostrophes, quotes, typed accents, composed letters, lower case."""
+"""One form of a text: apostrophes, quotes, typed accents, composed letters, lower case; and its words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adatta.lang.normalize import normalize
+from adatta.lang.normalize import normalize, split_words
 from adatta.lang.profile import load_profile
 
 IT, EN = load_profile("it"), load_profile("en")
@@ -74,3 +74,28 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     for profile in (IT, EN):
         once = normalize(text, profile)
         assert normalize(once, profile) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("L'acqua dell’anno scorso", ["l", "acqua", "dell", "anno", "scorso"]),
+        ("C'e' un po' di caffe'.", ["c", "è", "un", "po", "di", "caffè"]),
+        ("negli anni '60, alle 15.30", ["negli", "anni", "60", "alle", "15", "30"]),
+        ("«Dimmelo», disse: “Gliel'ho detto”", ["dimmelo", "disse", "gliel", "ho", "detto"]),
+        ("", []),
+        ("... '' !", []),
+    ],
+)
+def test_italian_words_are_divided_at_the_apostrophe(text: str, words: list[str]) -> None:
+    assert split_words(text, IT) == words
+
+
+def test_english_words_keep_their_apostrophe() -> None:
+    words = ["don't", "say", "o'clock", "the", "students", "said"]
+    assert split_words("Don’t say 'o'clock', the students' said", EN) == words
+
+
+def test_words_of_one_text_are_the_same_with_other_signs_and_case() -> None:
+    shouted = split_words("PERCHE' L’ACQUA, «QUI», E' FREDDA?", IT)
+    assert shouted == split_words("perché l'acqua qui è fredda", IT)

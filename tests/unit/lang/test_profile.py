@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,6 @@ import pytest
 from adatta.core import yaml_source
 from adatta.core.errors import RecipeError
 from adatta.lang.profile import list_profiles, load_profile, load_traits
-
-MODULE = sys.modules[load_profile.__module__]
 
 
 @pytest.fixture
@@ -25,8 +22,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         def files(package: str) -> Path:
             return folder if package.endswith("profiles") else tmp_path
 
-    for module in (MODULE, yaml_source):
-        monkeypatch.setattr(module, "resources", Resources)
+    monkeypatch.setattr(yaml_source, "resources", Resources)
     load_profile.cache_clear()
     yield folder
     load_profile.cache_clear()
