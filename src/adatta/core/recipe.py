@@ -329,6 +329,9 @@ def _wrong_models(settings: EvaluateSettings, place: Place, trained: Sequence[st
         if model not in known:
             what = f"no model '{model}' before this stage{nearest(model, trained)}"
             yield (*place, "models", number), what, f"models here: {', '.join(known)}"
+    for name in settings.others:
+        if name in known or name.startswith("control-"):
+            yield (*place, "others", name), f"another row of the table is called '{name}'", "choose another name"
 
 
 def _training_contradictions(settings: TrainSettings, place: Place, *, is_last: bool) -> Iterator[Mistake]:

@@ -280,6 +280,12 @@ class TextSettings(Settings):
     """Tag of their language, such as en; the recipe's when empty."""
 
 
+NAMES = {
+    "texts": (r"[a-z][a-z0-9_]{0,59}", "a-z, 0-9 and _"),
+    "others": (r"[A-Za-z][A-Za-z0-9._-]{0,59}", "letters, digits, '.', '_' and '-'"),
+}
+
+
 class EvaluateSettings(Settings):
     """Measure models of the chain on suites, and on texts of your own."""
 
@@ -289,16 +295,19 @@ class EvaluateSettings(Settings):
     """Texts of your own by the name that the report gives them: {native: {path: texts.jsonl}}."""
     models: Many[str] | None = None
     """`base` and names of training stages; empty means base and every training stage before this one."""
+    others: Mapping[str, str] = {}
+    """Other models to measure beside them, by the name that the report gives each: {peer: OWNER/NAME}."""
     max_new_tokens: int = Field(default=96, ge=1)
     """Longest generated answer, in tokens."""
 
-    @field_validator("texts")
+    @field_validator("texts", "others")
     @classmethod
-    def _names_are_of_tasks(cls, texts: Mapping[str, TextSettings]) -> Mapping[str, TextSettings]:
-        wrong = [name for name in texts if not re.fullmatch(r"[a-z][a-z0-9_]{0,59}", name)]
+    def _names_are_short(cls, given: Mapping[str, Any], field: ValidationInfo) -> Mapping[str, Any]:
+        pattern, signs = NAMES[str(field.field_name)]
+        wrong = [name for name in given if not re.fullmatch(pattern, name)]
         if wrong:
-            raise ValueError(f"name {wrong[0]!r}: write up to 60 of a-z, 0-9 and _, a letter first")
-        return texts
+            raise ValueError(f"name {wrong[0]!r}: write up to 60 of {signs}, a letter first")
+        return given
 
 
 class ExportSettings(Settings):

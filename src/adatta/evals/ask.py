@@ -105,6 +105,18 @@ def make_subject(stage: str, model_fingerprint: str, profile: Profile) -> Subjec
     return Subject(stage=stage, model_fingerprint=model_fingerprint, opening=opening)
 
 
+def list_subjects(stage: str, model_fingerprint: str, profile: Profile) -> list[Subject]:
+    """List the rows of the table that a model fills: its own, and for the base the controls.
+
+    Args:
+        stage: `base`, or the name of another model.
+        model_fingerprint: Identity of the weights.
+        profile: Of the language.
+    """
+    rows = [stage, *(list_controls(profile) if stage == BASE else ())]
+    return [make_subject(row, model_fingerprint, profile) for row in rows]
+
+
 def list_controls(profile: Profile) -> dict[str, tuple[Message, ...]]:
     """List the ways to prompt the base without training it: the messages before each free prompt, by control.
 

@@ -16,7 +16,7 @@ from adatta.core.errors import problems_json
 from adatta.core.problems import Checks
 from adatta.core.recipe import LoadedRecipe, Recipe
 from adatta.core.settings import TrainSettings
-from adatta.pipeline.context import load, locate_base, open_chat, read_rows, resolve
+from adatta.pipeline.context import find_model, find_others, load, open_chat, read_rows, resolve
 from adatta.pipeline.numbers import show_losses
 from adatta.pipeline.overlap import SuiteOverlap, describe_overlap
 from adatta.pipeline.plan import TRAINING
@@ -79,7 +79,8 @@ def check_recipe(path: Path, overrides: Sequence[str] = (), *, as_json: bool = F
 
 def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     """Check what a recipe names, each thing as far as it doesn't need what failed."""
-    base = checks.attempt("model", lambda: locate_base(loaded))
+    base = checks.attempt("model", lambda: find_model(loaded, "model.name", loaded.recipe.model))
+    dict(find_others(loaded, checks=checks))
     recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name)) if base else loaded.recipe
     loaded = replace(loaded, recipe=recipe)
     shape = _check_model(checks, recipe, base) if base else None

@@ -17,7 +17,7 @@ from adatta.core.fingerprint import content_id
 from adatta.core.problems import Checks
 from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
 from adatta.core.registry import list_names, load_registry
-from adatta.core.settings import EvaluateSettings, OptimizerSettings, StageEntry
+from adatta.core.settings import EvaluateSettings, ModelSettings, OptimizerSettings, StageEntry
 from adatta.lang.profile import Profile, load_profile
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
@@ -40,6 +40,7 @@ class Context:
     recipe: Recipe
     run_dir: Path
     base: ModelFiles
+    others: Mapping[str, ModelFiles]
     chat: Chat
     profile: Profile
     rows: Mapping[str, StageRows]
@@ -68,7 +69,8 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     if loaded is None:
         raise checks.error()
     folder = run_dir(loaded.recipe.name)
-    base = checks.attempt("model", lambda: locate_base(loaded))
+    base = checks.attempt("model", lambda: find_model(loaded, "model.name", loaded.recipe.model))
+    others = dict(find_others(loaded, checks=checks))
     chat = open_chat(loaded, base, checks=checks) if base else None
     recipe = resolve(loaded.recipe, folder) if base else loaded.recipe
     suites = load_suites(loaded, checks=checks)
@@ -80,6 +82,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         raise checks.error()
     inputs = Inputs(
         base=base.fingerprint,
+        others={name: files.fingerprint for name, files in others.items()},
         template=content_id(chat.exported_template()),
         data={name: prepared.data_hashes() for name, prepared in rows.items()},
         suites={
@@ -92,6 +95,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
         recipe=recipe,
         run_dir=folder,
         base=base,
+        others=others,
         chat=chat,
         profile=load_profile(recipe.language),
         rows=rows,
@@ -271,11 +275,31 @@ def _names(loaded: LoadedRecipe, key: str) -> Iterator[tuple[str, str]]:
             yield f"stages.{number}.{stage.kind}.{key}.{place}", name
 
 
-def locate_base(loaded: LoadedRecipe) -> ModelFiles:
-    """Find the base model.
+def find_others(loaded: LoadedRecipe, *, checks: Checks) -> Iterator[tuple[str, ModelFiles]]:
+    """Find the other models that evaluate stages name.
 
     Args:
         loaded: the recipe.
+        checks: takes every mistake.
+
+    Yields:
+        Name and files of each that can be used.
+    """
+    for number, stage in enumerate(loaded.recipe.stages):
+        for name, model in getattr(stage.settings, "others", {}).items():
+            path = f"stages.{number}.evaluate.others.{name}"
+            find = partial(find_model, loaded, path, ModelSettings(name=model))
+            if files := checks.attempt(f"model {name}", find):
+                yield name, files
+
+
+def find_model(loaded: LoadedRecipe, path: str, settings: ModelSettings) -> ModelFiles:
+    """Find a model that the recipe names.
+
+    Args:
+        loaded: the recipe.
+        path: where it names it, such as `model.name`.
+        settings: its name and revision.
 
     Returns:
         The model's files.
@@ -285,16 +309,15 @@ def locate_base(loaded: LoadedRecipe) -> ModelFiles:
     """
     from adatta.model.files import locate
 
-    settings = loaded.recipe.model
     try:
-        base = locate(settings.name, settings.revision)
-        if base.adapter is not None:
+        files = locate(settings.name, settings.revision)
+        if files.adapter is not None:
             from adatta.model.load import fetch
 
-            base = fetch(settings.name, settings.revision)
+            files = fetch(settings.name, settings.revision)
     except ModelError as error:
-        raise RecipeError(loaded.problem("model.name", str(error))) from error
-    return base
+        raise RecipeError(loaded.problem(path, str(error))) from error
+    return files
 
 
 def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -> None:

@@ -20,12 +20,13 @@ TRAINING = ("sft", "dpo", "adapt")
 class Inputs:
     """What enters the fingerprints from outside the recipe, by content.
 
-    `base` is the base model's fingerprint, `template` the hash of its template with the system prompt,
+    `base` is the base model's fingerprint, `others` those of the other models by name, `template` the hash of its template with the system prompt,
     `data` maps a training stage's name to the hashes of its files, `suites` an evaluate stage's name to the
     hashes of its suites by their names.
     """
 
     base: str
+    others: Mapping[str, str]
     template: str
     data: Mapping[str, tuple[str, ...]]
     suites: Mapping[str, Mapping[str, str]]
@@ -64,7 +65,7 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
     Returns:
         The stages in order.
     """
-    models = {BASE: inputs.base}
+    models = {**inputs.others, BASE: inputs.base}
     current = BASE
     done: list[str] = []
     planned: list[PlannedStage] = []
@@ -88,19 +89,19 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
 
 
 def evaluated_models(stage: Stage, recipe: Recipe) -> tuple[str, ...]:
-    """Name the models that an evaluate stage measures: those it lists, else base and every stage before it.
+    """Name the models that an evaluate stage measures: base, others, and the stages it lists, or all before it.
 
     Args:
         stage: an evaluate stage of the recipe.
         recipe: the recipe it stands in.
 
     Returns:
-        Stage names, `base` among them.
+        Their names, the base first; the last one is what the others lead to.
     """
-    if stage.evaluation.models is not None:
-        return tuple(stage.evaluation.models)
     before = recipe.stages[: recipe.stages.index(stage)]
-    return (BASE, *(other.name for other in before if other.kind in TRAINING))
+    trained = (other.name for other in before if other.kind in TRAINING)
+    listed = stage.evaluation.models or (BASE, *trained)
+    return (BASE, *stage.evaluation.others, *(name for name in listed if name != BASE))
 
 
 def protocol(recipe: Recipe, inputs: Inputs, stage: Stage) -> dict[str, Any]:

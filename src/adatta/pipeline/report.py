@@ -179,8 +179,9 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         A value for JSON, valid under report.schema.json; `problems` lists what is missing.
     """
     stages, records = name_stages(inputs.recipe), inputs.records
-    every = ["base", *(name for name, kind, _ in stages if kind in TRAINING)]
-    asked = [settings.get("models") or every for _, kind, settings in stages if kind == "evaluate"]
+    every = [BASE, *(name for name, kind, _ in stages if kind in TRAINING)]
+    settled = [settings for _, kind, settings in stages if kind == "evaluate"]
+    asked = [(BASE, *settings.get("others", ()), *(settings.get("models") or every)) for settings in settled]
     evaluated = list(dict.fromkeys(name for names in asked for name in names))
     judgement = judge(inputs.metrics, is_compared=any(name != "base" for name in evaluated))
     costs = [_pick(record["results"] | record, COST_KEYS) for record in records]

@@ -13,7 +13,6 @@ from adatta.core.artefact import Artefact, remove_model, restore_model, write_at
 from adatta.core.fingerprint import fingerprint
 from adatta.core.progress import track
 from adatta.core.records import BASE
-from adatta.pipeline.compare import list_subjects
 from adatta.pipeline.context import Context
 from adatta.pipeline.exporting import write_formats
 from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, protocol
@@ -106,7 +105,8 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
     models = evaluated_models(planned.stage, context.recipe)
     scores: list[Score] = []
     engines: dict[str, str] = {}  # of the models that are measured now
-    marks = {BASE: context.inputs.base} | {name: done[name].record["fingerprint"] for name in done}
+    marks = {**context.inputs.others, BASE: context.inputs.base}
+    marks |= {name: artefact.record["fingerprint"] for name, artefact in done.items()}
     for name in models:
         part = folder / "parts" / f"{marks[name]}-{mark}.parquet"
         if not part.exists():
@@ -117,7 +117,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             if earlier:
                 found = read_scores(earlier[0])
             else:
-                found, engines[name] = measure(context, planned, name, done)
+                found, engines[name] = measure(context, planned, name, marks[name], done)
             write_scores(part, found)
         # What another chain measured gets the name that the model has in this one.
         scores += [
@@ -142,34 +142,38 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
     }
 
 
-def measure(context: Context, planned: PlannedStage, name: str, done: Done) -> tuple[list[Score], EngineName]:
+def measure(
+    context: Context, planned: PlannedStage, name: str, mark: str, done: Done
+) -> tuple[list[Score], EngineName]:
     """Measure one model on the stage's suites; the base also under the controls.
 
     Args:
         context: the run.
         planned: the evaluate stage.
-        name: `base` or a training stage.
+        name: of the model in the table.
+        mark: its fingerprint.
         done: the artefacts so far.
 
     Returns:
         One score an item and metric, and the engine that computed log-probs.
     """
     from adatta.chat.render import Chat
-    from adatta.evals.ask import Limits
+    from adatta.evals.ask import Limits, list_subjects
     from adatta.evals.runner import evaluate_model, pick_engine
     from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
 
-    settings = planned.stage.evaluation
-    mark = context.inputs.base if name == BASE else done[name].record["fingerprint"]
-    model = load_model(model_folder(context, name, done), context.recipe.precision)
-    engine = pick_engine(model, context.chat, engine=context.recipe.engine)
+    settings, prompt = planned.stage.evaluation, context.profile.system_prompt
+    folder = model_folder(context, name, done)
+    model = load_model(folder, context.recipe.precision)
+    chat = Chat.load(folder, system_prompt=prompt) if name in context.others else context.chat
+    engine = pick_engine(model, chat, engine=context.recipe.engine)
     scores = []
     for suite in context.suites[planned.name]:
-        for subject in list_subjects(name, mark, profile=context.profile):
+        for subject in list_subjects(name, mark, context.profile):
             scores += evaluate_model(
                 model,
-                context.chat if subject.opening else Chat.load(context.base.folder),
+                chat if subject.opening else Chat.load(context.base.folder),
                 suite=suite,
                 subject=subject,
                 limits=Limits(context=context.recipe.context, max_new_tokens=settings.max_new_tokens),
@@ -228,14 +232,15 @@ def model_folder(context: Context, name: str, done: Done) -> Path:
 
     Args:
         context: the run.
-        name: `base` or a training stage.
+        name: `base`, another model's or a training stage.
         done: the artefacts so far.
 
     Returns:
         A folder that `load_model` reads.
     """
-    if name == BASE:
-        return context.base.folder
+    files = {**context.others, BASE: context.base}
+    if name in files:
+        return files[name].folder
     artefact = done[name]
     planned = next(stage for stage in context.plan if stage.name == name)
     if planned.stage.training.merge.into == "none":

@@ -1,0 +1,183 @@
+"""Measure and compare models by name, without a chain: what `adatta eval` and `adatta compare` do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+
+from adatta.core.artefact import run_dir
+from adatta.core.errors import RecipeError
+from adatta.core.records import BASE
+from adatta.pipeline.run import run_recipe
+from adatta.pipeline.verdict import describe
+
+if TYPE_CHECKING:
+    from adatta.core.records import Score
+
+DISCORDANCE = (0.05, 0.1, 0.2)  # shares of items on which two models differ: an adapter's, a retraining's
+EFFECT = 0.02
+
+
+def evaluate_models(
+    models: Sequence[str], *, suites: Sequence[str], settings: Mapping[str, Any], max_new_tokens: int, name: str
+) -> list[dict[str, Any]]:
+    """Measure models on the same items, as a recipe of one evaluation and a report; what is done is reused.
+
+    Args:
+        models: their names, the base first.
+        suites: what they are asked.
+        settings: of the recipe, such as `language`, `context`, `precision`.
+        max_new_tokens: longest free answer, in tokens.
+        name: of the run; the recipe is written to `runs/<name>/eval.yaml`.
+
+    Returns:
+        The metrics, as in report.json.
+
+    Raises:
+        UserError: a model is named twice or can't be used, or a setting is wrong.
+    """
+    if len(set(models)) < len(models):
+        raise RecipeError("a model is named twice; name each once, the base first")
+    evaluation = {"suites": list(suites), "others": name_models(models[1:]), "max_new_tokens": max_new_tokens}
+    recipe = {"name": name, "model": {"name": models[0]}, **settings}
+    recipe["stages"] = [{"evaluate": evaluation}, {"report": {}}]
+    path = run_dir(name) / "eval.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        YAML().dump(recipe, file)
+    metrics: list[dict[str, Any]] = json.loads((run_recipe(path) / "report.json").read_text("utf-8"))["metrics"]
+    print("\n".join(table_lines(metrics, base=models[0])))
+    return metrics
+
+
+def name_models(models: Sequence[str]) -> dict[str, str]:
+    """Give each model a short name for tables: the last part of its own, with a number where that is taken.
+
+    Example:
+        >>> name_models(["hub/Modello-7B", "runs/demo", "altro/demo"])
+        {'Modello-7B': 'hub/Modello-7B', 'demo': 'runs/demo', 'demo-2': 'altro/demo'}
+    """
+    seen: Counter[str] = Counter()
+    named = {}
+    for model in models:
+        last = re.sub(r"[^A-Za-z0-9._-]", "-", model.rstrip("/").rpartition("/")[2]).removesuffix(".gguf")
+        short = (last if last[:1].isalpha() and last != BASE else f"model-{last}")[:56]
+        seen[short] += 1
+        named[short if seen[short] == 1 else f"{short}-{seen[short]}"] = model
+    return named
+
+
+def compare_runs(first: str, second: str) -> list[dict[str, Any]]:
+    """Compare the last models of two runs item by item, and print each figure with a verdict.
+
+    Args:
+        first: a run's name or folder, in the base's place.
+        second: the other run's.
+
+    Returns:
+        The metrics, as in report.json, the first run's model as base.
+
+    Raises:
+        RecipeError: a run is unknown or has no evaluation, or both are the same.
+        EvalError: they were asked other items or in another way, or by another version of a suite.
+    """
+    from adatta.evals.compare import compare
+
+    names = [_name_run(run) for run in (first, second)]
+    if names[0] == names[1]:
+        raise RecipeError(f"{names[0]} and {names[1]} are one run; name two")
+    scores = [replace(score, stage=name) for name in names for score in read_last_scores(name)]
+    metrics = compare(scores, base_stage=names[0], stages=names[1:])
+    print("\n".join(table_lines(metrics, base=names[0])))
+    for entry in metrics:
+        print(describe(entry).sentence)
+    return metrics
+
+
+def read_last_scores(name: str) -> list[Score]:
+    """Read the scores of a run's last model: the adapted one, or the base where nothing else was measured.
+
+    Args:
+        name: of the run.
+
+    Raises:
+        RecipeError: there is no such run, or no complete evaluation in it.
+    """
+    from adatta.evals.ask import CONTROL_PREFIX
+    from adatta.evals.scores import read_scores
+
+    current = run_dir(name) / "current.json"
+    if not current.is_file():
+        raise RecipeError(f"there is no complete run {name} ({current} is missing); see adatta show")
+    stages = json.loads(current.read_text(encoding="utf-8"))["stages"]
+    files = [run_dir(name) / stage["folder"] / "scores.parquet" for stage in stages if stage["kind"] == "evaluate"]
+    if not files:
+        raise RecipeError(f"run {name} has no evaluation; add a stage evaluate to its recipe")
+    scores = [score for file in files for score in read_scores(file)]
+    models = [score.stage for score in scores if not score.stage.startswith(CONTROL_PREFIX)]
+    return [score for score in scores if score.stage == models[-1]]
+
+
+def plan_lines(suites: Sequence[str]) -> list[str]:
+    """Say what differences the suites' items can show, before anything is measured.
+
+    Args:
+        suites: their names.
+
+    Returns:
+        Lines of a table: per task its items, the smallest difference that they show with 80% power for some
+        shares of items on which the models differ, and how many items would show two points.
+    """
+    from adatta.evals.statistics import sample_size, smallest_effect
+    from adatta.evals.suite import load_suite
+
+    shares = [f"{share:.0%} differ" for share in DISCORDANCE]
+    lines = [
+        "smallest difference of an accuracy that is shown (two-sided 5%, power 80%), in points, by the share of",
+        "items that only one of the models gets right; the last line says how many items show 2 points",
+        f"{'task':<24}{'n':>7}" + "".join(f"{share:>14}" for share in shares),
+    ]
+    for suite in map(load_suite, suites):
+        for task, items in suite.items().items():
+            effects = [100 * smallest_effect(share, len(items)) for share in DISCORDANCE]
+            lines.append(f"{task:<24}{len(items):>7}" + "".join(f"{effect:>14.1f}" for effect in effects))
+    sizes = [sample_size(share, EFFECT) for share in DISCORDANCE]
+    return [*lines, f"{'2 points':<31}" + "".join(f"{f'n = {size:,}':>14}" for size in sizes)]
+
+
+def table_lines(metrics: Sequence[Mapping[str, Any]], *, base: str) -> list[str]:
+    """Write metrics as lines of text: base, then each model with its paired difference.
+
+    Args:
+        metrics: as in report.json.
+        base: what the base is called.
+    """
+    lines = []
+    for entry in metrics:
+        arrow = "higher is better" if entry["higher_is_better"] else "lower is better"
+        lines.append(f"{entry['task']} {entry['metric']} ({entry['unit']}, n = {entry['n']}, {arrow})")
+        lines.append(f"    {base:<32} {_figure(entry['base'])}")
+        for name, figure in entry["stages"].items():
+            lines.append(f"    {name:<32} {_figure(figure)}   difference {_figure(figure.get('difference'))}")
+    return lines
+
+
+def _figure(figure: Mapping[str, Any] | None) -> str:
+    if not figure or figure.get("value") is None:
+        return "-"
+    interval = figure.get("ci95")
+    shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else " (no interval)"
+    return f"{figure['value']:.3f}{shown}"
+
+
+def _name_run(run: str) -> str:
+    """Return a run's name, which may be given as its folder."""
+    path = Path(run)
+    return path.name if (path / "current.json").is_file() else run
