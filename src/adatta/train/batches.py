@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import overload
+from typing import Any
 
 from adatta.core.records import TokenRow
 from adatta.model.forest import Forest, build_forest, pack, pack_sizes
@@ -62,11 +62,7 @@ class Branches(Sequence[Group]):
     def __iter__(self) -> Iterator[Group]:
         return ((row,) for group in self._groups for row in group)
 
-    @overload
-    def __getitem__(self, index: int) -> Group: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Group]: ...
-    def __getitem__(self, index: int | slice) -> Group | Sequence[Group]:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         place = range(len(self))[index]
