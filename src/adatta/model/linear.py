@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
@@ -12,16 +12,6 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 # T tokens, I inputs, O outputs of all layers together, R ranks of all their updates together
-
-
-class _Layer(NamedTuple):
-    """The tensors of a layer: weight, bias, the two factors of its update, and the update's scale."""
-
-    weight: Tensor
-    bias: Tensor | None
-    down: Tensor | None
-    up: Tensor | None
-    scale: float
 
 
 def apply_linear(x: Tensor, modules: Sequence[nn.Module], *, residual: Tensor | None = None) -> Tensor:
@@ -39,8 +29,8 @@ def apply_linear(x: Tensor, modules: Sequence[nn.Module], *, residual: Tensor | 
         Outputs [T, O], fp32 or float64.
     """
     layers = [_read_layer(module) for module in modules]
-    tensors = [tensor for layer in layers for tensor in layer[:4]]
-    scales = tuple(layer.scale for layer in layers)
+    tensors = [tensor for layer, _ in layers for tensor in layer]
+    scales = tuple(scale for _, scale in layers)
     output: Tensor = _Products.apply(  # type: ignore[no-untyped-call]
         x.reshape(-1, x.shape[-1]), residual, scales, *tensors
     )
@@ -201,13 +191,14 @@ def _dense(weights: Sequence[Any]) -> Tensor:
     return torch.cat([dequantize_4bit(weight.data, weight.quant_state) for weight in weights])
 
 
-def _read_layer(module: Any) -> _Layer:
+def _read_layer(module: Any) -> tuple[tuple[Tensor | None, ...], float]:
+    """Return weight, bias and the two factors of the update (None without one), and the update's scale."""
     base = getattr(module, "base_layer", module)
     if not isinstance(module, LoraLayer) or module.disable_adapters:
-        return _Layer(base.weight, base.bias, None, None, 0.0)
+        return (base.weight, base.bias, None, None), 0.0
     (name,) = module.active_adapters
     down, up = module.lora_A[name].weight, module.lora_B[name].weight
-    return _Layer(base.weight, base.bias, down, up, module.scaling[name])
+    return (base.weight, base.bias, down, up), module.scaling[name]
 
 
 def _plain_updates(model: nn.Module) -> list[Any]:
