@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +118,8 @@ def _from_folder(model: ModelName, folder: Path, *, identity: str | None, depth:
     if base.adapter is not None:
         raise ModelError(f"model {model.name!r} is an adapter on an adapter; merge {base.name!r} first")
     identity = identity or hash_folder(folder, _IDENTITY)
-    return ModelFiles(
-        name=model.name,
-        kind=model.kind,
-        folder=base.folder,
-        fingerprint=fingerprint({"base": base.fingerprint, "adapter": identity}),
-        adapter=folder,
-    )
+    both = fingerprint({"base": base.fingerprint, "adapter": identity})
+    return replace(base, name=model.name, kind=model.kind, fingerprint=both, adapter=folder)
 
 
 def _base_of(adapter: Path) -> ModelName:

@@ -107,9 +107,8 @@ def _merge(base: Path, adapter: Path, out: Path) -> None:
     merged = model.merge_and_unload()
     merged.config.use_cache = True
     merged.save_pretrained(out)
-    # What the adapter was trained with goes before what the base has.
-    for file in (*TOKENIZER_FILES, "generation_config.json"):
-        for source in (adapter, base):
+    # What the adapter was trained with takes the place of what the base has.
+    for source in (base, adapter):
+        for file in (*TOKENIZER_FILES, "generation_config.json"):
             if (source / file).is_file():
                 shutil.copyfile(source / file, out / file)
-                break

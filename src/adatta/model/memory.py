@@ -84,8 +84,7 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """Number of all parameters, a tied matrix once."""
-        vectors = self.norms + self.layers * self.other_vectors
-        return self.linear_parameters + self.embeddings + vectors
+        return self.linear_parameters + self.embeddings + self.norms + self.layers * self.other_vectors
 
     @property
     def embeddings(self) -> int:

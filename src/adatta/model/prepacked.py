@@ -42,8 +42,4 @@ def _is_packable(layer: Any) -> bool:
 
 
 def _forward(packed: Tensor, bias_O: Tensor | None) -> Callable[[Tensor], Tensor]:
-    def forward(x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias_O, "none", [], "")
-        return y
-
-    return forward
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias_O, "none", [], "")

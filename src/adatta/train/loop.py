@@ -270,8 +270,7 @@ class _Loop:
         if progress.step not in work.measure_at:
             return
         work.trainable.model.eval()
-        batches = work.order.packing.stream(work.holdout)
-        figures = self._losses(batches, work.holdout, learn=False)
+        figures = self._losses(work.order.packing.stream(work.holdout), work.holdout, learn=False)
         work.trainable.model.train()
         loss = figures["loss"]
         if not math.isfinite(loss):
