@@ -118,15 +118,12 @@ def pre_tokeniser_name(fields: Mapping[str, Any]) -> str:
     cutter = fields["pre_tokenizer"] or {}
     steps = [_cut(step) for step in cutter.get("pretokenizers", [cutter])]
     normaliser = (fields["normalizer"] or {}).get("type")
+    found = (steps, normaliser, bool(fields["model"].get("ignore_merges")))
     for name, family in FAMILIES.items():
         expected: list[tuple[Any, ...]] = [("digits",)] if family.digits else []
         expected += [("split", family.pattern)] if family.pattern else []
         expected += [("bytes", family.pattern is None)]
-        if (steps, normaliser, bool(fields["model"].get("ignore_merges"))) == (
-            expected,
-            "NFC" if family.nfc else None,
-            family.whole_words,
-        ):
+        if found == (expected, "NFC" if family.nfc else None, family.whole_words):
             return name
     raise ExportError(
         f"llama.cpp has no known pre-tokeniser that cuts words as this tokenizer does ({steps}, normaliser "

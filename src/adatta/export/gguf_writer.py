@@ -21,6 +21,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from adatta.core.errors import ExportError
 from adatta.export.gguf_vocabulary import add_vocabulary
+from adatta.model.files import tensor_files
 
 _FILE_TYPES = {Kind.F16: gguf.LlamaFileType.MOSTLY_F16, Kind.Q8_0: gguf.LlamaFileType.MOSTLY_Q8_0}
 _ARCHITECTURES = {
@@ -117,18 +118,12 @@ def check_exportable(config: Any) -> None:
             f"GGUF export of {config.model_type!r} models with {rope_type!r} rotary positions isn't "
             "possible; export safetensors instead"
         )
-    if _window(config) < config.max_position_embeddings:
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    if window is not None and window < config.max_position_embeddings:
         raise ExportError(
-            f"the model looks back over {_window(config)} tokens only, which llama.cpp doesn't do for this "
+            f"the model looks back over {window} tokens only, which llama.cpp doesn't do for this "
             "architecture; export safetensors, or set max_position_embeddings in its config.json to that"
         )
-
-
-def _window(config: Any) -> int:
-    """Return how many tokens a token may look back at."""
-    if not getattr(config, "use_sliding_window", True) or getattr(config, "sliding_window", None) is None:
-        return int(config.max_position_embeddings)
-    return int(config.sliding_window)
 
 
 def _head_dim(config: Any) -> int:
@@ -159,24 +154,16 @@ def _list_tensors(source: Path, config: Any, kind: Kind) -> list[_Tensor]:
     """
     names = gguf.get_tensor_name_map(_ARCHITECTURES[config.model_type], config.num_hidden_layers)
     tensors = []
-    for file, key, shape in _stored_weights(source):
+    for key, file in tensor_files(source).items():
+        with safe_open(file, framework="pt") as weights:
+            shape = tuple(weights.get_slice(key).get_shape())
         name = names.get_name(key, try_suffixes=(".weight", ".bias"))
         if name is None:
             raise ExportError(f"weight {key!r} has no place in a {config.model_type} GGUF file")
         if name == "output.weight" and config.tie_word_embeddings:
             continue
         tensors.append(_Tensor(name=name, file=file, key=key, shape=shape, kind=_kind(shape, kind)))
-    if not tensors:
-        raise ExportError(f"{source} has no safetensors weights; expected a merged model folder")
     return tensors
-
-
-def _stored_weights(source: Path) -> Iterator[tuple[Path, str, tuple[int, ...]]]:
-    """Yield file, name and shape of every weight of a folder."""
-    for file in sorted(source.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as weights:
-            for key in weights.keys():  # noqa: SIM118 (not a mapping)
-                yield file, key, tuple(weights.get_slice(key).get_shape())
 
 
 def _kind(shape: tuple[int, ...], wanted: Kind) -> Kind:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,6 @@ NEW_TOKENS = 64
 _TEXTS = packaged_yaml("adatta.export", "parity.yaml")
 PROMPTS: tuple[str, ...] = tuple(_TEXTS["prompts"])
 HARD_STRINGS: tuple[str, ...] = tuple(_TEXTS["hard_strings"])
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What was seen so far."""
-
-    differences: list[float] = field(default_factory=list)
-    ties: list[dict[str, Any]] = field(default_factory=list)
 
 
 def check_parity(
@@ -70,26 +61,30 @@ def check_parity(
     contexts = [chat.prompt([Message(role="user", content=prompt)]) for prompt in prompts]
     model = load_model(model_folder, torch.float32)
     sampling = Sampling(stop_ids=chat.stop_ids, limit=limit, seed=0)
-    tally, answers = _Tally(), []
+    answers, ties = [], []
     room = max(map(len, contexts)) + limit
     with LlamaCppEngine(gguf_path, context=room, threads=threads, is_exact=True) as engine:
         _compare_tokenisation(chat, engine)
         for prompt, context in zip(prompts, contexts, strict=True):
             answer = list(engine.stream_scored(context, sampling))
-            agreed = _count_agreed(prompt, answer, _score(model, context, answer), tally)
-            answers.append((prompt, context, answer[:agreed]))
+            tie = _find_tie(prompt, answer, _score(model, context, answer))
+            if tie is not None:
+                ties.append(tie)
+                answer = answer[: tie["position"]]
+            answers.append((prompt, context, answer))
             progress(1)
     _round_matrices(model)
+    differences: list[float] = []
     for prompt, context, answer in answers:
         if answer:
-            _compare_log_probs(prompt, answer, _score(model, context, answer), tally)
+            differences += _compare_log_probs(prompt, answer, _score(model, context, answer))
     return {
         "prompts": len(prompts),
-        "compared_tokens": len(tally.differences),
-        "same_answers": len(prompts) - len(tally.ties),
-        "ties": tally.ties,
-        "median_difference_nats": statistics.median(tally.differences) if tally.differences else 0.0,
-        "max_difference_nats": max(tally.differences, default=0.0),
+        "compared_tokens": len(differences),
+        "same_answers": len(prompts) - len(ties),
+        "ties": ties,
+        "median_difference_nats": statistics.median(differences) if differences else 0.0,
+        "max_difference_nats": max(differences, default=0.0),
         "tolerance_nats": TOLERANCE_NATS,
         "tokenised_strings": len(HARD_STRINGS),
     }
@@ -115,27 +110,24 @@ def _score(model: Any, context: Sequence[int], answer: Sequence[Candidate]) -> t
     return logp_SV
 
 
-def _count_agreed(prompt: str, answer: Sequence[Candidate], logp_SV: torch.Tensor, tally: _Tally) -> int:
-    """Count the tokens before the first that the model would not have chosen, which must be a tie.
+def _find_tie(prompt: str, answer: Sequence[Candidate], logp_SV: torch.Tensor) -> dict[str, Any] | None:
+    """Describe the first token that the model would not have chosen, which must be a tie.
 
     Raises:
         ParityError: if it isn't.
     """
-    for position, theirs in enumerate(answer):
-        logp_V = logp_SV[position]
-        best = int(logp_V.argmax())
+    for position, (theirs, best) in enumerate(zip(answer, logp_SV.argmax(-1).tolist(), strict=True)):
         if best == theirs.id:
             continue
-        gap = float(logp_V[best] - logp_V[theirs.id])
+        gap = float(logp_SV[position, best] - logp_SV[position, theirs.id])
         if not gap < TOLERANCE_NATS:
             raise ParityError(
                 f"prompt {prompt!r}, new token {position}: the GGUF file chose id {theirs.id} (log-prob "
                 f"{theirs.logp:.4f}), the model {best}, which it finds {gap:.4f} nats likelier; at most "
                 f"{TOLERANCE_NATS} is a tie. The file doesn't compute what the model does"
             )
-        tally.ties.append({"prompt": prompt, "position": position, "gap_nats": gap})
-        return position
-    return len(answer)
+        return {"prompt": prompt, "position": position, "gap_nats": gap}
+    return None
 
 
 @torch.no_grad()
@@ -146,14 +138,13 @@ def _round_matrices(model: Any) -> None:
             parameter.copy_(parameter.half())
 
 
-def _compare_log_probs(
-    prompt: str, answer: Sequence[Candidate], logp_SV: torch.Tensor, tally: _Tally
-) -> None:
-    """Compare the log-probs of an answer's tokens.
+def _compare_log_probs(prompt: str, answer: Sequence[Candidate], logp_SV: torch.Tensor) -> list[float]:
+    """Return how far the log-probs of an answer's tokens are apart, in nats.
 
     Raises:
         ParityError: if they differ by more than the tolerance.
     """
+    differences = []
     for position, theirs in enumerate(answer):
         ours = float(logp_SV[position, theirs.id])
         if not abs(ours - theirs.logp) <= TOLERANCE_NATS:
@@ -161,4 +152,5 @@ def _compare_log_probs(
                 f"prompt {prompt!r}, new token {position} (id {theirs.id}): log-prob {theirs.logp:.4f} in "
                 f"the GGUF file, {ours:.4f} in the rounded model; expected at most {TOLERANCE_NATS} apart"
             )
-        tally.differences.append(abs(ours - theirs.logp))
+        differences.append(abs(ours - theirs.logp))
+    return differences

@@ -19,9 +19,8 @@ def find_end_of_turn(chat: Chat, stop_ids: Collection[int]) -> int:
     """
     end = chat.end_id
     if chat.template is not None:
-        (row,) = chat.conversation(
-            Conversation(messages=(QUESTION, ANSWER), row_id="", origin=Origin(path="", line=0))
-        )
+        example = Conversation(messages=(QUESTION, ANSWER), row_id="", origin=Origin(path="", line=0))
+        (row,) = chat.conversation(example)
         end = [token for token, weight in zip(row.ids, row.weights, strict=True) if weight][-1]
     if end not in stop_ids:
         raise ExportError(

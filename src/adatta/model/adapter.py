@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from adatta.core.errors import RecipeError
 from adatta.core.settings import AdapterSettings
 from adatta.model.files import ADAPTER_WEIGHTS, ALSO_WEIGHTS
+from adatta.model.linear import widen
 from adatta.model.load import DTYPES, load_model, peft_without_noise
 from adatta.model.memory import available_bytes
 from adatta.model.name import ADAPTER_CONFIG
@@ -47,12 +47,10 @@ class Trainable:
         """Return what is trained, by name; a tied tensor once."""
         return {name: value for name, value in self.model.named_parameters() if value.requires_grad}
 
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Compute products in the precision that was asked for."""
+    def computing(self) -> torch.autocast:
+        """Let products inside be computed in the precision that was asked for."""
         device = self.model.get_input_embeddings().weight.device.type
-        with torch.autocast(device, self.autocast, enabled=self.autocast is not None):
-            yield
+        return torch.autocast(device, self.autocast, enabled=self.autocast is not None)
 
 
 def load_trainable(
@@ -138,8 +136,7 @@ def load_trained(base_folder: Path, trained_folder: Path, *, method: Method, pre
     also = read_also(trained_folder)
     model = wrap_adapter(base.model, trained_folder)
     _open([base.model.get_parameter(name) for name in also])
-    for name, weight in also.items():
-        base.model.get_parameter(name).data.copy_(weight)
+    base.model.load_state_dict(also, strict=False)
     return replace(base, model=model)
 
 
@@ -236,7 +233,7 @@ def _find_also(model: Any, what: str) -> list[nn.Parameter]:
 def _open(weights: Sequence[nn.Parameter]) -> None:
     """Let weights of the base be trained, in fp32."""
     for weight in weights:
-        weight.data = weight.data.to(torch.promote_types(weight.dtype, torch.float32))
+        weight.data = widen(weight.data)
         weight.requires_grad_(True)
 
 

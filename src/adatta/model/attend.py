@@ -16,6 +16,7 @@ from adatta.model.attention.branches import Branches, Rule
 from adatta.model.attention.flex import MIN_HEAD_DIM, Flex
 from adatta.model.attention.varlen import DTYPES, MAX_HEAD_DIM, Varlen, is_flat
 from adatta.model.forest import Forest, drop_unread
+from adatta.model.linear import widen
 
 # T tokens, H heads, G heads of keys and values, D features of a head
 
@@ -63,9 +64,7 @@ class ForestAttention:
             rule: of the layer.
         """
         if query.device.type == "cpu":  # in bf16 its backward pass is slower there, and less exact
-            query, key, value = (
-                states.to(torch.promote_types(states.dtype, torch.float32)) for states in (query, key, value)
-            )
+            query, key, value = (widen(states) for states in (query, key, value))
         backend = choose_backend(query, is_flat=self._is_flat, softcap=rule.softcap)
         if backend not in self._made:
             self._made[backend] = backend(self._forest)

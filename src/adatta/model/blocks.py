@@ -13,7 +13,7 @@ from adatta.model.architecture import FUSED
 from adatta.model.attend import ForestAttention
 from adatta.model.attention.branches import Rule
 from adatta.model.forest import Forest
-from adatta.model.linear import apply_linear, is_plain, product_dtype
+from adatta.model.linear import apply_linear, is_plain, product_dtype, widen
 
 # T tokens of the forest, P of them that are read (in the last block, else all), E features, H heads of
 # D features, F inner features
@@ -57,10 +57,7 @@ def decode(model: Any, forest: Forest, *, read_P: Tensor) -> Tensor:
         Hidden states [P, E].
     """
     decoder = model.get_decoder()
-    weight = decoder.embed_tokens.weight
-    hidden_TE = functional.embedding(forest.ids_T, weight).to(
-        torch.promote_types(weight.dtype, torch.float32)
-    )
+    hidden_TE = widen(functional.embedding(forest.ids_T, decoder.embed_tokens.weight))
     cos, sin = decoder.rotary_emb(hidden_TE[None], forest.position_T[None])
     half = cos.shape[-1] // 2  # both halves are the same
     cos, sin = (each[0, :, None, :half] for each in (cos, sin))

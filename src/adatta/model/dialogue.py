@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gguf import GGUFReader
@@ -15,7 +16,7 @@ from adatta.core.errors import ModelError
 from adatta.core.records import Message
 from adatta.core.runtime import cache_dir
 from adatta.model.engine import Engine, Sampling
-from adatta.model.gguf import gguf_fingerprint, making_folder
+from adatta.model.gguf import gguf_fingerprint, make_once
 from adatta.model.gguf_tokenizer import write_tokenizer
 
 STOP_IDS = "adatta.stop_token_ids"
@@ -97,11 +98,12 @@ def read_gguf_chat(path: Path) -> Chat:
         ModelError: if its tokenizer isn't of a known kind.
     """
     folder = cache_dir() / "gguf-chat" / f"{path.stem}-{gguf_fingerprint(path)}"
-    with making_folder(folder) as aside:
-        if aside is not None:
-            fields = {key: field.contents() for key, field in GGUFReader(path).fields.items()}
-            write_tokenizer(fields, aside, path)
-            stops = fields.get(STOP_IDS, fields.get("tokenizer.ggml.eos_token_id", []))
-            text = json.dumps({"eos_token_id": stops})
-            (aside / "generation_config.json").write_text(text, encoding="utf-8")
-    return Chat.load(folder)
+    return Chat.load(make_once(folder, partial(_write_chat, path)))
+
+
+def _write_chat(path: Path, folder: Path) -> None:
+    fields = {key: field.contents() for key, field in GGUFReader(path).fields.items()}
+    write_tokenizer(fields, folder, path)
+    stops = fields.get(STOP_IDS, fields.get("tokenizer.ggml.eos_token_id", []))
+    text = json.dumps({"eos_token_id": stops})
+    (folder / "generation_config.json").write_text(text, encoding="utf-8")

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import errors, snapshot_download
+from safetensors import safe_open
 
 from adatta.core.errors import ModelError
 from adatta.core.fingerprint import fingerprint, hash_folder
@@ -69,6 +63,15 @@ def read_config(folder: Path) -> dict[str, Any]:
     return complete_config(_read_json(folder / "config.json"))
 
 
+def tensor_files(folder: Path) -> dict[str, Path]:
+    """Return the safetensors file of each tensor of a model folder."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="numpy") as file:
+            files.update(dict.fromkeys(file.keys(), path))
+    return files
+
+
 def check_files(folder: Path, name: str) -> None:
     """Refuse a model folder that adatta can't use, by what is missing or not supported.
 
@@ -115,13 +118,8 @@ def _from_folder(model: ModelName, folder: Path, *, identity: str | None, depth:
     if base.adapter is not None:
         raise ModelError(f"model {model.name!r} is an adapter on an adapter; merge {base.name!r} first")
     identity = identity or hash_folder(folder, _IDENTITY)
-    return ModelFiles(
-        name=model.name,
-        kind=model.kind,
-        folder=base.folder,
-        fingerprint=fingerprint({"base": base.fingerprint, "adapter": identity}),
-        adapter=folder,
-    )
+    both = fingerprint({"base": base.fingerprint, "adapter": identity})
+    return replace(base, name=model.name, kind=model.kind, fingerprint=both, adapter=folder)
 
 
 def _base_of(adapter: Path) -> ModelName:
@@ -161,17 +159,17 @@ def _download(model: ModelName) -> Path:
         folder = snapshot_download(
             repository, revision=model.revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
         )
-    except GatedRepoError as error:
+    except errors.GatedRepoError as error:
         advice = f"accept its terms at {page}, then `hf auth login` or set HF_TOKEN"
         raise ModelError(f"model {repository!r} is gated; {advice}") from error
-    except RevisionNotFoundError as error:
+    except errors.RevisionNotFoundError as error:
         raise ModelError(f"{repository!r} has no revision {model.revision!r}; see {page}/tree") from error
-    except RepositoryNotFoundError as error:
+    except errors.RepositoryNotFoundError as error:
         advice = f"check the spelling at {page}; for a private one, `hf auth login` or set HF_TOKEN"
         raise ModelError(f"no model {repository!r} here or on the Hub; {advice}") from error
-    except LocalEntryNotFoundError as error:
+    except errors.LocalEntryNotFoundError as error:
         raise ModelError(f"model {repository!r}{at} isn't in the Hub's cache, and {_why_no_hub()}") from error
-    except (HfHubHTTPError, OSError) as error:
+    except (errors.HfHubHTTPError, OSError) as error:
         raise ModelError(f"model {repository!r}{at} could not be downloaded ({error}); try again") from error
     return Path(folder)
 

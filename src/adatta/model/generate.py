@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from transformers.cache_utils import DynamicLayer
 from adatta.model.attend import give_back
 from adatta.model.prepacked import prepacked
 
-# R rows of a batch, T tokens of the padded prompt, V vocabulary
+# R rows of a batch, T tokens of the padded prompt
 
 BATCH_ROWS = 40
 ROOM = 64  # tokens that the cache grows by
@@ -50,7 +51,7 @@ def generate_greedy(
     def is_ended(answer: Sequence[int]) -> bool:
         return answer[-1] in stop_ids or is_done(answer)
 
-    answers: list[tuple[int, ...]] = [()] * len(prompts)
+    answers: dict[int, tuple[int, ...]] = {}
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     was_training = model.training
     model.eval()
@@ -60,11 +61,10 @@ def generate_greedy(
             members = order[start : start + batch_rows]
             batch = [prompts[index] for index in members]
             found = _generate_batch(model, batch, is_ended, limit, pad_id)
-            for index, answer in zip(members, found, strict=True):
-                answers[index] = answer
+            answers.update(zip(members, found, strict=True))
             progress(len(batch))
     model.train(was_training)
-    return answers
+    return [answers[index] for index in range(len(prompts))]
 
 
 def _generate_batch(
@@ -77,27 +77,20 @@ def _generate_batch(
     """Continue one batch: what all prompts begin with is computed once; rows that have ended leave."""
     cache = DynamicCache(config=model.config)
     cache.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    go_on = partial(model, past_key_values=cache, use_cache=True, logits_to_keep=1)
     # A sliding window counts places, and the padding between prefix and rest would take some.
     shared = 0 if any(cache.is_sliding) else _shared_length(prompts)
     if shared:
         prefix_1T = torch.tensor([prompts[0][:shared]], device=model.device)
-        model(input_ids=prefix_1T, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        go_on(input_ids=prefix_1T)
         cache.batch_repeat_interleave(len(prompts))
-    ids_RT, mask_RT, position_RT = _left_pad(
-        [prompt[shared:] for prompt in prompts], shared=shared, pad_id=pad_id, device=model.device
-    )
+    rests = [prompt[shared:] for prompt in prompts]
+    ids_RT, mask_RT, position_RT = _left_pad(rests, shared=shared, pad_id=pad_id, device=model.device)
     answers: list[list[int]] = [[] for _ in prompts]
     open_rows, ended = list(range(len(prompts))), set[int]()
     for _ in range(limit):
-        logits_RV = model(
-            input_ids=ids_RT,
-            attention_mask=mask_RT,
-            position_ids=position_RT,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits[:, -1]
-        next_R = logits_RV.argmax(-1)
+        output = go_on(input_ids=ids_RT, attention_mask=mask_RT, position_ids=position_RT)
+        next_R = output.logits[:, -1].argmax(-1)
         for row, token in zip(open_rows, next_R.tolist(), strict=True):
             if row not in ended:
                 answers[row].append(token)

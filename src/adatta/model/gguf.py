@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,29 +44,24 @@ def convert_gguf(path: Path) -> Path:
         ModelError: if the file, its architecture or its tokenizer isn't supported.
     """
     folder = cache_dir() / "gguf" / f"{path.stem}-{gguf_fingerprint(path)}"
-    with making_folder(folder) as aside:
-        if aside is not None:
-            _convert(path, aside)
-    return folder
+    return make_once(folder, partial(_convert, path))
 
 
-@contextmanager
-def making_folder(folder: Path) -> Iterator[Path | None]:
-    """Give an empty folder that becomes `folder` when the block ends well; None if `folder` is there.
+def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return `folder`; if it isn't there, have `make` fill an empty one, which then becomes it.
 
     One process makes it, others wait; what a killed one left is removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.is_dir():
-            yield None
-            return
-        aside = folder.with_name(f"{folder.name}.part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        yield aside
-        aside.rename(folder)
+        if not folder.is_dir():
+            aside = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir()
+            make(aside)
+            aside.rename(folder)
+    return folder
 
 
 def _convert(path: Path, folder: Path) -> None:

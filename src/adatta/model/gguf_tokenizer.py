@@ -99,12 +99,9 @@ def _family(fields: Mapping[str, Any], source: Path) -> _Family:
 
 
 def _build(fields: Mapping[str, Any], family: _Family) -> Tokenizer:
-    tokens: list[str] = fields["tokenizer.ggml.tokens"]
-    types: list[int] = fields["tokenizer.ggml.token_type"]
+    tokens = list(zip(fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"], strict=True))
     merges = [tuple(merge.split(" ")) for merge in fields["tokenizer.ggml.merges"]]
-    vocabulary = {
-        token: index for index, (token, kind) in enumerate(zip(tokens, types, strict=True)) if kind != _UNUSED
-    }
+    vocabulary = {token: index for index, (token, kind) in enumerate(tokens) if kind != _UNUSED}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=family.whole_words))
     if family.nfc:
         tokenizer.normalizer = normalizers.NFC()
@@ -114,7 +111,7 @@ def _build(fields: Mapping[str, Any], family: _Family) -> Tokenizer:
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=family.pattern is None)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts, byte_level])
     tokenizer.decoder = decoders.ByteLevel()
-    for token, kind in zip(tokens, types, strict=True):
+    for token, kind in tokens:
         if kind in (_CONTROL, _USER_DEFINED):
             added = AddedToken(token, special=kind == _CONTROL, normalized=False)
             (tokenizer.add_special_tokens if kind == _CONTROL else tokenizer.add_tokens)([added])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -11,13 +11,6 @@ from torch import Tensor
 # P positions that are read, N (position, token) pairs, E features, V vocabulary
 
 CHUNK_BYTES = 64 << 20  # logits held at once; larger chunks are not faster
-
-# What a configuration calls the factor of the logits, and how it is meant: Granite divides by it.
-_SCALES: dict[str, Callable[[float], float]] = {
-    "logits_scaling": lambda value: 1 / value,
-    "logit_scale": lambda value: value,
-}
-_SOFTCAP = "final_logit_softcapping"  # of the Gemmas
 
 
 class LogitMap(NamedTuple):
@@ -29,9 +22,11 @@ class LogitMap(NamedTuple):
     @classmethod
     def of(cls, config: Any) -> LogitMap:
         """Return the one of a configuration of transformers."""
-        factors = {name: getattr(config, name, None) for name in _SCALES}
-        scales = [_SCALES[name](value) for name, value in factors.items() if value is not None]
-        return cls(scale=scales[0] if scales else 1.0, softcap=getattr(config, _SOFTCAP, None))
+        divisor, scale = getattr(config, "logits_scaling", None), getattr(config, "logit_scale", None)
+        if divisor is not None:  # of Granite
+            scale = 1 / divisor
+        softcap = getattr(config, "final_logit_softcapping", None)  # of the Gemmas
+        return cls(scale=1.0 if scale is None else scale, softcap=softcap)
 
     def apply_(self, logits_CV: Tensor) -> Tensor:
         """Change products [C, V] of hidden states and output matrix to the model's logits, in place."""
@@ -44,11 +39,6 @@ class LogitMap(NamedTuple):
     def slope(self, logits: Tensor) -> Tensor | float:
         """Return the derivative of logits [any shape] by the products that they were made from."""
         return self.scale if self.softcap is None else self.scale * (1 - (logits / self.softcap).square())
-
-    def softmax_slope_(self, logits_CV: Tensor, total_C: Tensor) -> Tensor:
-        """Change logits [C, V], whose `logsumexp` is `total_C` [C], to softmax times slope, in place."""
-        slope = self.slope(logits_CV)
-        return _scale_(logits_CV.sub_(total_C[:, None]).exp_(), slope)
 
 
 def _scale_(values: Tensor, factor: Tensor | float) -> Tensor:
@@ -137,9 +127,11 @@ class TokenLogProbs(torch.autograd.Function):
             for rows, pairs in _chunks(hidden_PE, weight_VE, position_N):
                 pair = (position_N[pairs] - rows.start, token_N[pairs])
                 logits_CV = ctx.logit_map.apply_(_multiply(hidden_PE[rows], weight_VE, pair))
-                ctx.logit_map.softmax_slope_(logits_CV, total_P[rows]).mul_(-grad_P[rows, None])
+                slope = ctx.logit_map.slope(logits_CV)
+                softmax_CV = logits_CV.sub_(total_P[rows, None]).exp_()
+                _scale_(softmax_CV, slope).mul_(-grad_P[rows, None])
                 narrow_CE = hidden_PE[rows].to(weight_VE.dtype)
-                grad_weight_VE.addmm_(logits_CV.to(weight_VE.dtype).T, narrow_CE)
+                grad_weight_VE.addmm_(softmax_CV.to(weight_VE.dtype).T, narrow_CE)
             pulled_NE = (grad_N[:, None] * hidden_PE[position_N]).to(weight_VE.dtype)
             grad_weight_VE.index_add_(0, token_N, pulled_NE)
         return grad_hidden_PE, grad_weight_VE, None, None, None, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from types import MethodType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from bitsandbytes.functional import dequantize_4bit
@@ -12,16 +12,6 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 # T tokens, I inputs, O outputs of all layers together, R ranks of all their updates together
-
-
-class _Layer(NamedTuple):
-    """The tensors of a layer: weight, bias, the two factors of its update, and the update's scale."""
-
-    weight: Tensor
-    bias: Tensor | None
-    down: Tensor | None
-    up: Tensor | None
-    scale: float
 
 
 def apply_linear(x: Tensor, modules: Sequence[nn.Module], *, residual: Tensor | None = None) -> Tensor:
@@ -39,8 +29,8 @@ def apply_linear(x: Tensor, modules: Sequence[nn.Module], *, residual: Tensor | 
         Outputs [T, O], fp32 or float64.
     """
     layers = [_read_layer(module) for module in modules]
-    tensors = [tensor for layer in layers for tensor in layer[:4]]
-    scales = tuple(layer.scale for layer in layers)
+    tensors = [tensor for layer, _ in layers for tensor in layer]
+    scales = tuple(scale for _, scale in layers)
     output: Tensor = _Products.apply(  # type: ignore[no-untyped-call]
         x.reshape(-1, x.shape[-1]), residual, scales, *tensors
     )
@@ -116,7 +106,8 @@ class _Products(torch.autograd.Function):
         scales: tuple[float, ...],
         *tensors: Tensor | None,
     ) -> Tensor:
-        weight_OI = _dense(tensors[::4])
+        weights, biases, downs, ups = (tensors[kind::4] for kind in range(4))
+        weight_OI = _dense(weights)
         narrow = product_dtype(weight_OI)
         wide = torch.promote_types(narrow, torch.float32)
         with torch.autocast(x_TI.device.type, enabled=False):
@@ -128,30 +119,23 @@ class _Products(torch.autograd.Function):
                 output_TO = (x_TI @ weight_OI.T).to(wide)
                 if residual_TO is not None:
                     output_TO += residual_TO
-            downs = [down for down in tensors[2::4] if down is not None]
-            down_RI = join(downs).to(narrow) if downs else None
+            adapted = [down for down in downs if down is not None]
+            down_RI = join(adapted).to(narrow) if adapted else None
             inner_TR = x_TI @ down_RI.T if down_RI is not None else None
-            for columns, ranks, bias, up, scale in _parts(tensors, scales):
+            for bias, (columns, ranks, up, scale) in zip(biases, _parts(weights, ups, scales), strict=True):
                 part = output_TO[:, columns]
                 if bias is not None:
                     part += bias
                 if up is not None and inner_TR is not None:
                     part.addmm_(inner_TR[:, ranks].to(wide), up.to(wide).T, alpha=scale)
         # Weights stay out of what is saved: 4-bit ones must not be kept dequantised.
-        ctx.save_for_backward(
-            x_TI, down_RI, inner_TR, *(tensors[place] for place in range(len(tensors)) if place % 4)
-        )
-        ctx.weights, ctx.scales, ctx.has_residual = tensors[::4], scales, residual_TO is not None
+        ctx.save_for_backward(x_TI, down_RI, inner_TR, *ups)
+        ctx.weights, ctx.scales, ctx.has_residual = weights, scales, residual_TO is not None
         return output_TO
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        x_TI, down_RI, inner_TR, *others = ctx.saved_tensors
-        tensors = [
-            tensor
-            for number, weight in enumerate(ctx.weights)
-            for tensor in (weight, *others[3 * number : 3 * number + 3])
-        ]
+        x_TI, down_RI, inner_TR, *ups = ctx.saved_tensors
         weight_OI = _dense(ctx.weights).to(x_TI.dtype)
         (grad_TO,) = grads
         need = ctx.needs_input_grad
@@ -159,11 +143,11 @@ class _Products(torch.autograd.Function):
         grad_x_TI = narrow_TO @ weight_OI if need[0] else None
         grad_inner_TR = torch.empty_like(inner_TR) if inner_TR is not None else None
         found: list[Tensor | None] = []
-        for number, (columns, ranks, bias, up, scale) in enumerate(_parts(tensors, ctx.scales)):
+        for number, (columns, ranks, up, scale) in enumerate(_parts(ctx.weights, ups, ctx.scales)):
             part = narrow_TO[:, columns]
             needs = need[3 + 4 * number : 7 + 4 * number]
             found.append((part.T @ x_TI).to(ctx.weights[number].dtype) if needs[0] else None)
-            found.append(grad_TO[:, columns].sum(0) if bias is not None and needs[1] else None)
+            found.append(grad_TO[:, columns].sum(0) if needs[1] else None)
             if up is None or grad_inner_TR is None:
                 found += [None, None]
                 continue
@@ -176,29 +160,28 @@ class _Products(torch.autograd.Function):
 
 
 def _parts(
-    tensors: Sequence[Any], scales: Sequence[float]
-) -> Iterable[tuple[slice, slice, Tensor | None, Tensor | None, float]]:
-    """Yield each layer's columns of the output, its ranks, bias, the update's second factor and scale."""
+    weights: Sequence[Any], ups: Sequence[Tensor | None], scales: Sequence[float]
+) -> Iterable[tuple[slice, slice, Tensor | None, float]]:
+    """Yield each layer's columns of the output, its ranks, the update's second factor and scale."""
     column = rank = 0
-    for number, scale in enumerate(scales):
-        weight, bias, down, up = tensors[4 * number : 4 * number + 4]
-        outputs = num_outputs(weight)
-        ranks = len(down) if down is not None else 0
-        yield slice(column, column + outputs), slice(rank, rank + ranks), bias, up, scale
+    for weight, up, scale in zip(weights, ups, scales, strict=True):
+        state = getattr(weight, "quant_state", None)  # of a 4-bit weight, which is stored flat
+        outputs = (weight if state is None else state).shape[0]
+        ranks = up.shape[1] if up is not None else 0
+        yield slice(column, column + outputs), slice(rank, rank + ranks), up, scale
         column += outputs
         rank += ranks
+
+
+def widen(states: Tensor) -> Tensor:
+    """Return numbers [any shape] in fp32; float64 ones as they are."""
+    return states.to(torch.promote_types(states.dtype, torch.float32))
 
 
 def product_dtype(like: Tensor) -> torch.dtype:
     """Return the dtype in which products run: autocast's where that is on, else that of a tensor."""
     device = like.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
-
-
-def num_outputs(weight: Any) -> int:
-    """Return the outputs of a layer's weight, 4-bit or not."""
-    state = getattr(weight, "quant_state", None)
-    return int((state.shape if state is not None else weight.shape)[0])
 
 
 def _dense(weights: Sequence[Any]) -> Tensor:
@@ -208,18 +191,18 @@ def _dense(weights: Sequence[Any]) -> Tensor:
     return torch.cat([dequantize_4bit(weight.data, weight.quant_state) for weight in weights])
 
 
-def _read_layer(module: Any) -> _Layer:
+def _read_layer(module: Any) -> tuple[tuple[Tensor | None, ...], float]:
+    """Return weight, bias and the two factors of the update (None without one), and the update's scale."""
     base = getattr(module, "base_layer", module)
     if not isinstance(module, LoraLayer) or module.disable_adapters:
-        return _Layer(base.weight, base.bias, None, None, 0.0)
+        return (base.weight, base.bias, None, None), 0.0
     (name,) = module.active_adapters
     down, up = module.lora_A[name].weight, module.lora_B[name].weight
-    return _Layer(base.weight, base.bias, down, up, module.scaling[name])
+    return (base.weight, base.bias, down, up), module.scaling[name]
 
 
 def _plain_updates(model: nn.Module) -> list[Any]:
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
-    return [layer for layer in layers if is_plain(layer)]
+    return [layer for layer in model.modules() if isinstance(layer, LoraLayer) and is_plain(layer)]
 
 
 def _forward(layer: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 from adatta.core.errors import ModelError
 from adatta.core.runtime import cache_dir
 from adatta.model.files import ADAPTER_WEIGHTS, TOKENIZER_FILES, ModelFiles, check_files, locate
-from adatta.model.gguf import making_folder
+from adatta.model.gguf import make_once
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}  # fp64: tests only
 
@@ -35,10 +36,8 @@ def fetch(name: str, revision: str | None = None) -> ModelFiles:
     files = locate(name, revision)
     if files.adapter is None:
         return files
-    folder = cache_dir() / "merged" / files.fingerprint
-    with making_folder(folder) as aside:
-        if aside is not None:
-            _merge(files.folder, files.adapter, aside)
+    merge = partial(_merge, files.folder, files.adapter)
+    folder = make_once(cache_dir() / "merged" / files.fingerprint, merge)
     return ModelFiles(name=files.name, kind=files.kind, folder=folder, fingerprint=files.fingerprint)
 
 
@@ -108,9 +107,8 @@ def _merge(base: Path, adapter: Path, out: Path) -> None:
     merged = model.merge_and_unload()
     merged.config.use_cache = True
     merged.save_pretrained(out)
-    # What the adapter was trained with goes before what the base has.
-    for file in (*TOKENIZER_FILES, "generation_config.json"):
-        for source in (adapter, base):
+    # What the adapter was trained with takes the place of what the base has.
+    for source in (base, adapter):
+        for file in (*TOKENIZER_FILES, "generation_config.json"):
             if (source / file).is_file():
                 shutil.copyfile(source / file, out / file)
-                break

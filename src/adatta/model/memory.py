@@ -16,9 +16,6 @@ BYTES = {"fp32": 4, "bf16": 2}
 LOGITS_CHUNK_BYTES = 64 << 20  # of logits held at once, as `model.head` does
 # For each trained number in fp32: itself, its gradient and the two moments of AdamW.
 _TRAINED_BYTES = 4 + 4 + 8
-# bitsandbytes' NF4: 64 weights share a scale of 8 bits, 256 scales a scale of 32; for each matrix an offset
-# and the two code books, of 16 and 256 numbers. Source: arXiv:2305.14314 section 3.
-_BLOCK, _SCALES, _CODES_BYTES = 64, 256, 4 * (1 + 16 + 256)
 _Q8_0_BYTES = 34 / 32  # 32 weights of 8 bits share a scale of 16
 
 
@@ -26,8 +23,8 @@ _Q8_0_BYTES = 34 / 32  # 32 weights of 8 bits share a scale of 16
 class ModelShape:
     """The sizes that decide how large a model is.
 
-    `has_biases` is of q, k and v. `other_vectors` counts a block's numbers in further biases and in norms
-    beyond two. `is_joined` says whether q, k and v are one matrix, and gate and up another (Phi-3).
+    `other_vectors` counts a block's numbers in biases and in norms beyond two. `is_joined` says whether q, k
+    and v are one matrix, and gate and up another (Phi-3).
     """
 
     vocabulary: int
@@ -38,7 +35,6 @@ class ModelShape:
     kv_heads: int
     head_dim: int
     tied: bool
-    has_biases: bool
     other_vectors: int = 0
     is_joined: bool = False
 
@@ -51,7 +47,8 @@ class ModelShape:
         kv_heads = config.get("num_key_value_heads") or heads
         query, key = heads * head_dim, kv_heads * head_dim
         norms = {"gemma2": 2 * hidden, "gemma3_text": 2 * (hidden + head_dim), "qwen3": 2 * head_dim}
-        others = (norms | {"olmo2": query + key}).get(kind, 0)
+        biases = {"qwen2": query + 2 * key}
+        others = (norms | biases | {"olmo2": query + key}).get(kind, 0)
         if config.get("attention_bias") and kind != "phi3":
             others += hidden + (query + 2 * key if kind != "qwen2" else 0)
         others += 2 * inner + hidden if config.get("mlp_bias") else 0
@@ -64,7 +61,6 @@ class ModelShape:
             kv_heads=kv_heads,
             head_dim=head_dim,
             tied=config.get("tie_word_embeddings", False),
-            has_biases=kind == "qwen2",
             other_vectors=others,
             is_joined=kind == "phi3",
         )
@@ -88,9 +84,7 @@ class ModelShape:
     @property
     def parameters(self) -> int:
         """Number of all parameters, a tied matrix once."""
-        biases = self.layers * (self.heads + 2 * self.kv_heads) * self.head_dim if self.has_biases else 0
-        vectors = self.norms + biases + self.layers * self.other_vectors
-        return self.linear_parameters + self.embeddings + vectors
+        return self.linear_parameters + self.embeddings + self.norms + self.layers * self.other_vectors
 
     @property
     def embeddings(self) -> int:
@@ -149,10 +143,11 @@ def train_memory(
     precision: str,
     adapter: AdapterSettings,
     forest_tokens: int,
-    is_dequantised: bool = True,
     is_recomputed: bool = False,
 ) -> TrainMemory:
     """Estimate the memory of a training stage, every forest full and every token scored.
+
+    A 4-bit base is taken to be kept dequantised.
 
     Args:
         shape: of the model.
@@ -160,17 +155,16 @@ def train_memory(
         precision: `fp32` or `bf16`.
         adapter: its settings; not used with `full`.
         forest_tokens: tokens of a forest.
-        is_dequantised: whether a 4-bit base is kept dequantised.
         is_recomputed: whether layers keep their inputs only, and are computed again for their gradient.
     """
     also = {"embeddings": shape.embeddings, "norms": shape.norms}
-    opened = 0 if method == "full" else sum(also[name] for name in adapter.also)
-    trained = shape.parameters if method == "full" else shape.adapter_parameters(adapter) + opened
-    weights = 0 if method == "full" else model_bytes(shape, precision)
-    if method == "qlora" and not is_dequantised:
-        weights += nf4_bytes(shape) - shape.linear_parameters * BYTES[precision]
+    if method == "full":
+        trained, weights = _TRAINED_BYTES * shape.parameters, 0
+    else:
+        opened = sum(also[name] for name in adapter.also)
+        trained = _TRAINED_BYTES * (shape.adapter_parameters(adapter) + opened)
+        weights = model_bytes(shape, precision) - opened * BYTES[precision]
     logits = 2 * min(LOGITS_CHUNK_BYTES, 4 * forest_tokens * shape.vocabulary)  # and their exponentials
-    weights -= opened * BYTES[precision]
     block, outside = _activation_bytes(shape, precision, forest_tokens, adapter=adapter)
     if method == "full" or "norms" in adapter.also:  # normalised inputs, for the gradient of the norms
         block += 8 * forest_tokens * shape.hidden
@@ -179,9 +173,7 @@ def train_memory(
         block += 2 * shape.linear_parameters // shape.layers
     kept = shape.layers * BYTES[precision] * forest_tokens * shape.hidden
     activations = outside + (block + kept if is_recomputed else shape.layers * block)
-    return TrainMemory(
-        weights=weights, trained=_TRAINED_BYTES * trained, activations=activations, logits=logits
-    )
+    return TrainMemory(weights=weights, trained=trained, activations=activations, logits=logits)
 
 
 def train_flop(shape: ModelShape, *, method: str, tokens: float, scored: float) -> float:
@@ -203,15 +195,6 @@ def train_flop(shape: ModelShape, *, method: str, tokens: float, scored: float) 
 def model_bytes(shape: ModelShape, precision: str) -> int:
     """Return the size of a model's weights, in memory or in a safetensors folder, in bytes."""
     return shape.parameters * BYTES[precision]
-
-
-def nf4_bytes(shape: ModelShape) -> int:
-    """Return the size of all linear layers in NF4 with double quantisation, in bytes."""
-    total = 0
-    for inputs, outputs in shape.linear_layers.values():
-        blocks = math.ceil(inputs * outputs / _BLOCK)
-        total += math.ceil(inputs * outputs / 2) + blocks + 4 * math.ceil(blocks / _SCALES) + _CODES_BYTES
-    return shape.layers * total
 
 
 def gguf_bytes(shape: ModelShape, kind: str) -> int:

@@ -19,7 +19,7 @@ from adatta.core.errors import ModelError
 from adatta.core.records import TokenRow
 from adatta.model import merge_check
 from adatta.model.adapter import FULL_WEIGHTS, Method, load_base, load_trained, read_also, wrap_adapter
-from adatta.model.files import ADAPTER_WEIGHTS, read_config
+from adatta.model.files import ADAPTER_WEIGHTS, read_config, tensor_files
 from adatta.model.load import DTYPES, load_model
 from adatta.model.memory import available_bytes
 from adatta.model.name import ADAPTER_CONFIG
@@ -193,7 +193,7 @@ def read_magnitudes(folder: Path) -> dict[str, Tensor]:
 
 def _write_weights(base: Path, out: Path, weights: Mapping[str, _Weight]) -> dict[str, float]:
     """Write the base's files with some tensors made anew, a file at a time; return each layer's error."""
-    files = merge_check.tensor_files(base)
+    files = tensor_files(base)
     missing = sorted(set(weights) - set(files))
     if missing:
         raise ModelError(f"{base} has no tensor {missing[0]}; the trained weights are of another model")
@@ -223,7 +223,7 @@ def _compare_log_probs(job: MergeJob, out: Path, weights: _Weights) -> dict[str,
     Computed in float64 where memory allows: in fp32 the products alone move the log-probs by 3e-5 to 2e-4,
     about what is allowed, in float64 the merge moves them by 1e-5. None where memory is short even for fp32.
     """
-    files = merge_check.tensor_files(job.base_folder)
+    files = tensor_files(job.base_folder)
     room = available_bytes() / sum(path.stat().st_size for path in set(files.values()))
     if room < 4:
         return None

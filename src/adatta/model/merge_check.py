@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from adatta.core.errors import ExactnessError
@@ -20,7 +19,7 @@ from adatta.core.records import TokenRow
 from adatta.model.adapter import Trainable
 from adatta.model.architecture import EXACT
 from adatta.model.exactness import choose_engine
-from adatta.model.files import read_config
+from adatta.model.files import read_config, tensor_files
 from adatta.model.forest import build_forest, pack
 from adatta.model.score import EngineName, score
 
@@ -66,11 +65,8 @@ def record_inputs(trained: Trainable, rows: Sequence[TokenRow]) -> dict[str, Rec
         trained: an adapter on its base.
         rows: at least one; up to 64 tokens are used.
     """
-    layers = {
-        name.removeprefix("base_model.model."): layer
-        for name, layer in trained.model.named_modules()
-        if hasattr(layer, "lora_A")
-    }
+    modules = trained.model.get_base_model().named_modules()
+    layers = {name: layer for name, layer in modules if hasattr(layer, "lora_A")}
     inputs: dict[str, Tensor] = {}
     engine = _modules_engine(trained.model)
 
@@ -138,15 +134,6 @@ def check_ties(base_folder: Path, merged_folder: Path) -> None:
             f"the base has tie_word_embeddings {tied}; the merged model has {merged_tied} and "
             f"{'a' if has_head else 'no'} tensor {HEAD}: the tie was not kept, merge again"
         )
-
-
-def tensor_files(folder: Path) -> dict[str, Path]:
-    """Return the safetensors file of each tensor of a model folder."""
-    files: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(str(path), framework="pt") as file:
-            files.update(dict.fromkeys(file.keys(), path))
-    return files
 
 
 def log_probs(model: Any, rows: Sequence[TokenRow]) -> Tensor:

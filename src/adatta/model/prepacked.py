@@ -38,15 +38,8 @@ def prepacked(model: Any) -> Iterator[None]:
 
 
 def _is_packable(layer: Any) -> bool:
-    return type(layer) is nn.Linear and (layer.weight.device.type, layer.weight.dtype) == (
-        "cpu",
-        torch.float32,
-    )
+    return type(layer) is nn.Linear and layer.weight.is_cpu and layer.weight.dtype == torch.float32
 
 
 def _forward(packed: Tensor, bias_O: Tensor | None) -> Callable[[Tensor], Tensor]:
-    def forward(x: Tensor) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, packed, bias_O, "none", [], "")
-        return y
-
-    return forward
+    return lambda x: torch.ops.mkldnn._linear_pointwise(x, packed, bias_O, "none", [], "")

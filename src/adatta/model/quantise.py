@@ -13,6 +13,7 @@ from torch import Tensor, nn
 # O outputs and I inputs of a linear layer
 
 BLOCK = 64  # weights that share one scale, as in QLoRA
+_NF4: dict[str, Any] = {"blocksize": BLOCK, "compress_statistics": True, "quant_type": "nf4"}
 
 
 def nf4_round_trip(weight_OI: Tensor) -> Tensor:
@@ -27,9 +28,7 @@ def nf4_round_trip(weight_OI: Tensor) -> Tensor:
     Source: arXiv:2305.14314 section 3, by bitsandbytes.
     """
     narrow_OI = weight_OI.float() if weight_OI.dtype == torch.float64 else weight_OI
-    packed, state = quantize_4bit(
-        narrow_OI.contiguous(), blocksize=BLOCK, compress_statistics=True, quant_type="nf4"
-    )
+    packed, state = quantize_4bit(narrow_OI.contiguous(), **_NF4)
     back_OI: Tensor = dequantize_4bit(packed, state)
     return back_OI.to(weight_OI.dtype)
 
@@ -55,9 +54,7 @@ def _four_bit(layer: nn.Linear) -> nn.Module:
     packed: Any = bitsandbytes.nn.Linear4bit(
         layer.in_features, layer.out_features, bias=False, compute_dtype=layer.weight.dtype, device="meta"
     )
-    packed.weight = bitsandbytes.nn.Params4bit(
-        layer.weight.data, requires_grad=False, compress_statistics=True, quant_type="nf4", blocksize=BLOCK
-    )
+    packed.weight = bitsandbytes.nn.Params4bit(layer.weight.data, requires_grad=False, **_NF4)
     packed.bias = layer.bias
     # The CPU's packed kernel serves passes without gradient only and rounds differently from those with one:
     # the reference of DPO must be computed as the policy is.

@@ -14,7 +14,7 @@ from adatta.model.attend import ForestAttention, give_back, select_computed, tak
 from adatta.model.blocks import decode, explain_unfused
 from adatta.model.forest import Forest
 from adatta.model.head import LogitMap, TokenLogProbs
-from adatta.model.linear import product_dtype
+from adatta.model.linear import product_dtype, widen
 
 # T tokens, S scored ones (U of them different), P positions that are read, N (position, token) pairs,
 # E features, V vocabulary
@@ -101,10 +101,9 @@ def _score_forest(model: Any, forest: Forest, find_best: bool) -> Scores:
     take_over(model)
     plan = _Plan.of(forest, model.config)
     embedded_TE = model.get_input_embeddings()(plan.computed.ids_T)
-    wide = torch.promote_types(embedded_TE.dtype, torch.float32)
     with _bf16_products(model):
         hidden_TE = model.get_decoder()(
-            inputs_embeds=embedded_TE[None].to(wide),  # so that what the layers add is added in fp32
+            inputs_embeds=widen(embedded_TE[None]),  # so that what the layers add is added in fp32
             position_ids=plan.computed.position_T[None],
             attention_mask=forest.ids_T.new_empty(1, 1, 0, 0),  # four dimensions: transformers makes no mask
             use_cache=False,
@@ -161,8 +160,7 @@ def _score_plain(model: Any, forest: Forest, find_best: bool) -> Scores:
             path.append(parents[path[-1]])
         ids = forest.ids_T[path[::-1]]
         with _bf16_products(model):
-            logits_TV = model(input_ids=ids[None], use_cache=False).logits[0]
-        logits_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
+            logits_TV = widen(model(input_ids=ids[None], use_cache=False).logits[0])
         depth = forest.position_T[scored]
         logp_S.append(torch.log_softmax(logits_TV, -1)[depth - 1, ids[depth]])
         is_best_S.append(logits_TV.argmax(-1)[depth - 1] == ids[depth])

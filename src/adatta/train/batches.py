@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import overload
+from typing import Any
 
 from adatta.core.records import TokenRow
 from adatta.model.forest import Forest, build_forest, pack, pack_sizes
@@ -17,16 +17,14 @@ Group = Sequence[TokenRow]  # the token rows of one row: two answers of a prefer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """One forest and its groups; `places` says where these stand among all that were packed."""
+    """One forest and its token rows, in the order in which `forest.row_S` counts them.
+
+    `places` says where their groups stand among all that were packed.
+    """
 
     forest: Forest
-    groups: tuple[Group, ...]
-    places: tuple[int, ...]
-
-    @property
-    def rows(self) -> tuple[TokenRow, ...]:
-        """The token rows in the order in which `forest.row_S` counts them."""
-        return tuple(row for group in self.groups for row in group)
+    rows: Sequence[TokenRow]
+    places: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +41,9 @@ class Packing:
     def stream(self, groups: Sequence[Group]) -> Iterator[Batch]:
         """Yield the forests of groups, each built when its turn comes."""
         for indices in pack(groups, self.forest_tokens, share_prefix=self.share_prefix):
-            chosen = tuple(groups[index] for index in indices)
-            rows = [row for group in chosen for row in group]
+            rows = [row for index in indices for row in groups[index]]
             forest = build_forest(rows, share_prefix=self.share_prefix)
-            yield Batch(forest=forest, groups=chosen, places=tuple(indices))
+            yield Batch(forest=forest, rows=rows, places=indices)
 
 
 class Branches(Sequence[Group]):
@@ -62,11 +59,7 @@ class Branches(Sequence[Group]):
     def __iter__(self) -> Iterator[Group]:
         return ((row,) for group in self._groups for row in group)
 
-    @overload
-    def __getitem__(self, index: int) -> Group: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Group]: ...
-    def __getitem__(self, index: int | slice) -> Group | Sequence[Group]:
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         place = range(len(self))[index]

@@ -94,10 +94,9 @@ class Checkpoints:
         Raises:
             CheckpointError: if it belongs to another job or can't be read.
         """
-        found = sorted(path for path in self.folder.glob("step-*") if path.suffix != ".tmp")
-        if not found:
+        path = max((path for path in self.folder.glob("step-*") if path.suffix != ".tmp"), default=None)
+        if path is None:
             return None
-        path = found[-1]
         try:
             state = json.loads((path / _STATE).read_text(encoding="utf-8"))
             if state["job"] != self.job:

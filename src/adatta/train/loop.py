@@ -152,10 +152,8 @@ class _Loop:
             metrics.append(row)
             shown(1, f"loss {row['loss']:.3f}")
             self._measure(metrics)
-            if (
-                progress.step == len(plan)
-                or time.monotonic() - self._checkpointed_s >= self.work.job.checkpoint_s
-            ):
+            is_due = time.monotonic() - self._checkpointed_s >= self.work.job.checkpoint_s
+            if is_due or progress.step == len(plan):
                 self._checkpoints.save(progress, self.best)
                 self._checkpointed_s = time.monotonic()
         if self.best is not None:
@@ -217,14 +215,12 @@ class _Loop:
             total, beta = float(len(plan.kept)), plan.beta
         sums: dict[str, float] = {"loss": 0.0}
         for batch in batches:
-            kept = [place in plan.kept for place in batch.places] if plan else [True]
-            terms = Terms(
-                settings=work.job.settings, beta=beta, is_kept_K=torch.tensor(kept) if plan else None
-            )
+            is_kept_K = torch.tensor([place in plan.kept for place in batch.places]) if plan else None
+            terms = Terms(settings=work.job.settings, beta=beta, is_kept_K=is_kept_K)
             with torch.set_grad_enabled(learn), work.trainable.computing():
                 logp_S = self._score(batch) if ready_S is None else ready_S
                 loss, figures = work.objective.loss(logp_S, batch.forest, self._reference_of(batch), terms)
-            if learn and any(kept):
+            if learn and (is_kept_K is None or is_kept_K.any()):
                 torch.autograd.backward(loss / total)
             for name, value in {"loss": float(loss.detach()), **figures}.items():
                 sums[name] = sums.get(name, 0.0) + value
@@ -274,15 +270,13 @@ class _Loop:
         if progress.step not in work.measure_at:
             return
         work.trainable.model.eval()
-        batches = work.order.packing.stream(work.holdout)
-        figures = self._losses(batches, work.holdout, learn=False)
+        figures = self._losses(work.order.packing.stream(work.holdout), work.holdout, learn=False)
         work.trainable.model.train()
         loss = figures["loss"]
         if not math.isfinite(loss):
             raise DivergedError(f"after step {progress.step} the held-out loss is {loss}")
-        metrics.append(
-            {"step": progress.step, **{f"holdout_{name}": value for name, value in figures.items()}}
-        )
+        named = {f"holdout_{name}": value for name, value in figures.items()}
+        metrics.append({"step": progress.step, **named})
         progress.holdout.append({"step": progress.step, "loss": loss})
         if work.job.settings.keep == "best" and (progress.best_loss is None or loss < progress.best_loss):
             progress.best_loss, progress.best_step = loss, progress.step

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from adatta.core.errors import TrainError
-from adatta.core.settings import DpoSettings, TrainSettings
+from adatta.core.settings import DpoSettings
 from adatta.model.forest import Forest
 from adatta.train.batches import Group
 
@@ -24,20 +25,9 @@ Summed = tuple[Tensor, Sums]  # a loss and its figures, over what a forest holds
 class Terms:
     """What a step asks of its loss: the stage's settings, beta, and which pairs [K] count (None: all)."""
 
-    settings: TrainSettings
+    settings: Any
     beta: float = 0.0
     is_kept_K: Tensor | None = None
-
-    @property
-    def preference(self) -> DpoSettings:
-        """The settings of preferences.
-
-        Raises:
-            TrainError: if the stage has none.
-        """
-        if not isinstance(self.settings, DpoSettings):
-            raise TrainError(f"preferences need the settings of dpo, given {type(self.settings).__name__}")
-        return self.settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +150,7 @@ def _likelihood(logp_S: Tensor, forest: Forest, reference_R: Tensor | None, term
 
 
 def _preference(logp_S: Tensor, forest: Forest, reference_R: Tensor | None, terms: Terms) -> Summed:
-    settings = terms.preference
+    settings: DpoSettings = terms.settings
     margin_K = pair_margins(
         logp_S, forest, reference_R=reference_R, length_normalised=settings.length_normalised
     )

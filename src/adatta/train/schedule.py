@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 
 from adatta.core.errors import Problem, RecipeError
 from adatta.core.settings import BudgetSettings, ScheduleSettings, TrainSettings
@@ -100,9 +100,7 @@ def refuse_few_holdout(settings: TrainSettings, num_holdout: int, *, where: str)
 
 
 def _endless_order(num_rows: int, seed: int) -> Iterator[int]:
-    epoch = 0
-    while True:
+    for epoch in count():
         indices = list(range(num_rows))
         random.Random(f"{seed} {epoch}").shuffle(indices)
         yield from indices
-        epoch += 1

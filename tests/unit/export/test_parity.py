@@ -94,21 +94,20 @@ def test_coarser_weights_are_seen(toy_folder: Path, tmp_path: Path) -> None:
         check(toy_folder, export(toy_folder, tmp_path, gguf_q8_0), limit=12)
 
 
-def compare(chances: list[float], *answers: tuple[int, float]) -> parity._Tally:
+def compare(chances: list[float], *answers: tuple[int, float]) -> tuple[list[float], dict | None]:
     """Compare an answer, ids with log-probs, with a model that has the same `chances` at every step."""
     logp_SV = torch.tensor([chances] * len(answers), dtype=torch.float64).log()
-    tally = parity._Tally()
     candidates = [Candidate(*answer) for answer in answers]
-    agreed = parity._count_agreed("p", candidates, logp_SV, tally)
-    parity._compare_log_probs("p", candidates[:agreed], logp_SV, tally)
-    return tally
+    tie = parity._find_tie("p", candidates, logp_SV)
+    agreed = candidates[: tie["position"]] if tie else candidates
+    return parity._compare_log_probs("p", agreed, logp_SV), tie
 
 
 def test_first_difference_at_a_tie_ends_the_comparison() -> None:
     best, close = math.log(0.41), math.log(0.40)
-    tally = compare([0.41, 0.40, 0.19], (0, best + 0.01), (1, close), (2, -9.0))
-    assert tally.differences == pytest.approx([0.01])
-    assert tally.ties == [{"prompt": "p", "position": 1, "gap_nats": pytest.approx(best - close)}]
+    differences, tie = compare([0.41, 0.40, 0.19], (0, best + 0.01), (1, close), (2, -9.0))
+    assert differences == pytest.approx([0.01])
+    assert tie == {"prompt": "p", "position": 1, "gap_nats": pytest.approx(best - close)}
 
 
 @pytest.mark.parametrize(

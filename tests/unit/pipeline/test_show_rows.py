@@ -94,7 +94,7 @@ def test_forest_has_the_tokens_that_training_computes(context: Context) -> None:
         place, total, tokens, rows = map(int, re.findall(r"\d+", row.branches[0].forest)[1:5])
         told[place] = (total, tokens, rows)
     want = {
-        number: (len(batches), batch.forest.num_tokens, len(batch.groups))
+        number: (len(batches), batch.forest.num_tokens, len(batch.places))
         for number, batch in enumerate(batches, start=1)
     }
     assert told == want

@@ -62,5 +62,5 @@ def test_stream_builds_a_forest_when_its_turn_comes():
     first = next(stream)
     assert groups.reads == [2, 2, 1, 1, 1, 1, 1, 1]  # once for its size, once for its forest
     rest = list(stream)
-    assert [batch.groups for batch in (first, *rest)] == [batch.groups for batch in packing.batches(groups)]
-    assert [group for batch in (first, *rest) for group in batch.groups] == groups.groups
+    assert [batch.rows for batch in (first, *rest)] == [batch.rows for batch in packing.batches(groups)]
+    assert [(row,) for batch in (first, *rest) for row in batch.rows] == groups.groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adatta.model.forest import Forest, subtree_ends
+from adatta.model.linear import widen
 
 # T tokens, H heads, G heads of keys and values, D features of a head, Q tokens of a chain, K of its path
 
@@ -30,10 +32,10 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """A run of tokens without a branching point inside, the chains before it, and the tokens of them all."""
+    """A run of tokens without a branching point, its path (chains, itself the last) and the path's tokens."""
 
     length: int
-    before: tuple[int, ...]
+    path: tuple[int, ...]
     path_tokens: int
 
 
@@ -69,7 +71,7 @@ class Branches:
         queries, keys, values = (torch.split(states, lengths, dim=2) for states in (query, key, value))
         outputs = []
         for number, chain in enumerate(self._chains):
-            path = (*chain.before, number)
+            path = chain.path
             chain_key, chain_value = (
                 parts[number] if len(path) == 1 else torch.cat([parts[each] for each in path], dim=2)
                 for parts in (keys, values)
@@ -95,12 +97,10 @@ class Branches:
             depth_T = self._position_T
             return seen_TT if window is None else seen_TT & (depth_T[:, None] - depth_T < window)
         chain = self._chains[number]
-        if not chain.before and (window is None or window >= chain.length):
+        if len(chain.path) == 1 and (window is None or window >= chain.length):
             return None
-        distance_QK = (
-            torch.arange(chain.path_tokens - chain.length, chain.path_tokens)[:, None]
-            - torch.arange(chain.path_tokens)[None, :]
-        )
+        depth_K = torch.arange(chain.path_tokens)
+        distance_QK = depth_K[-chain.length :, None] - depth_K
         return (distance_QK >= 0) & (distance_QK < (window or chain.path_tokens))
 
 
@@ -124,8 +124,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, r
         return functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale
         )
-    wide = torch.promote_types(query.dtype, torch.float32)
-    products = (query @ key.transpose(2, 3)).to(wide) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    products = widen(query @ key.transpose(2, 3)) * scale
     capped = softcap * torch.tanh(products / softcap)
     if mask is None:
         sees = torch.ones(capped.shape[2:], dtype=torch.bool, device=capped.device).tril()
@@ -137,25 +137,15 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None, r
 
 def _chains(parents: list[int]) -> list[_Chain]:
     """Cut a forest at its roots and after every token with other than one child."""
-    children = [0] * len(parents)
-    for parent in parents:
-        if parent >= 0:
-            children[parent] += 1
+    children = Counter(parents)
     starts = [
         token
         for token, parent in enumerate(parents)
         if parent != token - 1 or parent < 0 or children[parent] > 1
     ]
-    chain_of: dict[int, int] = {}
-    chains: list[_Chain] = []
+    by_end = {-1: _Chain(0, (), 0)}  # by their last token; nothing stands before a root
     for start, end in zip(starts, [*starts[1:], len(parents)], strict=True):
-        parent = parents[start]
-        before: tuple[int, ...] = ()
-        path_tokens = end - start
-        if parent >= 0:
-            above = chain_of[parent]
-            before = (*chains[above].before, above)
-            path_tokens += chains[above].path_tokens
-        chain_of[end - 1] = len(chains)
-        chains.append(_Chain(end - start, before, path_tokens))
-    return chains
+        above, length = by_end[parents[start]], end - start
+        path = (*above.path, len(by_end) - 1)
+        by_end[end - 1] = _Chain(length, path, above.path_tokens + length)
+    return list(by_end.values())[1:]

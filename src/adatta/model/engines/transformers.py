@@ -18,15 +18,14 @@ from adatta.model.load import load_model
 class TransformersEngine(Engine):
     """A model folder opened by transformers, in fp32; its generation config is not used."""
 
-    def __init__(self, path: Path, *, context: int | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, path: Path, *, context: int | None = None) -> None:
         """Load the folder.
 
         Args:
             path: the safetensors folder.
             context: most tokens of prompt and answer together; None takes what the config says.
-            dtype: the weights' type while they compute.
         """
-        self._model: Any = load_model(path, dtype)
+        self._model: Any = load_model(path)
         self.context: int = context or self._model.config.max_position_embeddings
 
     def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
