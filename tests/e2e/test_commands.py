@@ -44,32 +44,99 @@ def test_init_never_overwrites_and_names_missing_files(
     assert "there is a recipe already" in said
 
 
-def test_eval_compares_models_with_the_first_one(
+LIMITS = ("--context", "512", "--precision", "fp32", "--max-new-tokens", "4")
+
+
+def read_metrics(work: Path, name: str) -> list:
+    return json.loads((work / "runs" / name / "report.json").read_text(encoding="utf-8"))["metrics"]
+
+
+def test_eval_compares_models_with_the_first_one_and_reports(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = toy_model(work / "other", "llama", tied=True, seed=5)
-    limits = ("--context", "512", "--max-new-tokens", "4", "--precision", "fp32")
-    assert call("eval", str(toy_folder), str(other), *limits) == 0
+    other, third = (toy_model(work / name, "llama", tied=True, seed=5) for name in ("other", "base"))
+    assert call("eval", str(toy_folder), str(other), str(third), *LIMITS) == 0
     said = capsys.readouterr().out
     assert "text_it bits_per_byte (bits/byte, n = 8, lower is better)" in said
-    metrics = json.loads((work / "runs" / "eval" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    metrics = read_metrics(work, "eval")
     assert {entry["task"] for entry in metrics} >= {"text_it", "questions_it", "pairs_it", "prompts_it"}
-    assert all(entry["stages"][str(other)]["difference"] for entry in metrics)
+    assert all(entry["stages"][name]["difference"] for entry in metrics for name in ("other", "model-base"))
+    assert (work / "runs" / "eval" / "report.html").exists()
+    assert call("eval", str(toy_folder), str(other), str(third), *LIMITS) == 0
+    assert "1/2 evaluate: reused" in capsys.readouterr().out
+
+
+def test_eval_measures_only_the_model_that_is_new(
+    work: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adatta.pipeline import stages
+
+    asked = []
+    measure = stages.measure
+    monkeypatch.setattr(stages, "measure", lambda *given: asked.append(given[2]) or measure(*given))
+    other = toy_model(work / "other", "llama", tied=True, seed=5)
+    assert call("eval", str(toy_folder), *LIMITS) == 0
+    assert call("eval", str(toy_folder), str(other), *LIMITS) == 0
+    assert asked == ["base", "other"]
 
 
 def test_eval_of_a_model_with_itself_finds_no_difference(work: Path, toy_folder: Path) -> None:
     twin = toy_model(work / "twin", "llama", tied=True, seed=0)
-    limits = ("--context", "512", "--max-new-tokens", "2", "--precision", "fp32")
-    assert call("eval", str(toy_folder), str(twin), *limits, "--name", "same") == 0
-    metrics = json.loads((work / "runs" / "same" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
-    assert all(entry["stages"][str(twin)]["difference"]["value"] == 0 for entry in metrics)
+    assert call("eval", str(toy_folder), str(twin), *LIMITS, "--name", "same") == 0
+    assert all(entry["stages"]["twin"]["difference"]["value"] == 0 for entry in read_metrics(work, "same"))
 
 
-def test_eval_refuses_a_model_named_twice(
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("{toy}", "{toy}"), "named twice"),
+        ((), "no model is named"),
+        (("{toy}", "nowhere"), "others.nowhere"),
+        (("{toy}", "--suite", "none"), "there is no 'none'"),
+        (("{toy}", "--precision", "fp8"), "precision"),
+        (("--plan", "--suite", "none"), "unknown suite"),
+    ],
+)
+def test_eval_says_what_is_wrong(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    assert call("eval", *(part.format(toy=toy_folder) for part in arguments)) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_eval_plans_without_a_model(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("eval", "--plan") == 0
+    said = capsys.readouterr().out
+    assert "questions_it" in said
+    assert "n = 1,960" in said
+
+
+def test_compare_pairs_the_last_models_of_two_runs(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call("eval", str(toy_folder), str(toy_folder)) == 2
-    assert "named twice" in capsys.readouterr().err
+    other = toy_model(work / "other", "llama", tied=True, seed=5)
+    assert call("eval", str(toy_folder), "--name", "first", *LIMITS) == 0
+    assert call("eval", str(toy_folder), str(other), "--name", "second", *LIMITS) == 0
+    capsys.readouterr()
+    assert call("compare", "first", str(work / "runs" / "second")) == 0
+    said = capsys.readouterr().out
+    assert "first" in said
+    assert "difference" in said
+    differences = [entry["difference"]["value"] for entry in read_metrics(work, "second")]
+    assert f"{differences[0]:.3f}" in said
+
+
+def test_compare_refuses_other_questions_and_unknown_runs(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shorter = ("--context", "512", "--precision", "fp32", "--max-new-tokens", "2")
+    assert call("eval", str(toy_folder), "--name", "first", *LIMITS) == 0
+    assert call("eval", str(toy_folder), "--name", "second", *shorter) == 0
+    assert call("compare", "first", "second") == 1
+    assert "different prompts" in capsys.readouterr().err
+    assert call("compare", "first", "first") == 2
+    assert call("compare", "first", "nowhere") == 2
+    assert "no complete run nowhere" in capsys.readouterr().err
 
 
 def test_export_writes_every_format_asked_for(work: Path, toy_folder: Path) -> None:

@@ -331,7 +331,8 @@ def _wrong_models(settings: EvaluateSettings, place: Place, trained: Sequence[st
             yield (*place, "models", number), what, f"models here: {', '.join(known)}"
     for name in settings.others:
         if name in known or name.startswith("control-"):
-            yield (*place, "others", name), f"another row of the table is called '{name}'", "choose another name"
+            what = f"another row of the table is called '{name}'"
+            yield (*place, "others", name), what, "choose another name"
 
 
 def _training_contradictions(settings: TrainSettings, place: Place, *, is_last: bool) -> Iterator[Mistake]:

@@ -26,7 +26,12 @@ EFFECT = 0.02
 
 
 def evaluate_models(
-    models: Sequence[str], *, suites: Sequence[str], settings: Mapping[str, Any], max_new_tokens: int, name: str
+    models: Sequence[str],
+    *,
+    suites: Sequence[str],
+    settings: Mapping[str, Any],
+    max_new_tokens: int,
+    name: str,
 ) -> list[dict[str, Any]]:
     """Measure models on the same items, as a recipe of one evaluation and a report; what is done is reused.
 
@@ -52,7 +57,8 @@ def evaluate_models(
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         YAML().dump(recipe, file)
-    metrics: list[dict[str, Any]] = json.loads((run_recipe(path) / "report.json").read_text("utf-8"))["metrics"]
+    report = run_recipe(path) / "report.json"
+    metrics: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["metrics"]
     print("\n".join(table_lines(metrics, base=models[0])))
     return metrics
 
@@ -117,10 +123,10 @@ def read_last_scores(name: str) -> list[Score]:
     if not current.is_file():
         raise RecipeError(f"there is no complete run {name} ({current} is missing); see adatta show")
     stages = json.loads(current.read_text(encoding="utf-8"))["stages"]
-    files = [run_dir(name) / stage["folder"] / "scores.parquet" for stage in stages if stage["kind"] == "evaluate"]
-    if not files:
+    folders = [run_dir(name) / stage["folder"] for stage in stages if stage["kind"] == "evaluate"]
+    if not folders:
         raise RecipeError(f"run {name} has no evaluation; add a stage evaluate to its recipe")
-    scores = [score for file in files for score in read_scores(file)]
+    scores = [score for folder in folders for score in read_scores(folder / "scores.parquet")]
     models = [score.stage for score in scores if not score.stage.startswith(CONTROL_PREFIX)]
     return [score for score in scores if score.stage == models[-1]]
 
@@ -140,8 +146,8 @@ def plan_lines(suites: Sequence[str]) -> list[str]:
 
     shares = [f"{share:.0%} differ" for share in DISCORDANCE]
     lines = [
-        "smallest difference of an accuracy that is shown (two-sided 5%, power 80%), in points, by the share of",
-        "items that only one of the models gets right; the last line says how many items show 2 points",
+        "smallest difference of an accuracy that is shown (two-sided 5%, power 80%), in points, by the share",
+        "of items that only one of the models gets right; the last line says how many items show 2 points",
         f"{'task':<24}{'n':>7}" + "".join(f"{share:>14}" for share in shares),
     ]
     for suite in map(load_suite, suites):

@@ -20,9 +20,9 @@ TRAINING = ("sft", "dpo", "adapt")
 class Inputs:
     """What enters the fingerprints from outside the recipe, by content.
 
-    `base` is the base model's fingerprint, `others` those of the other models by name, `template` the hash of its template with the system prompt,
-    `data` maps a training stage's name to the hashes of its files, `suites` an evaluate stage's name to the
-    hashes of its suites by their names.
+    `base` is the base model's fingerprint, `others` those of the other models by name, `template` the hash
+    of the base's template with the system prompt, `data` maps a training stage's name to the hashes of its
+    files, `suites` an evaluate stage's name to the hashes of its suites by their names.
     """
 
     base: str
@@ -89,7 +89,7 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
 
 
 def evaluated_models(stage: Stage, recipe: Recipe) -> tuple[str, ...]:
-    """Name the models that an evaluate stage measures: base, others, and the stages it lists, or all before it.
+    """Name the models that an evaluate stage measures: base, others, the stages it lists or all before it.
 
     Args:
         stage: an evaluate stage of the recipe.

@@ -108,7 +108,8 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
     marks = {**context.inputs.others, BASE: context.inputs.base}
     marks |= {name: artefact.record["fingerprint"] for name, artefact in done.items()}
     for name in models:
-        part = folder / "parts" / f"{marks[name]}-{mark}.parquet"
+        role = "base-" * (name == BASE)  # the base is asked under the controls as well
+        part = folder / "parts" / f"{role}{marks[name]}-{mark}.parquet"
         if not part.exists():
             part.parent.mkdir(exist_ok=True)
             # Scores of the same model under the same protocol in a complete evaluation of this run.

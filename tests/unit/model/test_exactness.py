@@ -15,7 +15,7 @@ from adatta.model.forest import build_forest
 from adatta.model.generate import generate_greedy
 from adatta.model.load import load_model, peft_without_noise
 from adatta.model.score import score
-from adatta.pipeline.compare import compare_models
+from adatta.pipeline.measuring import evaluate_models
 from tests.toys.models import save_toy, toy_config, toy_tokenizer
 from tests.toys.rows import branching_rows, token_row
 
@@ -120,7 +120,7 @@ def test_what_the_forest_took_is_given_back(toy):
 
 
 @pytest.mark.parametrize(("kind", "engine"), [("olmo3", "forest"), ("stablelm", "plain")])
-def test_models_are_compared_by_an_engine_that_was_checked(toy, tmp_path, monkeypatch, kind, engine):
+def test_models_are_measured_by_an_engine_that_was_checked(toy, tmp_path, work, monkeypatch, kind, engine):
     toy(kind)
     asked = []
 
@@ -129,7 +129,7 @@ def test_models_are_compared_by_an_engine_that_was_checked(toy, tmp_path, monkey
         raise EvalError("enough")
 
     monkeypatch.setattr("adatta.evals.runner.evaluate_model", ask)
-    options = {"suite": "offline", "language": "it", "context": 64, "precision": "fp32", "max_new_tokens": 4}
+    settings = {"language": "it", "context": 64, "precision": "fp32"}
     with pytest.raises(EvalError, match="enough"):
-        compare_models([str(tmp_path)], name="n", **options)
+        evaluate_models([str(tmp_path)], suites=["offline"], settings=settings, max_new_tokens=4, name="n")
     assert asked == [engine]
