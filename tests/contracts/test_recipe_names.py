@@ -151,7 +151,15 @@ def test_what_the_recipe_leaves_out_has_defaults(recipe_path):
         "max_bad_share": 0.05,
         "on_overlong": "error",
         "stages": [
-            {"evaluate": {"suites": ["offline"], "texts": {}, "models": None, "max_new_tokens": 96}},
+            {
+                "evaluate": {
+                    "suites": ["offline"],
+                    "texts": {},
+                    "models": None,
+                    "others": {},
+                    "max_new_tokens": 96,
+                }
+            },
             {"export": {"formats": ["safetensors"]}},
         ],
         "keep_merged": "last",

@@ -25,6 +25,7 @@ from adatta.core.settings import (
     ExportSettings,
     Many,
     ModelSettings,
+    ReportSettings,
     Settings,
     StageEntry,
     StageKind,
@@ -60,6 +61,11 @@ class Stage:
     def exporting(self) -> ExportSettings:
         """The settings of an export stage."""
         return self._as(ExportSettings)
+
+    @property
+    def reporting(self) -> ReportSettings:
+        """The settings of a report stage."""
+        return self._as(ReportSettings)
 
     def _as(self, kind: type[T]) -> T:
         if not isinstance(self.settings, kind):

@@ -24,7 +24,7 @@ StageKind = Literal["sft", "dpo", "adapt", "evaluate", "export", "report"]
 
 # A kind's number changes when its outputs change for the same inputs; it is part of the fingerprint. The
 # golden test of a kind fails when its outputs changed and the number did not.
-VERSIONS: Mapping[str, int] = {"sft": 2, "dpo": 2, "adapt": 2, "evaluate": 4, "export": 2, "report": 4}
+VERSIONS: Mapping[str, int] = {"sft": 2, "dpo": 2, "adapt": 2, "evaluate": 4, "export": 2, "report": 5}
 
 
 class Settings(BaseModel):
@@ -317,8 +317,22 @@ class ExportSettings(Settings):
     """Names of formats, such as safetensors, gguf-f16, gguf-q8_0."""
 
 
+class MarginSettings(Settings):
+    """How much worse a figure may be and still count as held: declared before anything is measured."""
+
+    share: float = Field(default=0.02, ge=0, lt=1)
+    """Of accuracies and other shares: 0.02 are two points."""
+    bits_per_byte: float = Field(default=0.03, ge=0)
+    """Of bits per byte, as a share of the base's."""
+    guard: bool = False
+    """End the run with exit code 3 where a primary figure of another language isn't shown to be held."""
+
+
 class ReportSettings(Settings):
     """Compare base and adapted in one page."""
+
+    margin: MarginSettings = MarginSettings()
+    """What counts as not worse, and whether the run fails without it."""
 
 
 StageSettings = SftSettings | DpoSettings | AdaptSettings | EvaluateSettings | ExportSettings | ReportSettings

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from adatta.core.artefact import Artefact, write_atomic, write_json
 from adatta.core.events import read_metrics
 from adatta.core.records import BASE
+from adatta.core.settings import MarginSettings
 from adatta.pipeline.context import Context
 from adatta.pipeline.gate import check_report
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.report_facts import FILTERS
 from adatta.pipeline.report_view import build_view
-from adatta.pipeline.verdict import WORDS, judge
+from adatta.pipeline.verdict import WORDS, describe, find_direction, judge
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -61,12 +62,13 @@ class ReportInputs:
     created: str
 
 
-def gather(context: Context, done: Mapping[str, Artefact]) -> ReportInputs:
+def gather(context: Context, done: Mapping[str, Artefact], *, margin: MarginSettings) -> ReportInputs:
     """Collect the inputs of a chain's report.
 
     Args:
         context: the run.
         done: its artefacts, by stage name, in order.
+        margin: within which a figure counts as held.
 
     Returns:
         Everything that the report shows.
@@ -76,6 +78,7 @@ def gather(context: Context, done: Mapping[str, Artefact]) -> ReportInputs:
     evaluated = [artefact for artefact in done.values() if artefact.record["kind"] == "evaluate"]
     scores = [score for artefact in evaluated for score in read_scores(artefact.folder / "scores.parquet")]
     metrics, controls = compare_all(scores)
+    metrics = [entry | {"margin": find_margin(entry, margin)} for entry in metrics]
     suites = {suite.name: suite for named in context.suites.values() for suite in named}
     return ReportInputs(
         name=context.recipe.name,
@@ -117,6 +120,28 @@ def compare_all(scores: Sequence[Score]) -> tuple[Figures, dict[str, Figures]]:
     return compare(scores, base_stage=BASE, stages=stages) if scores else [], {
         name: compare(scores, base_stage=name, stages=stages[-1:]) for name in controls
     }
+
+
+def find_margin(entry: Mapping[str, Any], margin: MarginSettings) -> float | None:
+    """Return by how much a figure may be worse and count as held, in its unit; None for no such claim."""
+    if entry["metric"] == "bits_per_byte":
+        return float(margin.bits_per_byte * entry["base"]["value"])
+    return margin.share if entry["unit"] == "share" else None
+
+
+def not_held(report: Mapping[str, Any]) -> list[str]:
+    """List the primary figures of other languages that aren't shown to be better or held, a line each.
+
+    Args:
+        report: the content of report.json.
+    """
+    return [
+        describe(entry).sentence
+        for entry in report["metrics"]
+        if entry["primary"]
+        and entry["language"] != report["language"]
+        and find_direction(entry, entry["difference"]) not in ("better", "held")
+    ]
 
 
 def free_answers(scores: Sequence[Score], suites: Iterable[Suite]) -> list[dict[str, Any]]:

@@ -73,7 +73,8 @@ def build_view(
 
 def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> Iterator[str]:
     """Name what an earlier stage made worse than base beyond doubt, and what became of it."""
-    results = {"better": "better than base", "undecided": "undecided", "missing": "unknown"}
+    results = {**WORDS, "better": "better than base", "missing": "unknown"}
+    results.pop("worse")
     for entry in metrics:
         result = results.get(describe(entry).direction)
         worse = ", ".join(name for name in evaluated[:-1] if _direction(entry, name) == "worse")
@@ -82,8 +83,7 @@ def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[s
 
 
 def _direction(entry: Mapping[str, Any], stage: str) -> str:
-    figure = entry["stages"].get(stage, {})
-    return find_direction(figure.get("difference"), higher_is_better=entry["higher_is_better"])
+    return find_direction(entry, entry["stages"].get(stage, {}).get("difference"))
 
 
 def _figures(entry: Mapping[str, Any], evaluated: Sequence[str]) -> list[_Figure]:

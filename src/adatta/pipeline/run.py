@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from adatta.core.artefact import Artefact, begin, complete, set_current, verify, write_atomic
+from adatta.core.errors import GuardError
 from adatta.core.lock import run_lock
 from adatta.core.recipe import dump_recipe
 from adatta.core.runtime import describe_runtime, peak_memory_bytes, reset_peak_memory
@@ -43,6 +44,7 @@ def run_recipe(path: Path, overrides: Sequence[str] = ()) -> Path:
         The run's folder.
 
     Raises:
+        GuardError: all is done, and figures that a guard watches aren't shown to be held.
         AdattaError: the first thing that can't be done; what is complete stays and is reused next time.
     """
     print(f"checking {path}: recipe, model, every row", flush=True)
@@ -124,3 +126,6 @@ def _finish(context: Context, done: dict[str, Artefact]) -> None:
         drop_intermediate_models(context, done)
     if set(TRAINING).intersection(kinds.values()):
         print(f"talk to it: adatta chat {context.run_dir}")
+    lost = [line for artefact in done.values() for line in artefact.record["results"].get("not_held", ())]
+    if lost:
+        raise GuardError("the guard says no: not shown to be held are:\n  " + "\n  ".join(lost))

@@ -209,13 +209,17 @@ def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done)
 
 def do_report(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
     """Compare base and stages and write the page."""
-    from adatta.pipeline.report import gather, write_report
+    from adatta.pipeline.report import gather, not_held, write_report
 
-    report = write_report(gather(context, done), folder)
+    margin = planned.stage.reporting.margin
+    report = write_report(gather(context, done, margin=margin), folder)
     return {
         "inputs": {"artefacts": [artefact.folder.name for artefact in done.values()]},
         "counts": {"metrics": len(report["metrics"])},
-        "results": {"headline": report["verdict"]["headline"]},
+        "results": {
+            "headline": report["verdict"]["headline"],
+            "not_held": not_held(report) if margin.guard else [],
+        },
         "warnings": list(report["problems"]),
     }
 

@@ -1,4 +1,4 @@
-"""The verdict in words: what got better, what got worse, what can't be told, from paired intervals alone."""
+"""The verdict in words: what got better, worse or was held, from paired intervals alone."""
 
 from __future__ import annotations
 
@@ -18,8 +18,14 @@ from adatta.pipeline.numbers import (
     value_of,
 )
 
-Direction = Literal["better", "worse", "undecided", "missing"]
-WORDS = {"better": "better", "worse": "worse", "undecided": "can't be told", "missing": "no interval"}
+Direction = Literal["better", "worse", "held", "undecided", "missing"]
+WORDS = {
+    "better": "better",
+    "worse": "worse",
+    "held": "not worse by more than the margin",
+    "undecided": "no difference shown",
+    "missing": "no interval",
+}
 METRICS = {
     "bits_per_byte": (
         "bits per byte",
@@ -82,22 +88,24 @@ def name_metric(entry: Mapping[str, Any]) -> str:
     return f"{language} {named}" if language else named[:1].upper() + named[1:]
 
 
-def find_direction(difference: Mapping[str, Any] | None, *, higher_is_better: bool) -> Direction:
+def find_direction(entry: Mapping[str, Any], difference: Mapping[str, Any] | None) -> Direction:
     """Decide better or worse where the interval of the paired difference excludes 0, and never otherwise.
 
     Args:
+        entry: the entry of `metrics`: which way is good, and the margin within which a figure is held.
         difference: `{"value", "ci95", ...}` of a model minus its base, or None.
-        higher_is_better: which way is good.
 
     Returns:
-        `missing` where there is no usable interval, `undecided` where it holds 0.
+        `missing` where there is no usable interval; where it holds 0, `held` if its bad end is within the
+        margin, else `undecided`.
     """
     bounds = interval_of(difference)
     if bounds is None:
         return "missing"
-    low, high = bounds
+    (low, high), higher_is_better, margin = bounds, entry["higher_is_better"], entry.get("margin")
     if low <= 0.0 <= high:
-        return "undecided"
+        loss = -low if higher_is_better else high
+        return "held" if margin is not None and loss < margin else "undecided"
     return "better" if (low > 0.0) == higher_is_better else "worse"
 
 
@@ -112,7 +120,7 @@ def describe(entry: Mapping[str, Any]) -> Finding:
     """
     scale, difference = scale_of(entry["unit"]), entry["difference"] or {}
     base, adapted = value_of(entry["base"]), value_of(entry["adapted"])
-    direction = find_direction(difference, higher_is_better=entry["higher_is_better"])
+    direction = find_direction(entry, difference)
     if base is None or adapted is None:
         direction = "missing"
     decimals = scale.decimals_for(base, adapted)
@@ -142,8 +150,13 @@ def _detail(entry: Mapping[str, Any], difference: Mapping[str, Any], direction: 
     p, adjusted = difference["p"], difference["p_holm"]
     parts = [f"difference {shown}{scale.difference_unit}", f"95% interval {interval}"]
     parts += [show_p(p), show_p(adjusted, name="Holm p"), items]
-    if direction == "undecided":
-        parts.append(f"the interval holds{NO_BREAK}0" if bounds != (0.0, 0.0) else "no item differs")
+    if bounds == (0.0, 0.0):
+        parts.append("no item differs")
+    elif direction == "undecided":
+        parts.append(f"the interval holds{NO_BREAK}0")
+    elif direction == "held":
+        margin = scale.show(entry["margin"], decimals=decimals)
+        parts.append(f"the interval ends within the margin of {margin}{scale.difference_unit}")
     elif max(p or 0.0, adjusted or 0.0) >= 0.05:
         parts.append("weak: the interval excludes 0, the test at 5% doesn't")
     return ", ".join(part for part in parts if part)
@@ -175,9 +188,11 @@ def _headline(primary: Sequence[Finding]) -> str:
         return "No primary figure was measured, so nothing can be said."
     total, counts = len(primary), Counter[str](finding.direction for finding in primary)
     words = {0: "none"} | ({total: "all"} if total > 1 else {})
-    better, worse, undecided, missing = (words.get(counts[word], str(counts[word])) for word in WORDS)
+    better, worse, held, undecided, missing = (words.get(counts[word], str(counts[word])) for word in WORDS)
     text = f"Of {total} primary figure{'s' * (total > 1)}, the adapted model is better than base on {better}"
-    rest = [f"on {undecided} it can't be told with this many items"] if counts["undecided"] else []
+    rest = [f"on {held} not worse by more than the margin"] if counts["held"] else []
+    if counts["undecided"]:
+        rest.append(f"on {undecided} no difference is shown with this many items")
     if counts["missing"]:
         rest.append(f"{missing} {'has' if counts['missing'] == 1 else 'have'} no interval")
     return f"{text}, worse on {worse}{'; ' * bool(rest)}{', and '.join(rest)}."

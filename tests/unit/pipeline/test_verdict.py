@@ -32,18 +32,50 @@ def measured(change, half, **more):
 )
 def test_direction_needs_an_interval_that_excludes_zero(interval, higher_is_better, direction):
     difference = {"value": 0.1, "ci95": interval}
-    assert find_direction(difference, higher_is_better=higher_is_better) == direction
+    assert find_direction({"higher_is_better": higher_is_better, "margin": None}, difference) == direction
+
+
+@pytest.mark.parametrize(
+    ("interval", "higher_is_better", "direction"),
+    [
+        ([-0.019, 0.3], True, "held"),
+        ([-0.02, 0.3], True, "undecided"),
+        ([-0.3, 0.019], False, "held"),
+        ([-0.3, 0.02], False, "undecided"),
+        ([0.0, 0.0], True, "held"),
+        ([-0.019, -0.01], True, "worse"),
+        ([0.01, 0.3], True, "better"),
+    ],
+)
+def test_held_needs_an_interval_that_ends_within_the_margin(interval, higher_is_better, direction):
+    difference = {"value": 0.0, "ci95": interval}
+    assert find_direction({"higher_is_better": higher_is_better, "margin": 0.02}, difference) == direction
+
+
+def test_worked_non_inferiority():
+    bounds = [-0.005 - 1.959964 * 0.004, -0.005 + 1.959964 * 0.004]
+    found = [
+        find_direction({"higher_is_better": True, "margin": margin}, {"value": -0.005, "ci95": bounds})
+        for margin in (0.02, 0.01)
+    ]
+    assert found == ["held", "undecided"]
+
+
+def test_what_is_held_says_within_which_margin():
+    held = measured(0.0, 0.015) | {"margin": 0.02}
+    assert "within the margin of 2.0 points" in describe(held).sentence
+    assert "on all not worse by more than the margin" in judge([held, held], is_compared=True).headline
 
 
 def test_direction_without_difference_is_missing():
-    assert find_direction(None, higher_is_better=True) == "missing"
+    assert find_direction({"higher_is_better": True}, None) == "missing"
 
 
 def test_headline_counts_better_worse_and_undecided():
     judgement = judge([measured(0.2, 0.1), measured(-0.2, 0.1), measured(0.1, 0.2)], is_compared=True)
     assert judgement.headline == (
         "Of 3 primary figures, the adapted model is better than base on 1, worse on 1; "
-        "on 1 it can't be told with this many items."
+        "on 1 no difference is shown with this many items."
     )
     assert [len(judgement.of(word)) for word in ("better", "worse", "undecided", "missing")] == [1, 1, 1, 0]
 
@@ -59,7 +91,7 @@ def test_headline_says_worse_where_everything_is():
 def test_headline_claims_nothing_where_nothing_is_decided():
     judgement = judge([measured(0.1, 0.2)], is_compared=True)
     assert "better than base on none, worse on none" in judgement.headline
-    assert "on 1 it can't be told" in judgement.headline
+    assert "on 1 no difference is shown" in judgement.headline
 
 
 def test_missing_adapted_is_said_and_claims_nothing():
