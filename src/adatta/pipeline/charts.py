@@ -13,6 +13,7 @@ from adatta.pipeline.numbers import read_number, scale_of, show_number
 WIDTH = 352
 ROW_HEIGHT = 34
 LEFT, RIGHT = 100, 256
+WIDE_LEFT = 144  # for labels of about 20 characters
 AXIS_HEIGHT = 34
 CURVE_HEIGHT = 216
 CURVE_LEFT, CURVE_RIGHT, CURVE_TOP, CURVE_BOTTOM = 46, WIDTH - 12, 30, CURVE_HEIGHT - 40
@@ -57,42 +58,61 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(index * step, 12) + 0.0 for index in range(first, last + 1)]
 
 
-def draw_forest(rows: Sequence[Whisker], *, title: str, unit: str) -> str:
+def draw_changes(rows: Sequence[Whisker], *, title: str, unit: str) -> str:
+    """Draw differences to the base, a figure a row, a dashed line at 0; to the right is better.
+
+    Args:
+        rows: the figures from top to bottom, with long labels.
+        title: what the plot shows, for screen readers.
+        unit: of all of them.
+
+    Returns:
+        As `draw_forest`.
+    """
+    return draw_forest(rows, title=title, unit=unit, left=WIDE_LEFT, reference=0.0)
+
+
+def draw_forest(
+    rows: Sequence[Whisker], *, title: str, unit: str, left: float = LEFT, reference: float | None = None
+) -> str:
     """Draw one metric: a dot and its 95% interval for each model, a dashed line at the base.
 
     Args:
         rows: the models from top to bottom.
         title: what the plot shows, for screen readers.
         unit: the metric's unit; shares are drawn as percentages.
+        left: where the axis begins, which the labels end before.
+        reference: where the dashed line is, if there is no base among the rows.
 
     Returns:
         An SVG element that takes its colours from the page's CSS variables.
     """
     scale = scale_of(unit)
     ends = [scale.factor * end for row in rows for end in (row.interval or (row.value, row.value))]
+    ends += [] if reference is None else [reference]
     low, high = _widen(min(ends), max(ends), bounds=(0.0, 100.0) if unit == "share" else None)
 
     def place(value: float) -> float:
-        return LEFT + (value * scale.factor - low) / (high - low) * (RIGHT - LEFT)
+        return left + (value * scale.factor - low) / (high - low) * (RIGHT - left)
 
     bottom = 6 + ROW_HEIGHT * len(rows)
-    parts = [_text(LEFT, bottom + 28, "% of items" if unit == "share" else unit, "axis")]
+    parts = [_text(left, bottom + 28, "% of items" if unit == "share" else unit, "axis")]
     for tick, text in _show_ticks(nice_ticks(low, high, 3)):
         x = place(tick / scale.factor)
         parts += [_line(x, 6, x, bottom, "grid"), _text(x, bottom + 13, text, "tick middle")]
-    bases = [place(row.value) for row in rows if row.shape == "base"]
-    parts += [_line(x, 6, x, bottom, "reference") for x in bases[:1]]
+    bases = [row.value for row in rows if row.shape == "base"] + ([] if reference is None else [reference])
+    parts += [_line(place(base), 6, place(base), bottom, "reference") for base in bases[:1]]
     decimals = scale.decimals_for(*(row.value for row in rows))
     for index, row in enumerate(rows):
         y, text = 6 + ROW_HEIGHT * (index + 0.5), scale.show(row.value, decimals=decimals)
+        parts.append(_text(left - 14, y + 4, row.label, "label end"))
         parts += _draw_row(row, y, place=place, text=text)
     return _svg(parts, height=bottom + AXIS_HEIGHT, title=title)
 
 
 def _draw_row(row: Whisker, y: float, *, place: Any, text: str) -> list[str]:
-    """Draw one model: label, whisker, mark, value and verdict."""
-    x = place(row.value)
-    parts = [_text(LEFT - 14, y + 4, row.label, "label end")]
+    """Draw one model: whisker, mark, value and verdict."""
+    x, parts = place(row.value), list[str]()
     if row.interval:
         low, high = (place(end) for end in row.interval)
         parts.append(_line(low, y, high, y, f"whisker {row.tone}"))

@@ -75,9 +75,10 @@ class SuiteOverlap:
             raise OverlapError(problems.shortened())
 
     def summary(self) -> dict[str, Any]:
-        """Return, for the record, `counts` by source, suite and kind, and the ten longest matches.
+        """Return, for the record, `counts` by source, suite and kind, the ten longest matches, and `dirty`.
 
-        Items that are `too_short` can't be judged.
+        Items that are `too_short` can't be judged; dirty ones, `[suite, task, item id, kind]`, stand in a row
+        as a whole or for the most part.
         """
         from adatta.data.overlap import LEAK_KINDS, is_too_short
 
@@ -95,6 +96,7 @@ class SuiteOverlap:
                 for source in self._stages
                 for suite, size in sizes.items()
             ],
+            "dirty": [[*place, leak.kind] for leak, place in located if leak.kind in BLOCKING],
             "longest": [
                 {
                     "kind": leak.kind,

@@ -18,6 +18,7 @@ from adatta.core.settings import MarginSettings
 from adatta.pipeline.context import Context
 from adatta.pipeline.gate import check_report
 from adatta.pipeline.plan import TRAINING
+from adatta.pipeline.regressions import find_regressions
 from adatta.pipeline.report_facts import FILTERS
 from adatta.pipeline.report_view import build_view
 from adatta.pipeline.verdict import WORDS, describe, find_direction, judge
@@ -42,7 +43,8 @@ class ReportInputs:
 
     `recipe` is the resolved recipe, `records` the chain's record.json contents in order, `metrics` the
     entries of report.json, `controls` the same kind of entries with a control in the place of the base, by
-    control, `overlap` what training rows hold of the suites' items, `answers` the free answers `{"prompt",
+    control, `clean` the same over items that stand in no training row, `regressions` what
+    `find_regressions` gives, `overlap` what training rows hold of the suites' items, `answers` the free answers `{"prompt",
     "topic", "answers": {stage: text}}` in the order of the fixed list, `curves` the lines of metrics.jsonl
     by stage, `exported` the bytes of each exported file by the path that the reader sees, `created` an ISO
     8601 time.
@@ -53,6 +55,8 @@ class ReportInputs:
     records: Sequence[Mapping[str, Any]]
     metrics: Sequence[Mapping[str, Any]]
     controls: Mapping[str, Sequence[Mapping[str, Any]]]
+    clean: Sequence[Mapping[str, Any]]
+    regressions: Sequence[Mapping[str, Any]]
     overlap: Mapping[str, Any]
     answers: Sequence[Mapping[str, Any]]
     curves: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -80,12 +84,17 @@ def gather(context: Context, done: Mapping[str, Artefact], *, margin: MarginSett
     metrics, controls = compare_all(scores)
     metrics = [entry | {"margin": find_margin(entry, margin)} for entry in metrics]
     suites = {suite.name: suite for named in context.suites.values() for suite in named}
+    dirty = {item for _, _, item, _ in context.overlap["dirty"]}
+    touched = {score.task for score in scores if score.item_id in dirty}
+    clean = [score for score in scores if score.task in touched and score.item_id not in dirty]
     return ReportInputs(
         name=context.recipe.name,
         recipe=context.recipe.model_dump(mode="json", by_alias=True),
         records=[artefact.record for artefact in done.values()],
         metrics=metrics,
         controls=controls,
+        clean=compare_all(clean)[0],
+        regressions=find_regressions(scores, metrics, suites.values()),
         overlap=context.overlap,
         answers=free_answers(scores, suites.values()),
         curves={name: read_metrics(artefact.folder / "metrics.jsonl") for name, artefact in done.items()},
@@ -225,6 +234,8 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         | {word: [finding.sentence for finding in judgement.of(word)] for word in WORDS},
         "metrics": inputs.metrics,
         "controls": inputs.controls,
+        "clean": inputs.clean,
+        "regressions": inputs.regressions,
         "stages": [
             {**_pick(record, STAGE_KEYS), "model": record["inputs"].get("model")} for record in records
         ],
@@ -265,6 +276,7 @@ def write_report(inputs: ReportInputs, out_dir: Path) -> dict[str, Any]:
     """
     report = build_report(inputs)
     view = build_view(report, answers=inputs.answers, curves=inputs.curves)
+    view["reading"] = read_text("reading.jinja").splitlines()
     view["limits"] = [*load_template("limits.jinja").render(view).splitlines(), *view["warnings"]]
     (out_dir / "figures").mkdir(parents=True, exist_ok=True)
     chart_css = read_text("chart.css")

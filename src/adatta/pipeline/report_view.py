@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from adatta.pipeline.charts import Shape, Whisker, draw_forest, draw_losses
+from adatta.pipeline.charts import Shape, Whisker, draw_changes, draw_forest, draw_losses
 from adatta.pipeline.numbers import interval_of, read_number, scale_of, show_interval, show_p, value_of
 from adatta.pipeline.report_facts import build_facts
 from adatta.pipeline.verdict import (
@@ -48,6 +48,7 @@ def build_view(
     panels = [_draw_panel(entry, evaluated) for entry in metrics if entry["primary"]]
     drawn = (_draw_stage(stage, curves.get(stage["name"], ())) for stage in report["stages"])
     losses = list(filter(None, drawn))
+    changes = list(_draw_changes(metrics))
     return {
         "report": report,
         "evaluated": evaluated,
@@ -62,9 +63,11 @@ def build_view(
             _compare(entry, evaluated) | {"against": list(_face_controls(entry, report["controls"]))}
             for entry in metrics
         ],
+        "changes": changes,
+        "clean": [_compare(entry, evaluated) for entry in report["clean"] if entry["primary"]],
         "panels": panels,
         "losses": losses,
-        "figures": panels + losses,
+        "figures": changes + panels + losses,
         "answers": [_read_answer(number, entry, evaluated) for number, entry in enumerate(answers, start=1)],
         "num_shown": NUM_SHOWN_ANSWERS,
         **build_facts(report),
@@ -188,6 +191,34 @@ def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str,
         "file": f"forest-{_slug(entry['task'])}-{_slug(entry['metric'])}.svg",
         "svg": draw_forest(rows, title=f"{label}: base and stages with 95% intervals", unit=entry["unit"]),
     }
+
+
+def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Draw the differences of all primary figures side by side: shares in points, bits in % of the base."""
+    for unit, kind, of_base in (("points", "share", False), ("% of the base", "bits/byte", True)):
+        rows = []
+        for entry in metrics:
+            difference, base = entry["difference"] or {}, value_of(entry["base"])
+            value, interval = value_of(difference), interval_of(difference)
+            if not entry["primary"] or entry["unit"] != kind or value is None or not base:
+                continue
+            factor = (100.0 if entry["higher_is_better"] else -100.0) / (base if of_base else 1.0)
+            ends = sorted(factor * end for end in interval) if interval else None
+            tone = find_direction(entry, difference)
+            rows.append(
+                Whisker(
+                    label=entry["task"],
+                    value=factor * value,
+                    interval=(ends[0], ends[1]) if ends else None,
+                    shape="stage",
+                    tone=tone,
+                    word=WORDS[tone],
+                )
+            )
+        if rows:
+            title = f"Differences to the base in {unit}, with 95% intervals; to the right is better"
+            svg = draw_changes(rows, title=title, unit=unit)
+            yield {"label": title, "note": "", "file": f"changes-{_slug(kind)}.svg", "svg": svg}
 
 
 def _draw_stage(stage: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

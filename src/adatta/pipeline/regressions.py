@@ -1,0 +1,74 @@
+"""The items on which the adapted model lost most against its base, with what was asked and answered."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any
+
+from adatta.core.records import BASE
+
+if TYPE_CHECKING:
+    from adatta.core.records import Score
+    from adatta.evals.suite import Suite
+
+NUM_SHOWN = 10
+MAX_CHARS = 300
+
+
+def find_regressions(
+    scores: Sequence[Score], metrics: Sequence[Mapping[str, Any]], suites: Iterable[Suite]
+) -> list[dict[str, Any]]:
+    """Find the worst regressions: on each task's primary metric the worst item, then the second, to ten in all.
+
+    Args:
+        scores: of base, stages and controls; the last stage is the adapted model.
+        metrics: the entries of report.json.
+        suites: what was asked.
+
+    Returns:
+        `{"task", "metric", "question", "answer", "base", "adapted"}`, the last two with `score` and `output`.
+    """
+    adapted = next((s.stage for s in reversed(scores) if not s.stage.startswith("control-")), BASE)
+    figures: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
+    for score in scores:
+        if score.status == "scored":
+            figures[score.task, score.metric, score.stage][score.item_id] = score
+    texts = {
+        item.item_id: task.task.item_text(item)
+        for suite in suites
+        for task in suite.tasks
+        for item in suite.items()[task.name]
+    }
+    found: list[list[dict[str, Any]]] = []
+    for entry in (entry for entry in metrics if entry["primary"]):
+        before, after = (figures[entry["task"], entry["metric"], stage] for stage in (BASE, adapted))
+        losses = {item: _lose(before[item], after[item], entry) for item in before.keys() & after.keys()}
+        worst = sorted(losses, key=lambda item: (losses[item], item), reverse=True)[:NUM_SHOWN]
+        found.append(
+            [
+                {
+                    "task": entry["task"],
+                    "metric": entry["metric"],
+                    "question": texts[item].question[:MAX_CHARS],
+                    "answer": texts[item].answer[:MAX_CHARS],
+                    "base": _show(before[item]),
+                    "adapted": _show(after[item]),
+                }
+                for item in worst
+                if losses[item] > (0.0, 0.0)
+            ]
+        )
+    return [row for row in chain.from_iterable(zip_longest(*found)) if row][:NUM_SHOWN]
+
+
+def _lose(before: Score, after: Score, entry: Mapping[str, Any]) -> tuple[float, float]:
+    """Say how much worse an item's score is, and, where that is equal, its log-prob."""
+    sign = 1.0 if entry["higher_is_better"] else -1.0
+    loss = sign * ((before.score or 0.0) - (after.score or 0.0))
+    return loss, ((before.log_prob or 0.0) - (after.log_prob or 0.0) if loss > 0 else 0.0)
+
+
+def _show(score: Score) -> dict[str, Any]:
+    return {"score": score.score, "output": (score.output or "")[:MAX_CHARS]}
