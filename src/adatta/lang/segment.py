@@ -25,3 +25,17 @@ def split_words(text: str, language: Traits) -> list[str]:
         The words in order, digits among them.
     """
     return (_DIVIDED if language.elision else _JOINED).findall(normalize(text, language))
+
+
+def find_words(text: str, language: Traits) -> list[tuple[int, int]]:
+    """Find where the words of a text stand, as `split_words` divides them, without normalising it.
+
+    Args:
+        text: Any text.
+        language: Its profile, or what else is known of it.
+
+    Returns:
+        First character and the one after the last, of each word.
+    """
+    pattern = _DIVIDED if language.elision else _JOINED
+    return [match.span() for match in pattern.finditer(text.replace("’", "'"))]

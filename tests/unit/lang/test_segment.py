@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adatta.lang.profile import load_profile
-from adatta.lang.segment import split_words
+from adatta.lang.segment import find_words, split_words
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,18 @@ def test_words_of_one_text_are_the_same_with_other_signs_and_case() -> None:
     assert split_words("PERCHE' L’ACQUA, «QUI», E' FREDDA?", profile) == split_words(
         "perché l'acqua qui è fredda", profile
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "words"),
+    [
+        ("«L’ACQUA», dell'anno 2024!", "it", ["L", "ACQUA", "dell", "anno", "2024"]),
+        ("Don’t say 'o'clock'.", "en", ["Don’t", "say", "o'clock"]),
+        ("... '' !", "it", []),
+    ],
+)
+def test_words_are_found_where_they_stand(text: str, tag: str, words: list[str]) -> None:
+    profile = load_profile(tag)
+    found = [text[start:stop] for start, stop in find_words(text, profile)]
+    assert found == words
+    assert [split_words(word, profile) for word in found] == [[part] for part in split_words(text, profile)]
