@@ -62,7 +62,7 @@ def measure_fertility(texts: Iterable[str], encode: Encode, *, language: Traits)
     Raises:
         EvalError: No text has a word and can be encoded.
 
-    Source: arXiv:2012.15613, section 3.3 (fertility, proportion of continued words). Differs: words.
+    Source: arXiv:2012.15613 (fertility, proportion of continued words). Differs: words as said above.
     """
     counts = dict.fromkeys(("words", "divided", "tokens", "bytes", "texts", "unencoded"), 0)
     for given in texts:

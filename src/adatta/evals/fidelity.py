@@ -94,8 +94,8 @@ def judge_lines(answer: str, language: str, *, prompt: str = "") -> list[bool]:
         Whether each line of at least 5 words is in the language with a probability above 0.3; empty where
         there is no such line. The answer ends where a further question begins (`Q:`).
 
-    Source: arXiv:2406.20052, section 3. Differs: `strip_foreign` first, punctuation stays, own
-        identification.
+    Source: arXiv:2406.20052 (line level). Differs: `strip_foreign` first, punctuation stays, identification
+        is our own.
     """
     lines = strip_foreign(answer.partition("\nQ:")[0], prompt=prompt).splitlines()
     judged = [_tell(line, language) for line in lines if _count_words(line) >= MIN_WORDS]

@@ -69,7 +69,7 @@ def preferred_probability(log_probs: Sequence[float]) -> float:
     Args:
         log_probs: Of every option, in nats, finite.
 
-    Source: own; the normalised answer probability of arXiv:2207.05221, section 2.
+    Source: own; after arXiv:2207.05221, which calibrates over options.
     """
     best = max(log_probs)
     return 1 / sum(math.exp(log_prob - best) for log_prob in log_probs)

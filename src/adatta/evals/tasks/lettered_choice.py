@@ -20,7 +20,7 @@ class LetteredChoice(Choice):
     `accuracy` is the mean over the rotations, so that a model which always says A gets 1/k; `consistency`
     whether the same option alone wins in all of them; `recall_a` the accuracy with the right option at A.
 
-    Source: arXiv:2309.03882, cyclic permutation (section 3) and recall by letter (section 2).
+    Source: arXiv:2309.03882 (cyclic permutation of the options, balance of recalls).
     """
 
     metrics = tuple(
