@@ -108,12 +108,17 @@ def test_entries_have_the_keys_of_the_design(scores, stages):
         ("text_en", "bits_per_byte"),
         ("questions_it", "accuracy"),
         ("questions_it", "accuracy_sum"),
+        *(("questions_letters_it", name) for name in ("accuracy", "consistency")),
+        *(("questions_letters_it", f"recall_{letter}") for letter in "abcd"),
         ("questions_en", "accuracy"),
         ("questions_en", "accuracy_sum"),
         ("pairs_it", "accuracy"),
         ("preferences_it", "accuracy"),
         ("preferences_it", "accuracy_sum"),
         ("prompts_it", "language_fidelity"),
+        ("prompts_it", "language_fidelity_sure"),
+        ("prompts_it", "line_accuracy"),
+        ("prompts_it", "language_by_line"),
         ("prompts_it", "stop_share"),
     ]
     items = load_suite("offline").items()

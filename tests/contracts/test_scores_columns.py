@@ -7,7 +7,17 @@ from adatta.evals.scores import SCHEMA
 COLUMNS = [
     *("model_fingerprint", "stage", "suite", "suite_version", "task", "language"),
     *("item_id", "item_hash", "cluster_id", "metric", "status", "reason"),
-    *("score", "log_prob", "num_tokens", "num_bytes", "prompt_hash", "output", "seed", "group"),
+    *(
+        "score",
+        "log_prob",
+        "num_tokens",
+        "num_bytes",
+        "prompt_hash",
+        "output",
+        "seed",
+        "group",
+        "probability",
+    ),
 ]
 
 
@@ -25,6 +35,7 @@ def test_column_types_are_fixed():
         "num_tokens": "int64",
         "num_bytes": "int64",
         "seed": "int64",
+        "probability": "double",
     }
 
 
@@ -40,4 +51,5 @@ def test_only_what_an_item_may_lack_can_be_null():
         "output",
         "group",
         "seed",
+        "probability",
     }

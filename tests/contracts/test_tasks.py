@@ -22,6 +22,12 @@ EXAMPLES = {
         "rejected": "It is calm.",
         "fault": "wrong_language",
     },
+    "lettered_choice": {
+        "question": "E il mare?",
+        "options": ["blu", "nero", "oro", "verde"],
+        "answer": 0,
+        "topic": "mare",
+    },
     "multiple_choice": {"question": "E il mare?", "options": ["calmo", "blu"], "answer": 0, "topic": "mare"},
 }
 TASKS = load_tasks()
@@ -37,6 +43,11 @@ def make_item(name):
 def check_outcomes(task, outcomes):
     assert [outcome.metric for outcome in outcomes] == [metric.name for metric in task.metrics]
     for outcome, metric in zip(outcomes, task.metrics, strict=True):
+        if outcome.score is None:
+            assert outcome.reason
+            assert not metric.primary
+            continue
+        assert outcome.reason is None
         assert math.isfinite(outcome.score)
         assert metric.kind != "share" or 0.0 <= outcome.score <= 1.0
         assert metric.kind != "bits_per_byte" or outcome.num_bytes > 0

@@ -54,6 +54,7 @@ def test_chain_leaves_every_artefact_and_a_report(finished: Path) -> None:
         "text_it",
         "text_en",
         "questions_it",
+        "questions_letters_it",
         "questions_en",
         "pairs_it",
         "preferences_it",

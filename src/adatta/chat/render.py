@@ -41,6 +41,7 @@ class Chat:
     but no conversations. `template_hash` covers template and system prompt. `straddled` takes the ids of
     rows in which a token lies on the border between an answer's header and the answer, until it is cleared.
     `family` is what chat/profiles say of the template; `added_tokens` are the texts of added tokens by id.
+    `encode_text` is the encoder's, for plain text.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Chat:
             TemplateError: The template can't be followed exactly, or special tokens are missing.
         """
         self._encoder = encoder
+        self.encode_text = encoder.encode_text
         self.template = template
         self.system_prompt = system_prompt
         names = token_names(settings["tokenizer"])

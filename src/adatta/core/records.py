@@ -101,7 +101,8 @@ class Item:
 class Score:
     """What a model got on an item: one row of scores.parquet; the field names are its columns.
 
-    `group` is the kind of item that it is, such as the way in which a rejected answer fails.
+    `group` is the kind of item that it is, such as the way in which a rejected answer fails. `probability` is
+    what the model gives to the option that it prefers, among the options.
     """
 
     model_fingerprint: str
@@ -124,3 +125,4 @@ class Score:
     output: str | None = None
     seed: int | None = None
     group: str | None = None
+    probability: float | None = None

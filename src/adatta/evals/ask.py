@@ -246,9 +246,11 @@ def _write_scores(
     asked: _Asked, result: Sequence[Outcome] | _Fault, *, suite: Suite, subject: Subject
 ) -> Iterator[Score]:
     item = asked.item
-    fault = result if isinstance(result, _Fault) else None
-    outcomes = {} if isinstance(result, _Fault) else {outcome.metric: asdict(outcome) for outcome in result}
-    for metric in asked.kind.metrics:
+    status: ScoreStatus | None = None
+    if isinstance(result, _Fault):
+        status, reason = result
+        result = [Outcome(metric=metric.name, reason=reason) for metric in asked.kind.metrics]
+    for outcome in result:
         yield Score(
             model_fingerprint=subject.model_fingerprint,
             stage=subject.stage,
@@ -261,7 +263,6 @@ def _write_scores(
             cluster_id=item.cluster_id,
             prompt_hash=asked.prompt_hash,
             group=asked.kind.group(item),
-            status=fault.status if fault else "scored",
-            reason=fault.reason if fault else None,
-            **outcomes.get(metric.name, {"metric": metric.name}),
+            status=status or ("unscored" if outcome.reason else "scored"),
+            **asdict(outcome),
         )

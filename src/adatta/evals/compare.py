@@ -10,12 +10,12 @@ from adatta.core.errors import EvalError
 from adatta.core.records import Score
 from adatta.evals import statistics
 from adatta.evals.ask import CONTROL_PREFIX
+from adatta.evals.pairs import Rows, pair_scores, score_value
 from adatta.evals.statistics import Estimate
 from adatta.evals.suite import Metric, load_tasks
 
 MIN_ITEMS = 30  # below it no interval is claimed for a mean of scores that aren't shares
 
-Rows = Mapping[str, Score]  # by item id
 Figure = dict[str, Any]
 
 
@@ -39,7 +39,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
 
     Raises:
         EvalError: A stage has no scores, or not those of the base's items; a model has no scored item on a
-            task; prompts or items differ.
+            task by its primary metric; prompts or items differ.
     """
     table = _tabulate(scores)
     present = {stage for by_stage in table.values() for stage in by_stage}
@@ -92,11 +92,10 @@ def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, ad
     first = next(iter(base.values()))
     figures = {}
     for stage, rows in shown.items():
-        _refuse_other_questions(base, rows)
-        pairs = [(base[item], row) for item, row in rows.items() if _both_scored(base[item], row)]
+        pairs = pair_scores(base, rows)
         figures[stage] = {**_describe(metric, rows), "difference": _difference(metric, pairs)}
     adapted_rows = shown.get(adapted or "", base)
-    counted = [row for item, row in base.items() if _both_scored(row, adapted_rows[item])]
+    counted = [row for row, _ in pair_scores(base, adapted_rows)]
     last = figures.get(adapted or "")
     return {
         "task": first.task,
@@ -115,37 +114,21 @@ def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, ad
     }
 
 
-def _refuse_other_questions(base: Rows, rows: Rows) -> None:
-    """Refuse models that were asked other items, or the same items with other prompts."""
-    one, other = next(iter(base.values())), next(iter(rows.values()))
-    where = f"{one.task}: {one.stage} and {other.stage}"
-    if base.keys() != rows.keys() or one.suite_version != other.suite_version:
-        raise EvalError(f"{where} were asked different items; evaluate both with the same suite")
-    is_control = any(row.stage.startswith(CONTROL_PREFIX) for row in (one, other))
-    for item, row in rows.items():
-        if row.item_hash != base[item].item_hash:
-            raise EvalError(f"{where} were asked different items; evaluate both with the same suite")
-        if not is_control and row.prompt_hash != base[item].prompt_hash:
-            raise EvalError(f"{where} were given different prompts for item {item}; evaluate both alike")
-
-
 def _has_scored(rows: Rows) -> bool:
     return any(row.status == "scored" for row in rows.values())
 
 
-def _both_scored(base: Score, row: Score) -> bool:
-    return base.status == row.status == "scored"
-
-
 def _describe(metric: Metric, rows: Rows) -> Figure:
     scored = [row for row in rows.values() if row.status == "scored"]
+    if not scored and not metric.primary:
+        return {"value": None, "ci95": None}
     if not scored:
         row = next(iter(rows.values()))
         raise EvalError(f"{row.task}: {row.stage} has no scored item ({row.reason}); nothing to compare")
     if metric.kind == "bits_per_byte":
         bits, num_bytes = (_pool(values, scored) for values in (_bits(scored), _bytes(scored)))
         return _write(metric, statistics.ratio_estimate(bits, num_bytes), scored, low=0.0)
-    values, clusters = [_value(row) for row in scored], [row.cluster_id for row in scored]
+    values, clusters = [score_value(row) for row in scored], [row.cluster_id for row in scored]
     estimate = statistics.mean_estimate(values, clusters=clusters)
     if metric.kind == "share" and len(set(clusters)) == len(clusters):
         estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
@@ -176,13 +159,13 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
         estimate = statistics.ratio_estimate(_pool(deltas, base), _pool(_bytes(base), base))
         p = statistics.sign_flip(deltas, clusters=clusters)
     else:
-        before, after = [_value(row) for row in base], [_value(row) for row in stage]
+        before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
         estimate = statistics.paired_difference(before, after, clusters=clusters)
-        p = _p_value(before, after, clusters)
+        p = _pscore_value(before, after, clusters)
     return {**_write(metric, estimate, pairs, low=-1.0), "p": p, "p_holm": None, "n": len(pairs)}
 
 
-def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
+def _pscore_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
     deltas = [a - b for a, b in zip(after, before, strict=True)]
     is_binary = {*before, *after} <= {0.0, 1.0}
     if is_binary and len(set(clusters)) == len(clusters):
@@ -230,14 +213,8 @@ def _pool(values: Sequence[float], rows: Sequence[Score]) -> list[float]:
     return list(sums.values())
 
 
-def _value(row: Score) -> float:
-    if row.score is None:
-        raise EvalError(f"item {row.item_id} of {row.task} is scored without a score; evaluate again")
-    return row.score
-
-
 def _bits(rows: Sequence[Score]) -> list[float]:
-    return [_value(row) * num_bytes for row, num_bytes in zip(rows, _bytes(rows), strict=True)]
+    return [score_value(row) * num_bytes for row, num_bytes in zip(rows, _bytes(rows), strict=True)]
 
 
 def _bytes(rows: Sequence[Score]) -> list[float]:

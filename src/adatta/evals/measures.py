@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from adatta.core.errors import EvalError
 
 VERDICTS = {1.0: "right", 0.5: "tie", 0.0: "wrong"}  # of two texts, by credit
+NUM_BINS = 10
 NATS_PER_BIT = math.log(2)
 TIE_TOLERANCE = 1e-9  # relative: two sums of the same float32 numbers in another order don't make a winner
 
@@ -60,6 +61,43 @@ def credit(values: Sequence[float], answer: int) -> float:
         raise EvalError(f"answer {answer} of {len(values)} options; expected an index of one of them")
     winners = best_options(values)
     return 1.0 / len(winners) if answer in winners else 0.0
+
+
+def preferred_probability(log_probs: Sequence[float]) -> float:
+    """Give the softmax probability of the option with the highest log-prob, among the options.
+
+    Args:
+        log_probs: Of every option, in nats, finite.
+
+    Source: own; after arXiv:2207.05221, which calibrates over options.
+    """
+    best = max(log_probs)
+    return 1 / sum(math.exp(log_prob - best) for log_prob in log_probs)
+
+
+def calibration_error(probabilities: Sequence[float], scores: Sequence[float]) -> float:
+    """Give the expected calibration error: how far confidence and accuracy are apart, over 10 bins.
+
+    Args:
+        probabilities: What the model gave to the option that it preferred, one an item, in [0, 1].
+        scores: Whether that was right, a tie in part, one an item, in [0, 1].
+
+    Returns:
+        In [0, 1]. Few items make it too high: with 100 of them, a perfect model has about 0.08.
+
+    Raises:
+        EvalError: There are no items, or the two don't fit together.
+
+    Source: arXiv:1706.04599, eq. 3, bins of equal width.
+    """
+    if not probabilities or len(probabilities) != len(scores):
+        raise EvalError(
+            f"{len(probabilities)} probabilities and {len(scores)} scores; expected one of each an item"
+        )
+    gaps = [0.0] * (NUM_BINS + 1)
+    for probability, score in zip(probabilities, scores, strict=True):
+        gaps[math.ceil(probability * NUM_BINS - TIE_TOLERANCE)] += score - probability
+    return sum(map(abs, gaps)) / len(scores)
 
 
 def chance_corrected(accuracy: float, num_options: int) -> float:

@@ -23,10 +23,11 @@ _OPTIONAL = {
     "output",
     "seed",
     "group",
+    "probability",
 }
 _TYPES = {
     **dict.fromkeys(("suite_version", "num_tokens", "num_bytes", "seed"), pa.int64()),
-    **dict.fromkeys(("score", "log_prob"), pa.float64()),
+    **dict.fromkeys(("score", "log_prob", "probability"), pa.float64()),
 }
 SCHEMA = pa.schema(
     [

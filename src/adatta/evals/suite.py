@@ -52,14 +52,16 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What one item got on one metric; the fields are those of `Score`."""
+    """What one item got on one metric, a score or the reason why it has none; fields as those of `Score`."""
 
     metric: str
-    score: float
+    score: float | None = None
+    reason: str | None = None
     log_prob: float | None = None
     num_tokens: int | None = None
     num_bytes: int | None = None
     output: str | None = None
+    probability: float | None = None
 
 
 class Task(ABC):
@@ -118,11 +120,12 @@ class AnswerTask(Task):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuiteTask:
-    """A task of a suite: `name` (also of its file), `kind` (the module in `evals/tasks`), `language`."""
+    """A task of a suite: `kind` is the module in `evals/tasks`, `file` its file's name if it has another."""
 
     name: str
     kind: str
     language: str
+    file: str = ""
 
     @property
     def task(self) -> Task:
@@ -145,7 +148,9 @@ class Suite:
 
     def path(self, task: SuiteTask) -> Path:
         """Return the file of a task's items."""
-        return (self.folder or bundled_dir() / "data" / "evaluation" / self.part) / f"{task.name}.jsonl"
+        return (
+            self.folder or bundled_dir() / "data" / "evaluation" / self.part
+        ) / f"{task.file or task.name}.jsonl"
 
     def content_hash(self) -> str:
         """Hash all that decides the scores: version, tasks and the content of their files.
@@ -166,7 +171,7 @@ class Suite:
         problems: list[Problem] = []
         items = {task.name: _read_items(self.path(task), task, problems) for task in self.tasks}
         if problems:
-            raise RowError(problems)
+            raise RowError(list(dict.fromkeys(problems)))  # two tasks may read one file
         return items
 
 

@@ -60,6 +60,20 @@ def split_words(text: str, language: Traits) -> list[str]:
     return (_DIVIDED if language.elision else _JOINED).findall(normalize(text, language))
 
 
+def find_words(text: str, language: Traits) -> list[tuple[int, int]]:
+    """Find where the words of a text stand, as `split_words` divides them, without normalising it.
+
+    Args:
+        text: Any text.
+        language: Its profile, or what else is known of it.
+
+    Returns:
+        First character and the one after the last, of each word.
+    """
+    pattern = _DIVIDED if language.elision else _JOINED
+    return [match.span() for match in pattern.finditer(text.replace("’", "'"))]
+
+
 def _accent(text: str, accents: Mapping[str, str]) -> str:
     """Replace a vowel and an apostrophe at the end of a word by what `accents` has for word or ending."""
 

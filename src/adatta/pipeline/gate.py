@@ -38,9 +38,11 @@ def _check_entry(entry: Mapping[str, Any], evaluated: Sequence[str]) -> Iterator
         figures |= {name: figure, f"{name}, difference to base": (figure or {}).get("difference")}
     if evaluated:
         figures |= {"adapted": entry.get("adapted"), "adapted, difference to base": entry.get("difference")}
+    yield from (f"{where}: stage {name} is missing" for name in evaluated if name not in stages)
+    if entry.get("unscored") and not entry.get("primary"):
+        return  # how many items can't be judged, and why, stands in the entry
     if (read_number(entry.get("n")) or 0) <= 0:
         yield f"{where}: no items (n = {entry.get('n')!r})"
-    yield from (f"{where}: stage {name} is missing" for name in evaluated if name not in stages)
     for name, figure in figures.items():
         if not figure:
             yield f"{where}: {name}: missing"

@@ -142,9 +142,13 @@ def shorten(text: str) -> str:
 
 
 def _read_items(suites: Iterable[Suite]) -> Places:
-    places: dict[ItemText, list[tuple[str, str, str]]] = defaultdict(list)
+    """Say where each text stands; an item that several tasks of a suite ask counts once, as the first's."""
+    tasks: dict[ItemText, dict[tuple[str, str], str]] = defaultdict(dict)
     for suite in suites:
         for task, items in zip(suite.tasks, suite.items().values(), strict=True):
             for item in items:
-                places[task.task.item_text(item)].append((suite.name, task.name, item.item_id))
-    return places
+                tasks[task.task.item_text(item)].setdefault((suite.name, item.item_id), task.name)
+    return {
+        text: [(suite_name, name, item_id) for (suite_name, item_id), name in found.items()]
+        for text, found in tasks.items()
+    }

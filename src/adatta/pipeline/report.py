@@ -44,10 +44,10 @@ class ReportInputs:
     `recipe` is the resolved recipe, `records` the chain's record.json contents in order, `metrics` the
     entries of report.json, `controls` the same kind of entries with a control in the place of the base, by
     control, `clean` the same over items that stand in no training row, `regressions` what
-    `find_regressions` gives, `overlap` what training rows hold of the suites' items, `answers` the free answers `{"prompt",
-    "topic", "answers": {stage: text}}` in the order of the fixed list, `curves` the lines of metrics.jsonl
-    by stage, `exported` the bytes of each exported file by the path that the reader sees, `created` an ISO
-    8601 time.
+    `find_regressions` gives, `overlap` what training rows hold of the suites' items, `answers` the free
+    answers `{"prompt", "topic", "answers": {stage: text}}` in the order of the fixed list, `curves` the lines
+    of metrics.jsonl by stage, `exported` the bytes of each exported file by the path that the reader sees,
+    `created` an ISO 8601 time.
     """
 
     name: str

@@ -42,16 +42,20 @@ def constant(groups):
 
 
 def oracle(suite, right=0.0, wrong=-100.0):
-    """Know the right option of each item (or, with the values exchanged, avoid it)."""
-    gold = {item.item_id: item.fields.get("answer", 0) for items in suite.items().values() for item in items}
+    """Know the right option of each item (or, with the values exchanged, avoid it), wherever it stands."""
+    fields = {item.item_id: item.fields for items in suite.items().values() for item in items}
 
-    def log_probs(groups):
-        return [
-            [right if index == gold[row.row_id] else wrong for index, row in enumerate(rows)]
-            for rows in groups
-        ]
+    def log_prob(index, row):
+        num = len(fields[row.row_id].get("options", "ab"))
+        rotation, place = divmod(index, num)
+        return right if (place + rotation) % num == fields[row.row_id].get("answer", 0) else wrong
 
-    return log_probs
+    return lambda groups: [[log_prob(index, row) for index, row in enumerate(rows)] for rows in groups]
+
+
+def only_a(groups):
+    """Say A wherever letters are asked for."""
+    return [[0.0 if bytes(row.ids[-2:]) == b" A" else -9.0 for row in rows] for rows in groups]
 
 
 def without_rules(scores):
@@ -113,17 +117,20 @@ def test_constant_model_gets_one_kth_of_every_item(small_suite):
         if score.task == "pairs_it" or (score.task, score.metric) == ("preferences_it", "accuracy_sum"):
             assert score.score == 0.5
             assert score.output.endswith("tie")
-        elif score.metric == "accuracy_sum":
+        elif score.metric == "accuracy_sum" or score.metric.startswith("recall"):
             assert score.score == 0.25
+        elif score.task == "questions_letters_it":
+            assert score.score == (0.25 if score.metric == "accuracy" else 0.0)
     assert [score.metric for score in scores].count("accuracy_sum") == 6
 
 
 @pytest.mark.parametrize(("right", "wrong", "expected"), [(0.0, -100.0, 1.0), (-100.0, 0.0, 0.0)])
 def test_oracle_and_its_opposite_get_all_or_nothing(small_suite, right, wrong, expected):
     found = means(run(small_suite, log_probs=oracle(small_suite, right, wrong)))
-    assert {key: value for key, value in found.items() if "accuracy" in key[1]} == {
+    assert {key: value for key, value in found.items() if key[1].startswith("accuracy")} == {
         ("questions_it", "accuracy"): expected,
         ("questions_it", "accuracy_sum"): expected,
+        ("questions_letters_it", "accuracy"): expected,
         ("questions_en", "accuracy"): expected,
         ("questions_en", "accuracy_sum"): expected,
         ("pairs_it", "accuracy"): expected,
@@ -143,18 +150,40 @@ def test_every_label_of_the_bundled_suite_can_be_reached():
 def test_free_answers_judge_language_and_end(small_suite):
     english = tuple(b"A lighthouse is a tower with a light at the top.")
     answers = {True: [(*ITALIAN, STOP_ID), english], False: [(STOP_ID,), tuple(ITALIAN)]}
-    for first, expected in ((True, (0.5, 0.5)), (False, (0.5, 0.5))):
+    for first in (True, False):
         scores = run(small_suite, answers=lambda prompts, first=first: answers[first])
-        found = means(scores)
-        assert (found["prompts_it", "language_fidelity"], found["prompts_it", "stop_share"]) == expected
+        fidelity, stopped = (
+            [score.score for score in scores if score.metric == metric]
+            for metric in ("language_fidelity", "stop_share")
+        )
+        assert (sorted(fidelity), sorted(stopped)) == ([0.0, 1.0], [0.0, 1.0])
     outputs = [score.output for score in scores if score.metric == "stop_share"]
     assert outputs == ["", ITALIAN.decode()]
 
 
 def test_empty_answer_fails_and_is_no_gap(small_suite):
     scores = run(small_suite, answers=lambda prompts: [(STOP_ID,)] * len(prompts))
-    fidelity = [score for score in scores if score.metric == "language_fidelity"]
-    assert [(score.status, score.score) for score in fidelity] == [("scored", 0.0)] * 2
+    found = {
+        score.metric: (score.status, score.score, score.reason)
+        for score in scores
+        if score.task == "prompts_it"
+    }
+    assert found == {
+        "language_fidelity": ("scored", 0.0, None),
+        "language_fidelity_sure": ("unscored", None, "too short to tell"),
+        "line_accuracy": ("unscored", None, "no line of 5 words"),
+        "language_by_line": ("unscored", None, "no line of 5 words"),
+        "stop_share": ("scored", 1.0, None),
+    }
+
+
+def test_model_that_always_says_a_shows_by_letter(small_suite):
+    scores = [s for s in run(small_suite, log_probs=only_a) if s.task == "questions_letters_it"]
+    assert {(score.metric, score.score) for score in scores} == {
+        *(("accuracy", 0.25), ("consistency", 0.0)),
+        *(("recall_a", 1.0), ("recall_b", 0.0), ("recall_c", 0.0), ("recall_d", 0.0)),
+    }
+    assert {score.output for score in scores if score.metric == "accuracy"} == {"A A A A"}
 
 
 def test_every_model_of_the_table_gets_the_system_prompt_and_controls_their_own(small_suite):
@@ -204,6 +233,7 @@ def test_item_longer_than_the_context_is_unscored_with_its_reason(small_suite):
     scores = run(small_suite, limits=Limits(context=45, max_new_tokens=4))
     reasons = {(score.task, score.status, score.reason) for score in scores if score.status != "scored"}
     assert reasons == {
+        ("questions_letters_it", "unscored", "longer than the context"),
         ("questions_it", "unscored", "longer than the context"),
         ("questions_en", "unscored", "longer than the context"),
         ("preferences_it", "unscored", "longer than the context"),
@@ -281,10 +311,11 @@ def test_scores_come_in_the_order_of_the_suite(small_suite):
         *["text_it"] * 2,
         *["text_en"] * 2,
         *["questions_it"] * 4,
+        *["questions_letters_it"] * 12,
         *["questions_en"] * 4,
         *["pairs_it"] * 2,
         *["preferences_it"] * 4,
-        *["prompts_it"] * 4,
+        *["prompts_it"] * 10,
         *["preferences_it"] * 8,  # two rules, which come last
     ]
     ids = {item.item_id for items in small_suite.items().values() for item in items}

@@ -144,6 +144,20 @@ def test_model_without_any_scored_item_is_an_error():
         compare([*make_scores("base", BASE), *failed], base_stage="base", stages=["sft"])
 
 
+def test_secondary_metric_that_judges_nothing_has_no_value_but_its_reasons():
+    both = [make_scores(stage, BASE, metric="language_fidelity_sure") for stage in ("base", "sft")]
+    sft = [replace(score, status="unscored", score=None, reason="too short to tell") for score in both[1]]
+    for base, adapted, known in ((both[0], sft, 0.6), (sft, both[1], None)):
+        renamed = [replace(score, stage="base") for score in base]
+        entry = one([*renamed, *[replace(score, stage="sft") for score in adapted]])
+        assert entry["base"]["value"] == known
+        assert (entry["adapted"]["value"] is None) == (known is not None)
+        assert (entry["difference"], entry["n"]) == (None, 0)
+        assert entry["unscored"] == {"too short to tell": 40}
+        missing = entry["adapted"] if known else entry["base"]
+        assert missing == {"value": None, "ci95": None}
+
+
 def test_no_common_item_leaves_no_difference():
     base, sft = make_scores("base", [1.0, 0.0]), make_scores("sft", [1.0, 0.0])
     base[0] = replace(base[0], status="failed", score=None, reason="x")

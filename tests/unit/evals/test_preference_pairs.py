@@ -46,6 +46,17 @@ def test_rules_judge_by_the_texts_alone():
     assert TASK.group(item) == "wrong_fact"
 
 
+def test_language_rule_looks_past_quotes_of_the_prompt():
+    quote = "The early bird catches the worm, as everybody knows."
+    answers = {"chosen": f"Si traduce così: «{quote} {quote}»", "rejected": "Chi dorme non piglia pesci."}
+    credits = []
+    for asked in (f"Traduca: {quote} {quote}", "Quale proverbio intende?"):
+        fields = FIELDS | answers | {"prompt": [{"role": "user", "content": asked}]}
+        item = Item(item_id="1", task="preferences_it", language="it", cluster_id="1", fields=fields)
+        credits.append(TASK.rules["language"](item))
+    assert credits == [0.5, 0.0]
+
+
 @pytest.mark.parametrize(
     ("changed", "told"),
     [

@@ -17,7 +17,10 @@ from tests.unit.evals.conftest import FILES, write_files
 
 @pytest.mark.parametrize(
     ("name", "counts"),
-    [("offline-dev", (30, 25, 100, 50, 150, 70, 40)), ("offline", (30, 15, 100, 50, 150, 140, 120))],
+    [
+        ("offline-dev", (30, 25, 100, 100, 50, 150, 70, 40)),
+        ("offline", (30, 15, 100, 100, 50, 150, 140, 120)),
+    ],
 )
 def test_the_halves_of_the_own_sets_share_no_item(name, counts):
     halves = {name: load_suite(name).items() for name in ("offline-dev", "offline")}
@@ -34,6 +37,13 @@ def test_suites_and_their_tasks_are_found_by_name():
         assert suite.name == name.replace("_", "-")
         assert len({task.name for task in suite.tasks}) == len(suite.tasks)
         assert {task.kind for task in suite.tasks} <= set(load_tasks())
+
+
+def test_two_tasks_may_ask_the_items_of_one_file(small_suite):
+    items = small_suite.items()
+    given = [[item.item_id for item in items[name]] for name in ("questions_it", "questions_letters_it")]
+    assert given[0] == given[1]
+    assert {item.task for item in items["questions_letters_it"]} == {"questions_letters_it"}
 
 
 def test_unknown_suite_names_the_known_ones():
@@ -92,7 +102,9 @@ def test_broken_item_is_named_with_its_line(small_suite, task, change, message):
     write_files(small_suite.folder, {task: [FILES[task][1], {**FILES[task][0], **change}]})
     with pytest.raises(RowError, match=message) as caught:
         small_suite.items()
-    assert caught.value.problems[0].where.endswith(f"{task}.jsonl:2")
+    assert [problem.where for problem in caught.value.problems] == [
+        str(small_suite.folder / f"{task}.jsonl:2")
+    ]
 
 
 def test_all_mistakes_are_named_at_once(small_suite):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from adatta.lang.normalize import normalize, split_words
+from adatta.lang.normalize import find_words, normalize, split_words
 from adatta.lang.profile import load_profile
 
 IT, EN = load_profile("it"), load_profile("en")
@@ -99,3 +99,18 @@ def test_english_words_keep_their_apostrophe() -> None:
 def test_words_of_one_text_are_the_same_with_other_signs_and_case() -> None:
     shouted = split_words("PERCHE' L’ACQUA, «QUI», E' FREDDA?", IT)
     assert shouted == split_words("perché l'acqua qui è fredda", IT)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "words"),
+    [
+        ("«L’ACQUA», dell'anno 2024!", "it", ["L", "ACQUA", "dell", "anno", "2024"]),
+        ("Don’t say 'o'clock'.", "en", ["Don’t", "say", "o'clock"]),
+        ("... '' !", "it", []),
+    ],
+)
+def test_words_are_found_where_they_stand(text: str, tag: str, words: list[str]) -> None:
+    profile = load_profile(tag)
+    found = [text[start:stop] for start, stop in find_words(text, profile)]
+    assert found == words
+    assert [split_words(word, profile) for word in found] == [[part] for part in split_words(text, profile)]

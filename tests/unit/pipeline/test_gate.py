@@ -27,6 +27,19 @@ def test_good_report_passes(report):
     assert demo_gate(report) == []
 
 
+def test_secondary_figure_may_lack_what_could_not_be_judged(report):
+    entry = find(report, "prompts_it")
+    entry.update(n=0, base={"value": None, "ci95": None}, difference=None)
+    entry.update(primary=False, unscored={})
+    assert len(check_report(report)) == 4
+    entry["unscored"] = {"too short to tell": 40}
+    assert check_report(report) == []
+    entry["stages"].pop("dpo")
+    assert check_report(report) == ["prompts_it language_fidelity: stage dpo is missing"]
+    entry["primary"] = True
+    assert len(check_report(report)) == 5
+
+
 BREAKS = {
     "base without interval": (lambda e: e["base"].update(ci95=None), "base: no 95% interval"),
     "base without value": (lambda e: e["base"].update(value=None), "base: no value"),

@@ -8,17 +8,30 @@ from typing import ClassVar
 from adatta.core.records import Item
 from adatta.data.overlap import ItemText
 from adatta.evals import measures
-from adatta.evals.fidelity import is_in_language
+from adatta.evals.fidelity import judge_language, judge_lines
 from adatta.evals.suite import Answer, AnswerTask, Metric, Outcome
+
+NO_LINE = "no line of 5 words"
 
 
 class FreeAnswers(AnswerTask):
-    """Greedy answers to one user message each."""
+    """Greedy answers to one user message each.
+
+    An answer whose language can't be told fails in `language_fidelity`, the lower figure, and is left out of
+    `language_fidelity_sure`. `line_accuracy` is the share of an answer's lines in the language,
+    `language_by_line` whether all of them are.
+    """
 
     fields: ClassVar = {"prompt": str, "topic": str}
-    metrics = (
-        Metric(name="language_fidelity", unit="share", higher_is_better=True, primary=True, kind="share"),
-        Metric(name="stop_share", unit="share", higher_is_better=True, primary=False, kind="share"),
+    metrics = tuple(
+        Metric(name=name, unit="share", higher_is_better=True, primary=is_primary, kind="share")
+        for name, is_primary in {
+            "language_fidelity": True,
+            "language_fidelity_sure": False,
+            "line_accuracy": False,
+            "language_by_line": False,
+            "stop_share": False,
+        }.items()
     )
 
     def item_text(self, item: Item) -> ItemText:
@@ -31,19 +44,26 @@ class FreeAnswers(AnswerTask):
 
     def measure(self, item: Item, answer: Answer) -> Sequence[Outcome]:
         """Judge language and end; an empty answer isn't in the language."""
-        scores = (
-            ("language_fidelity", is_in_language(answer.text, item.language)),
-            ("stop_share", answer.is_stopped),
-        )
+        prompt = self.prompt(item)
+        verdict = judge_language(answer.text, item.language, prompt=prompt)
+        lines = judge_lines(answer.text, item.language, prompt=prompt)
+        found: dict[str, float | str] = {
+            "language_fidelity": float(verdict == "right"),
+            "language_fidelity_sure": float(verdict == "right") if verdict in ("right", "wrong") else verdict,
+            "line_accuracy": sum(lines) / len(lines) if lines else NO_LINE,
+            "language_by_line": float(all(lines)) if lines else NO_LINE,
+            "stop_share": float(answer.is_stopped),
+        }
         return tuple(
             Outcome(
                 metric=metric,
-                score=float(score),
+                score=None if isinstance(value, str) else value,
+                reason=value if isinstance(value, str) else None,
                 num_tokens=answer.num_tokens,
                 num_bytes=measures.count_bytes(answer.text),
                 output=answer.text,
             )
-            for metric, score in scores
+            for metric, value in found.items()
         )
 
 

@@ -14,14 +14,10 @@ from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 PROMPTS = {"it": "Domanda: {question}\nRisposta:", "en": "Question: {question}\nAnswer:"}
 
 
-class MultipleChoice(BranchTask):
-    """Raw text, each option behind a space: `accuracy` by log-prob a byte, `accuracy_sum` by the sum."""
+class Choice(BranchTask):
+    """A question with its options, however they are asked."""
 
     fields: ClassVar = {"question": str, "options": list, "answer": int, "topic": str}
-    metrics = (
-        Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),
-        Metric(name="accuracy_sum", unit="share", higher_is_better=True, primary=False, kind="share"),
-    )
 
     def find_fault(self, fields: Mapping[str, Any]) -> str:
         """Refuse options that are no texts or equal, and answers that are none of them."""
@@ -40,6 +36,15 @@ class MultipleChoice(BranchTask):
             question=item.fields["question"], answer=item.fields["options"][item.fields["answer"]]
         )
 
+
+class MultipleChoice(Choice):
+    """Raw text, each option behind a space: `accuracy` by log-prob a byte, `accuracy_sum` by the sum."""
+
+    metrics = (
+        Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),
+        Metric(name="accuracy_sum", unit="share", higher_is_better=True, primary=False, kind="share"),
+    )
+
     def question(self, item: Item) -> Mapping[str, Any]:
         """Give the prompt and the options."""
         prompt = PROMPTS[item.language].format_map({"question": item.fields["question"]})
@@ -52,7 +57,7 @@ class MultipleChoice(BranchTask):
         return tuple(chat.continuation(prompt, f" {option}", row_id=row_id) for option in options)
 
     def measure(self, item: Item, branches: Sequence[Branch]) -> Sequence[Outcome]:
-        """Give 1 for the right option, 1/k on a tie of k.
+        """Give 1 for the right option, 1/k on a tie of k; sums are log-probs, so they give the probability.
 
         Raises:
             EvalError: A log-prob isn't finite.
@@ -69,6 +74,7 @@ class MultipleChoice(BranchTask):
                 num_tokens=branches[answer].num_tokens,
                 num_bytes=num_bytes[answer],
                 output=" | ".join(options[index] for index in measures.best_options(values)),
+                probability=measures.preferred_probability(sums) if metric == "accuracy_sum" else None,
             )
             for metric, values in (("accuracy", by_byte), ("accuracy_sum", sums))
         )

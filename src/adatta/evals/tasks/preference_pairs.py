@@ -9,7 +9,7 @@ from adatta.chat.render import Chat
 from adatta.core.records import Item, Message, Origin, Preference, TokenRow
 from adatta.data.overlap import ItemText
 from adatta.evals import measures
-from adatta.evals.fidelity import is_in_language
+from adatta.evals.fidelity import is_in_language, strip_foreign
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
 
 ANSWERS = ("chosen", "rejected")
@@ -21,7 +21,9 @@ def _prefer_longer(item: Item) -> float:
 
 
 def _prefer_language(item: Item) -> float:
-    return measures.credit([is_in_language(item.fields[name], item.language) for name in ANSWERS], 0)
+    prompt = item.fields["prompt"][-1]["content"]
+    texts = [strip_foreign(item.fields[name], prompt=prompt) for name in ANSWERS]
+    return measures.credit([is_in_language(text, item.language) for text in texts], 0)
 
 
 class PreferencePairs(BranchTask):
