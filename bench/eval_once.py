@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from adatta.evals.harness import ForestLM
+from adatta.evals.backend import ForestLM
 from adatta.model.load import fetch
 
 ROOT = Path(__file__).resolve().parents[1]

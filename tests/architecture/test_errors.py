@@ -20,7 +20,6 @@ LEAVES = [cls for cls in CLASSES if not cls.__subclasses__()]
 
 # Not raised yet, and what is missing. May only shrink.
 PENDING = {
-    "GuardError": "guards in a recipe",
     "ResumeError": "going on with another number of processes",
     "ServeError": "the server",
 }

@@ -44,7 +44,7 @@ def test_init_never_overwrites_and_names_missing_files(
     assert "there is a recipe already" in said
 
 
-LIMITS = ("--context", "512", "--precision", "fp32", "--max-new-tokens", "4")
+LIMITS = ("--set", "context=512", "--set", "precision=fp32", "--max-new-tokens", "4")
 
 
 def read_metrics(work: Path, name: str) -> list:
@@ -97,7 +97,7 @@ def test_eval_of_a_model_with_itself_finds_no_difference(work: Path, toy_folder:
         ((), "no model is named"),
         (("{toy}", "nowhere"), "others.nowhere"),
         (("{toy}", "--suite", "none"), "there is no 'none'"),
-        (("{toy}", "--precision", "fp8"), "precision"),
+        (("{toy}", "--set", "precision=fp8"), "precision"),
         (("--plan", "--suite", "none"), "unknown suite"),
     ],
 )
@@ -126,14 +126,13 @@ def test_compare_pairs_the_last_models_of_two_runs(
     said = capsys.readouterr().out
     assert "first" in said
     assert "difference" in said
-    differences = [entry["difference"]["value"] for entry in read_metrics(work, "second")]
-    assert f"{differences[0]:.3f}" in said
+    assert f"{read_metrics(work, 'second')[0]['difference']['value']:.3f}" in said
 
 
 def test_compare_refuses_other_questions_and_unknown_runs(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shorter = ("--context", "512", "--precision", "fp32", "--max-new-tokens", "2")
+    shorter = (*LIMITS[:-1], "2")
     assert call("eval", str(toy_folder), "--name", "first", *LIMITS) == 0
     assert call("eval", str(toy_folder), "--name", "second", *shorter) == 0
     assert call("compare", "first", "second") == 1

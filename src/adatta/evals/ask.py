@@ -105,7 +105,7 @@ def make_subject(stage: str, model_fingerprint: str, profile: Profile) -> Subjec
     return Subject(stage=stage, model_fingerprint=model_fingerprint, opening=opening)
 
 
-def list_subjects(stage: str, model_fingerprint: str, profile: Profile) -> list[Subject]:
+def list_subjects(stage: str, model_fingerprint: str, *, profile: Profile) -> list[Subject]:
     """List the rows of the table that a model fills: its own, and for the base the controls.
 
     Args:

@@ -10,6 +10,7 @@ from adatta.core.errors import EvalError
 from adatta.core.records import Score
 from adatta.evals import measures, statistics
 from adatta.evals.pairs import pair_scores, score_value
+from adatta.evals.power import is_non_inferior
 
 
 def measure_forgetting(
@@ -62,5 +63,5 @@ def measure_forgetting(
         "negative_flips": fmean(one > two for one, two in zip(before, after, strict=True)),
         "positive_flips": fmean(one < two for one, two in zip(before, after, strict=True)),
         "margin": margin,
-        "is_non_inferior": statistics.is_non_inferior(difference, margin),
+        "is_non_inferior": is_non_inferior(difference, margin),
     }

@@ -29,7 +29,6 @@ def generate_greedy(
     limit: int,
     pad_id: int,
     is_done: Callable[[Sequence[int]], bool] = lambda answer: False,
-    batch_rows: int = BATCH_ROWS,
     progress: Callable[[int], None] = lambda count: None,
 ) -> list[tuple[int, ...]]:
     """Continue every prompt with its most likely tokens, in batches of prompts about as long as each other.
@@ -41,7 +40,6 @@ def generate_greedy(
         limit: most ids of an answer.
         pad_id: fills the left side of shorter prompts; never attended to.
         is_done: asked after each id whether the answer so far is one, without a stop id.
-        batch_rows: prompts computed together.
         progress: called with the number of answers that a batch added.
 
     Returns:
@@ -57,8 +55,8 @@ def generate_greedy(
     model.eval()
     give_back(model)
     with torch.inference_mode(), prepacked(model):
-        for start in range(0, len(prompts), batch_rows):
-            members = order[start : start + batch_rows]
+        for start in range(0, len(prompts), BATCH_ROWS):
+            members = order[start : start + BATCH_ROWS]
             batch = [prompts[index] for index in members]
             found = _generate_batch(model, batch, is_ended, limit, pad_id)
             answers.update(zip(members, found, strict=True))
@@ -91,11 +89,10 @@ def _generate_batch(
     for _ in range(limit):
         output = go_on(input_ids=ids_RT, attention_mask=mask_RT, position_ids=position_RT)
         next_R = output.logits[:, -1].argmax(-1)
-        for row, token in zip(open_rows, next_R.tolist(), strict=True):
-            if row not in ended:
-                answers[row].append(token)
-                if is_ended(answers[row]):
-                    ended.add(row)
+        written = [pair for pair in zip(open_rows, next_R.tolist(), strict=True) if pair[0] not in ended]
+        for row, token in written:
+            answers[row].append(token)
+        ended |= {row for row, _ in written if is_ended(answers[row])}
         going = [place for place, row in enumerate(open_rows) if row not in ended]
         if not going:
             break

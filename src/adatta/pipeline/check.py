@@ -79,7 +79,7 @@ def check_recipe(path: Path, overrides: Sequence[str] = (), *, as_json: bool = F
 
 def _check_run(checks: Checks, loaded: LoadedRecipe) -> None:
     """Check what a recipe names, each thing as far as it doesn't need what failed."""
-    base = checks.attempt("model", lambda: find_model(loaded, "model.name", loaded.recipe.model))
+    base = checks.attempt("model", lambda: find_model(loaded, "model.name", settings=loaded.recipe.model))
     dict(find_others(loaded, checks=checks))
     recipe = resolve(loaded.recipe, run_dir(loaded.recipe.name)) if base else loaded.recipe
     loaded = replace(loaded, recipe=recipe)

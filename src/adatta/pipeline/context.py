@@ -69,7 +69,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     if loaded is None:
         raise checks.error()
     folder = run_dir(loaded.recipe.name)
-    base = checks.attempt("model", lambda: find_model(loaded, "model.name", loaded.recipe.model))
+    base = checks.attempt("model", lambda: find_model(loaded, "model.name", settings=loaded.recipe.model))
     others = dict(find_others(loaded, checks=checks))
     chat = open_chat(loaded, base, checks=checks) if base else None
     recipe = resolve(loaded.recipe, folder) if base else loaded.recipe
@@ -288,12 +288,12 @@ def find_others(loaded: LoadedRecipe, *, checks: Checks) -> Iterator[tuple[str, 
     for number, stage in enumerate(loaded.recipe.stages):
         for name, model in getattr(stage.settings, "others", {}).items():
             path = f"stages.{number}.evaluate.others.{name}"
-            find = partial(find_model, loaded, path, ModelSettings(name=model))
+            find = partial(find_model, loaded, path, settings=ModelSettings(name=model))
             if files := checks.attempt(f"model {name}", find):
                 yield name, files
 
 
-def find_model(loaded: LoadedRecipe, path: str, settings: ModelSettings) -> ModelFiles:
+def find_model(loaded: LoadedRecipe, path: str, *, settings: ModelSettings) -> ModelFiles:
     """Find a model that the recipe names.
 
     Args:

@@ -26,20 +26,14 @@ EFFECT = 0.02
 
 
 def evaluate_models(
-    models: Sequence[str],
-    *,
-    suites: Sequence[str],
-    settings: Mapping[str, Any],
-    max_new_tokens: int,
-    name: str,
+    models: Sequence[str], *, suites: Sequence[str], overrides: Sequence[str], name: str
 ) -> list[dict[str, Any]]:
     """Measure models on the same items, as a recipe of one evaluation and a report; what is done is reused.
 
     Args:
         models: their names, the base first.
         suites: what they are asked.
-        settings: of the recipe, such as `language`, `context`, `precision`.
-        max_new_tokens: longest free answer, in tokens.
+        overrides: `path=value` settings of the recipe, such as `precision=fp32`.
         name: of the run; the recipe is written to `runs/<name>/eval.yaml`.
 
     Returns:
@@ -50,14 +44,13 @@ def evaluate_models(
     """
     if len(set(models)) < len(models):
         raise RecipeError("a model is named twice; name each once, the base first")
-    evaluation = {"suites": list(suites), "others": name_models(models[1:]), "max_new_tokens": max_new_tokens}
-    recipe = {"name": name, "model": {"name": models[0]}, **settings}
-    recipe["stages"] = [{"evaluate": evaluation}, {"report": {}}]
+    evaluation = {"suites": list(suites), "others": name_models(models[1:])}
+    stages = [{"evaluate": evaluation}, {"report": {}}]
     path = run_dir(name) / "eval.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
-        YAML().dump(recipe, file)
-    report = run_recipe(path) / "report.json"
+        YAML().dump({"name": name, "model": {"name": models[0]}, "stages": stages}, file)
+    report = run_recipe(path, overrides) / "report.json"
     metrics: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["metrics"]
     print("\n".join(table_lines(metrics, base=models[0])))
     return metrics
@@ -141,7 +134,7 @@ def plan_lines(suites: Sequence[str]) -> list[str]:
         Lines of a table: per task its items, the smallest difference that they show with 80% power for some
         shares of items on which the models differ, and how many items would show two points.
     """
-    from adatta.evals.statistics import sample_size, smallest_effect
+    from adatta.evals.power import sample_size, smallest_effect
     from adatta.evals.suite import load_suite
 
     shares = [f"{share:.0%} differ" for share in DISCORDANCE]

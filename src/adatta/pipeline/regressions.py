@@ -18,7 +18,7 @@ MAX_CHARS = 300
 
 
 def find_regressions(
-    scores: Sequence[Score], metrics: Sequence[Mapping[str, Any]], suites: Iterable[Suite]
+    scores: Sequence[Score], *, metrics: Sequence[Mapping[str, Any]], suites: Iterable[Suite]
 ) -> list[dict[str, Any]]:
     """Find the worst regressions: on each task's primary metric the worst item, then the next, to ten.
 

@@ -94,7 +94,7 @@ def gather(context: Context, done: Mapping[str, Artefact], *, margin: MarginSett
         metrics=metrics,
         controls=controls,
         clean=compare_all(clean)[0],
-        regressions=find_regressions(scores, metrics, suites.values()),
+        regressions=find_regressions(scores, metrics=metrics, suites=suites.values()),
         overlap=context.overlap,
         answers=free_answers(scores, suites.values()),
         curves={name: read_metrics(artefact.folder / "metrics.jsonl") for name, artefact in done.items()},

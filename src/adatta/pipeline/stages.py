@@ -171,7 +171,7 @@ def measure(
     engine = pick_engine(model, chat, engine=context.recipe.engine)
     scores = []
     for suite in context.suites[planned.name]:
-        for subject in list_subjects(name, mark, context.profile):
+        for subject in list_subjects(name, mark, profile=context.profile):
             scores += evaluate_model(
                 model,
                 chat if subject.opening else Chat.load(context.base.folder),

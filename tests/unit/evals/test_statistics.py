@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adatta.core.errors import EvalError
 from adatta.evals import statistics
 from adatta.evals.statistics import Estimate
 
@@ -228,20 +227,6 @@ def test_ratio_interval_covers_the_truth_with_few_documents(monkeypatch):
     assert 0.915 <= covered / 400 <= 0.985  # 0.95 and 3 standard errors; unwidened: 0.90
 
 
-def test_sample_size_equals_worked_number():
-    assert statistics.sample_size(0.10, 0.02) == 1_960
-    assert statistics.sample_size(0.05, -0.01) == pytest.approx(3_923, abs=1)
-
-
-def test_non_inferiority_needs_the_lower_bound_above_the_margin():
-    half = 1.959964 * 0.004
-    difference = Estimate(-0.005, 0.004, (-0.005 - half, -0.005 + half))
-    assert difference.interval[0] == pytest.approx(-0.0128, abs=FOUR)
-    assert statistics.is_non_inferior(difference, 0.02)
-    assert not statistics.is_non_inferior(difference, 0.01)
-    assert not statistics.is_non_inferior(Estimate(0.1, None, None), 0.01)
-
-
 @pytest.mark.parametrize(
     "call",
     [
@@ -257,28 +242,8 @@ def test_non_inferiority_needs_the_lower_bound_above_the_margin():
         lambda: statistics.ratio_estimate([1.0], [0.0]),
         lambda: statistics.ratio_estimate([1.0, 2.0], [1.0]),
         lambda: statistics.t_quantile(0.975, 0),
-        lambda: statistics.sample_size(0.1, 0.2),
     ],
 )
 def test_statistic_over_nothing_or_nonsense_is_an_error(call):
     with pytest.raises(EvalError):
         call()
-
-
-@pytest.mark.parametrize(("share", "effect"), [(0.05, 0.01), (0.1, 0.02), (0.2, 0.05), (0.3, 0.02)])
-def test_the_smallest_effect_of_a_sample_size_is_its_effect(share, effect):
-    n = statistics.sample_size(share, effect)
-    assert statistics.smallest_effect(share, n) == pytest.approx(effect, rel=1e-3)
-    assert statistics.smallest_effect(share, n - 1) > statistics.smallest_effect(share, n)
-
-
-def test_the_smallest_effect_is_near_its_rule_of_thumb():
-    for share in (0.05, 0.1, 0.2, 0.3):
-        assert statistics.smallest_effect(share, 1000) == pytest.approx(2.8 * (share / 1000) ** 0.5, rel=0.02)
-    assert statistics.smallest_effect(0.02, 10) == 0.02
-
-
-@pytest.mark.parametrize(("share", "n"), [(0.0, 10), (0.1, 0), (1.1, 10)])
-def test_no_effect_without_items(share, n):
-    with pytest.raises(EvalError, match="expected more than none"):
-        statistics.smallest_effect(share, n)

@@ -129,7 +129,7 @@ def test_models_are_measured_by_an_engine_that_was_checked(toy, tmp_path, work, 
         raise EvalError("enough")
 
     monkeypatch.setattr("adatta.evals.runner.evaluate_model", ask)
-    settings = {"language": "it", "context": 64, "precision": "fp32"}
+    settings = ["context=64", "precision=fp32"]
     with pytest.raises(EvalError, match="enough"):
-        evaluate_models([str(tmp_path)], suites=["offline"], settings=settings, max_new_tokens=4, name="n")
+        evaluate_models([str(tmp_path)], suites=["offline"], overrides=settings, name="n")
     assert asked == [engine]

@@ -34,6 +34,7 @@ OVERLAP = {
             "text": "il faro è una torre",
         }
     ],
+    "dirty": [["offline", "questions_it", "2e", "exact"]],
 }
 
 
@@ -339,6 +340,17 @@ def make_inputs(**changes: Any) -> ReportInputs:
         "records": records,
         "metrics": make_metrics(),
         "controls": make_controls(),
+        "clean": [entry for entry in make_metrics() if entry["task"] == "questions_it"],
+        "regressions": [
+            {
+                "task": "questions_it",
+                "metric": "accuracy",
+                "question": "Quale mare bagna Bari?",
+                "answer": "l'Adriatico",
+                "base": {"score": 1.0, "output": "l'Adriatico"},
+                "adapted": {"score": 0.0, "output": "il Tirreno"},
+            }
+        ],
         "overlap": OVERLAP,
         "answers": [
             {"prompt": PROMPTS[index % 4][0], "topic": PROMPTS[index % 4][1], "answers": ANSWERS}

@@ -92,4 +92,4 @@ def test_recipe_without_a_suite_looks_for_nothing():
     overlap = make_overlap({"export": {}})
     overlap.look(write_document(read("text_it", 3)["text"]), stage="adapt", source="text.jsonl")
     overlap.require_none()
-    assert overlap.summary() == {"counts": [], "longest": []}
+    assert overlap.summary() == {"counts": [], "dirty": [], "longest": []}

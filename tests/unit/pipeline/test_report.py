@@ -61,6 +61,9 @@ def made(tmp_path_factory):
     return folder, report, Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
+NOTHING = {"controls": {}, "clean": [], "regressions": [], "answers": []}
+
+
 def write_page(folder, **changes):
     report = write_report(make_inputs(**changes), folder)
     return report, Page((folder / "report.html").read_text(encoding="utf-8"))
@@ -71,7 +74,10 @@ def test_page_has_every_section_in_order(made):
     sections = [value for tag, name, value in page.attributes if tag == "section" and name == "id"]
     assert sections == [
         "verdict",
+        "changes",
         "comparison",
+        "clean",
+        "regressions",
         "plot",
         "losses",
         "stages",
@@ -81,6 +87,7 @@ def test_page_has_every_section_in_order(made):
         "use",
         "provenance",
         "merging",
+        "reading",
         "limits",
     ]
     assert page.faults == []
@@ -146,7 +153,7 @@ def test_markdown_links_its_figures_and_tables_have_equal_columns(made):
     folder, _, _ = made
     text = (folder / "report.md").read_text(encoding="utf-8")
     links = re.findall(r"!\[[^\]]*\]\((figures/[^)]+)\)", text)
-    assert len(links) == 8
+    assert len(links) == 10
     assert all((folder / link).is_file() for link in links)
     for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
@@ -201,6 +208,7 @@ def test_texts_are_escaped_everywhere(tmp_path):
         created=HOSTILE,
         overlap={
             "counts": [make_inputs().overlap["counts"][0] | {"source": HOSTILE, "suite": HOSTILE}],
+            "dirty": [],
             "longest": [
                 make_inputs().overlap["longest"][0] | {"item": HOSTILE, "rows": [HOSTILE], "text": HOSTILE}
             ],
@@ -235,6 +243,8 @@ def test_plain_model_report_has_no_adapted_column(tmp_path):
         recipe=recipe,
         metrics=metrics,
         controls={},
+        clean=[],
+        regressions=[],
         records=[make_record("evaluate", 1)],
         curves={},
         exported={},
@@ -250,7 +260,7 @@ def test_chain_without_evaluation_still_reports(tmp_path):
     recipe = make_inputs().recipe
     recipe = recipe | {"stages": [stage for stage in recipe["stages"] if "evaluate" not in stage]}
     records = [record for record in make_inputs().records if record["kind"] != "evaluate"]
-    report, page = write_page(tmp_path, recipe=recipe, records=records, metrics=[], controls={}, answers=[])
+    report, page = write_page(tmp_path, recipe=recipe, records=records, metrics=[], **NOTHING)
     assert report["problems"] == []
     assert "What was done" in page.text
     assert "Nothing was measured" in page.text

@@ -19,10 +19,12 @@ def evaluate(
         bool, typer.Option("--plan", help="Say what the suite's items can show; measure nothing.")
     ] = False,
     language: Annotated[str, typer.Option(help="Language profile.")] = "it",
-    context: Annotated[int, typer.Option(help="Longest input, in tokens.")] = 1024,
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or auto.")] = "auto",
     max_new_tokens: Annotated[int, typer.Option(help="Longest free answer, in tokens.")] = 96,
     name: Annotated[str, typer.Option(help="The run's name: the report is in runs/NAME.")] = "eval",
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="A setting of the recipe, such as precision=bf16."),
+    ] = None,
 ) -> None:
     """Measure models on a suite, compare each with the first one, item by item, and write a report."""
     from adatta.core.errors import RecipeError
@@ -34,8 +36,8 @@ def evaluate(
         return
     if not models:
         raise RecipeError("no model is named; name one or more, the base first, or say --plan")
-    settings = {"language": language, "context": context, "precision": precision}
-    evaluate_models(models, suites=suites, settings=settings, max_new_tokens=max_new_tokens, name=name)
+    settings = [f"language={language}", f"stages.evaluate.max_new_tokens={max_new_tokens}"]
+    evaluate_models(models, suites=suites, overrides=[*settings, *(overrides or ())], name=name)
 
 
 COMMAND = evaluate

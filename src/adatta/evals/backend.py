@@ -1,14 +1,14 @@
 """A backend of lm-evaluation-harness on forests: `lm_eval --model adatta --model_args pretrained=NAME`.
 
 Encoding, truncation and order are the harness' own, its class for transformers being the parent. What is
-computed differs. `python -m adatta.evals.harness ARGUMENTS` is the harness' command line with this backend,
+computed differs. `python -m adatta.evals.backend ARGUMENTS` is the harness' command line with this backend,
 for those of its versions that don't look for plugins (up to 0.4.13).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,8 +20,7 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from adatta.core.errors import EvalError
 from adatta.core.progress import track
 from adatta.core.records import TokenRow
-from adatta.evals.row_scores import FOREST_TOKENS, RowScore, score_rows
-from adatta.evals.runner import PROBE
+from adatta.evals.runner import FOREST_TOKENS, PROBE, RowScore, score_rows
 from adatta.model.exactness import choose_engine
 from adatta.model.generate import generate_greedy
 from adatta.model.load import fetch, load_model
@@ -86,11 +85,14 @@ class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
         with track(len(rows), "log-probs", unit="requests") as bar:
             for scores in score_rows(self.model, rows, engine=self.engine, forest_tokens=self.forest_tokens):
                 found |= scores
-                for number, score in scores.items():
-                    if texts := requests[number][0]:
-                        self.cache_hook.add_partial("loglikelihood", texts, score)
+                self._keep({requests[number][0]: score for number, score in scores.items()})
                 bar.advance(len(scores))
         return [found[number] for number in range(len(rows))]
+
+    def _keep(self, scores: Mapping[Texts, RowScore]) -> None:
+        for texts, score in scores.items():
+            if texts:
+                self.cache_hook.add_partial("loglikelihood", texts, score)
 
     def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
         """Score long texts in the harness' windows, all of them in one call."""

@@ -16,7 +16,7 @@ from lm_eval.api.registry import get_model
 from lm_eval.models.huggingface import HFLM
 
 from adatta.core.errors import EvalError
-from adatta.evals.harness import ForestLM
+from adatta.evals.backend import ForestLM
 from adatta.model.generate import generate_greedy
 
 pytestmark = pytest.mark.torch
@@ -140,11 +140,11 @@ def test_each_result_goes_to_the_harness_cache(ours, monkeypatch):
 def test_the_harness_finds_it_by_name():
     assert get_model("adatta") is ForestLM
     entries = entry_points(group="lm_eval.models", name="adatta")
-    assert [entry.value for entry in entries] == ["adatta.evals.harness:ForestLM"]
+    assert [entry.value for entry in entries] == ["adatta.evals.backend:ForestLM"]
 
 
 def test_the_harness_command_line_knows_it():
-    command = [sys.executable, "-m", "adatta.evals.harness", "run", "--help"]
+    command = [sys.executable, "-m", "adatta.evals.backend", "run", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "--model_args" in done.stdout
