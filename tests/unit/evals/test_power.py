@@ -6,6 +6,7 @@ import pytest
 
 from adatta.core.errors import EvalError
 from adatta.evals import power
+from adatta.evals.statistics import Estimate
 
 
 def test_sample_size_equals_worked_number():

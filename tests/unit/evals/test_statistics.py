@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adatta.core.errors import EvalError
 from adatta.evals import statistics
 from adatta.evals.statistics import Estimate
 

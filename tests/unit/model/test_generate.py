@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
+from adatta.model import generate
 from adatta.model.generate import generate_greedy
 
 pytestmark = pytest.mark.torch
@@ -33,14 +34,15 @@ def prompts() -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2"])
-def test_batches_equal_one_by_one(toy_folders, prompts, family: str) -> None:
+def test_batches_equal_one_by_one(toy_folders, prompts, monkeypatch, family: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(toy_folders[family, True], dtype=torch.float64)
     free = [one_by_one(model, prompt, 20, set()) for prompt in prompts]
     stop_ids = {answer[2 + 2 * row] for row, answer in enumerate(free[:4])}
     expected = [one_by_one(model, prompt, 20, stop_ids) for prompt in prompts]
     assert len({len(answer) for answer in expected}) > 1  # rows do end at different steps
     for rows in (1, 4, 100):
-        got = generate_greedy(model, prompts, stop_ids=stop_ids, limit=20, pad_id=PAD_ID, batch_rows=rows)
+        monkeypatch.setattr(generate, "BATCH_ROWS", rows)
+        got = generate_greedy(model, prompts, stop_ids=stop_ids, limit=20, pad_id=PAD_ID)
         assert got == expected
 
 
@@ -72,11 +74,12 @@ def test_pad_id_changes_nothing(toy_folder: Path, prompts) -> None:
     assert first == second
 
 
-def test_progress_counts_every_prompt(toy_folder: Path, prompts) -> None:
+def test_progress_counts_every_prompt(toy_folder: Path, prompts, monkeypatch) -> None:
+    monkeypatch.setattr(generate, "BATCH_ROWS", 4)
     model = AutoModelForCausalLM.from_pretrained(toy_folder)
     model.train()
     seen: list[int] = []
-    generate_greedy(model, prompts, stop_ids=(), limit=1, pad_id=PAD_ID, batch_rows=4, progress=seen.append)
+    generate_greedy(model, prompts, stop_ids=(), limit=1, pad_id=PAD_ID, progress=seen.append)
     assert seen == [4, 4, 1]
     assert model.training
 
@@ -84,3 +87,14 @@ def test_progress_counts_every_prompt(toy_folder: Path, prompts) -> None:
 def test_no_prompts_have_no_answers(toy_folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(toy_folder)
     assert generate_greedy(model, [], stop_ids=(), limit=5, pad_id=PAD_ID) == []
+
+
+def test_an_answer_may_also_end_by_what_it_says(toy_folder: Path, prompts) -> None:
+    model = AutoModelForCausalLM.from_pretrained(toy_folder)
+    free = generate_greedy(model, prompts, stop_ids=(), limit=8, pad_id=PAD_ID)
+    ended = generate_greedy(
+        model, prompts, stop_ids=(), limit=8, pad_id=PAD_ID, is_done=lambda answer: sum(answer) % 3 == 0
+    )
+    for whole, short in zip(free, ended, strict=True):
+        ends = [length for length in range(1, 9) if sum(whole[:length]) % 3 == 0]
+        assert short == whole[: ends[0] if ends else 8]
