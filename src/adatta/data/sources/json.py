@@ -15,7 +15,7 @@ from typing import BinaryIO
 from adatta.core.rows import BOM, LONGEST_LINE_BYTES, parse_row
 from adatta.data.source import Numbered, Opened, Source
 
-_LIST = re.compile(r'\ufeff?\s*(\{\s*"(?:data|rows|train)"\s*:\s*)?\[')
+_LIST = re.compile(r'\ufeff?\s*(\{\s*(?:"version"\s*:\s*"[^"]*"\s*,\s*)?"(?:data|rows|train)"\s*:\s*)?\[')
 _EXPECTED = '[{...}, ...] or {"data": [{...}, ...]}'
 _CHUNK_BYTES = 2**16
 _LONGEST_TOKEN = 16  # of those that the decoder doesn't call unterminated when they are cut off

@@ -1,0 +1,287 @@
+"""Run suites of benchmarks by lm-evaluation-harness: its prompts and measures, our data, shots and record."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
+
+import jinja2
+import numpy as np
+
+from adatta.core.errors import AdattaError, EvalError
+from adatta.core.extras import require
+from adatta.core.fingerprint import canonical_json, content_id
+from adatta.core.records import Score
+from adatta.evals import measures
+from adatta.evals.ask import Subject
+from adatta.evals.harness_data import TaskData, draw_items, load_data, read_lock, update_lock
+from adatta.evals.harness_suite import HarnessSuite, HarnessTask, Row
+
+P, T = ParamSpec("P"), TypeVar("T")
+Protocol = Literal["raw", "chat"]
+Entry = dict[str, Any]
+CORPUS_METRICS = ("macro_f1", "mcc", "f1")  # of labels: an item alone is right or wrong
+UNPARSED = "[invalid]"  # what the harness' filters give where they find no answer
+_ROW = "adatta_row"
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_LOGIC = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+# What data, a task's templates and functions, and a model may raise.
+FAILURES = (*_LOGIC, AdattaError, ImportError, OSError, RuntimeError, csv.Error, jinja2.TemplateError)
+
+
+class TaskRun(NamedTuple):
+    """The scores of one task, and its entry in the record."""
+
+    scores: list[Score]
+    entry: Entry
+
+
+def evaluate_suite(
+    lm: Any,
+    suite: HarnessSuite,
+    *,
+    subject: Subject,
+    folder: Path,
+    data_dir: Path | None = None,
+    protocol: Protocol = "raw",
+    limit: int | None = None,
+) -> tuple[list[Score], list[Entry]]:
+    """Ask a model all tasks of a suite; a task that can't be run is told in the record and leaves the others.
+
+    Args:
+        lm: A backend of the harness, such as `evals.harness.ForestLM`.
+        suite: What `load_harness_suite` gives.
+        subject: The model's place in the table.
+        folder: Of the run: its suites.lock pins the data at first use.
+        data_dir: Folder of original releases; None reads from the Hub.
+        protocol: Plain text, or the model's chat template with each shot a turn.
+        limit: Items of all tasks together; None takes the suite's number.
+
+    Returns:
+        One score an item and metric, and one entry a task.
+
+    Raises:
+        DataError: A task's data aren't those of before.
+    """
+    lock = read_lock(folder)
+    tried = {task.name: _attempt(load_data, task, data_dir, pin=lock.get(task.name)) for task in suite.tasks}
+    data = {name: found for name, found in tried.items() if isinstance(found, TaskData)}
+    update_lock(folder, data)
+    if total := limit or suite.num_items:
+        data = draw_items(suite.tasks, data, total)
+    scores: list[Score] = []
+    record = []
+    for task in suite.tasks:
+        run: Any = tried[task.name]
+        if task.name in data:
+            given = data[task.name]
+            run = _attempt(run_task, lm, task, given, suite=suite, subject=subject, protocol=protocol)
+        entry = {"status": "not run", "reason": run}
+        if isinstance(run, TaskRun):
+            scores += run.scores
+            entry = {"status": "run", **run.entry}
+        record.append({"task": show_name(task, protocol), **entry})
+    return scores, record
+
+
+def show_name(task: HarnessTask, protocol: Protocol) -> str:
+    """Give a task's name in scores and report, which tells its protocol."""
+    return task.name if protocol == "raw" else f"{task.name} ({protocol})"
+
+
+def run_task(
+    lm: Any, task: HarnessTask, data: TaskData, *, suite: HarnessSuite, subject: Subject, protocol: Protocol
+) -> TaskRun:
+    """Ask a model the items of one task.
+
+    An item whose log-probs aren't finite, or which the task's measure can't judge, is failed; an answer in
+    which the task's filter finds nothing is unscored.
+
+    Args:
+        lm: A backend of the harness.
+        task: The benchmark.
+        data: Its items and shots.
+        suite: It belongs to.
+        subject: The model's place in the table.
+        protocol: Plain text or chat.
+
+    Returns:
+        Scores and record.
+
+    Raises:
+        EvalError: The harness has no such task, or its data don't fit it.
+        MissingExtraError: The harness isn't installed.
+    """
+    scores: list[Score] = []
+    counts: Counter[str] = Counter(items=0, tied=0)
+    num_truncated = len(getattr(lm, "truncated", ()))
+    parts: dict[str, list[Row]] = defaultdict(list)
+    for row in data.items:
+        parts[task.part(row)].append(row)
+    for part, rows in parts.items():
+        built = _build(task, part, rows, data.shots.get(part, ()))
+        for row, requests in _ask(lm, built, rows, protocol):
+            common: Entry = {
+                "model_fingerprint": subject.model_fingerprint,
+                "stage": subject.stage,
+                "suite": suite.name,
+                "suite_version": suite.version,
+                "task": show_name(task, protocol),
+                "language": suite.language,
+                "item_id": content_id(row),
+                "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
+                "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
+                "prompt_hash": content_id([request.args for request in requests]),
+                "group": row[task.group] if task.group else None,
+            }
+            counts["items"] += 1
+            for metric, result in _judge(task, built, requests, counts):
+                scores.append(Score(metric=metric, **(common | result)))
+    counts["truncated"] = len(getattr(lm, "truncated", ())) - num_truncated
+    return TaskRun(scores, _describe(lm, task, data, built, protocol) | {"counts": dict(counts)})
+
+
+def _attempt(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | str:
+    """Return what `work` gives or, in a line, why it gives nothing."""
+    try:
+        return work(*args, **options)
+    except FAILURES as error:
+        return _explain(error)
+
+
+def _explain(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, AdattaError) else f"{type(error).__name__}: {text}"
+
+
+@cache
+def find_tasks(folder: str) -> Any:
+    """Return the harness' tasks of one of its folders, or ours; all 14,000 would take ten seconds."""
+    ours = resources.files("adatta.evals") / "harness_tasks"
+    tasks = require("lm_eval.tasks", "eval")
+    path = Path(tasks.__path__[0]) / folder if folder else ours
+    return tasks.TaskManager(include_path=str(path), include_defaults=False)
+
+
+def _build(task: HarnessTask, part: str, rows: Sequence[Row], shots: Sequence[Row]) -> Any:
+    """Make the harness' task over rows of ours, with the shots in their order."""
+    datasets, samplers = require("datasets", "eval"), require("lm_eval.api.samplers", "eval")
+    folder, _, name = part.rpartition("/")
+    manager = find_tasks(folder)
+    if name not in manager.all_tasks and not task.settings:
+        raise EvalError(
+            f"lm_eval {metadata.version('lm_eval')} has no task {part}; install its version 0.4.13"
+        )
+    columns = dict.fromkeys(column for row in rows for column in row)
+    splits = {}
+    for split, chosen in (("items", rows), ("shots", shots)):
+        table = {column: [row.get(column) for row in chosen] for column in columns}
+        splits[split] = datasets.Dataset.from_dict(table | {_ROW: range(len(chosen))})
+    own = {"task": name, "custom_dataset": lambda **_: splits, "dataset_kwargs": None}
+    own |= {"test_split": "items", "validation_split": None, "training_split": None}
+    config = {**task.settings, **own, "fewshot_split": "shots", "num_fewshot": len(shots)}
+    spec = config if task.settings else {"group": "adatta", "task": [config]}  # over a task of the harness
+    (built,) = manager.load(spec)["tasks"].values()
+    if _ROW not in built.features:
+        raise EvalError(f"process_docs of {name} drops columns; let it keep those that it is given")
+    built.sampler = samplers.get_sampler("first_n")(list(built.fewshot_docs()))
+    return built
+
+
+def _ask(lm: Any, built: Any, rows: Sequence[Row], protocol: Protocol) -> Iterator[tuple[Row, list[Any]]]:
+    """Yield each row with its requests, answered and filtered."""
+    chat: Entry = {}
+    if protocol == "chat":
+        chat = {
+            "apply_chat_template": True,
+            "fewshot_as_multiturn": True,
+            "chat_template": lm.apply_chat_template,
+        }
+    built.build_all_requests(**chat)
+    asked = [request for request in built.instances for _ in range(request.repeats)]
+    for request, answer in zip(asked, getattr(lm, asked[0].request_type)(asked), strict=True):
+        request.resps.append(answer)
+    built.apply_filters()
+    by_row: dict[int, list[Any]] = defaultdict(list)
+    for request in built.instances:
+        by_row[request.doc[_ROW]].append(request)
+    for number, requests in by_row.items():
+        yield rows[number], requests
+
+
+def _judge(
+    task: HarnessTask, built: Any, requests: Sequence[Any], counts: Counter[str]
+) -> Iterator[tuple[str, Entry]]:
+    """Yield each metric with its fields of a score."""
+    for key in requests[0].filtered_resps:
+        suffix = "" if key == "none" else f",{key}"
+        kept = [name.removesuffix(suffix) for name in task.metrics if name.partition(",")[2] == suffix[1:]]
+        answers = [request.filtered_resps[key] for request in requests]
+        try:
+            found, fields = _measure(built, requests, answers)
+        except FAILURES as error:
+            found, fields = {}, {"status": "failed", "reason": _explain(error)}
+        label, is_tied = fields.pop("label", None), fields.pop("is_tied", False)
+        counts["tied"] += is_tied
+        for name in kept if task.metrics else built.aggregation():
+            result = {"status": "scored", **fields, "score": found.get(name)}
+            if result["status"] == "scored" and name not in found:
+                result = {"status": "failed", "reason": f"the harness gives no finite number for {name}"}
+            if label is not None and name in CORPUS_METRICS:
+                result["group"] = label
+            yield f"{name}{suffix}", result
+
+
+def _measure(built: Any, requests: Sequence[Any], answers: Sequence[Any]) -> tuple[Entry, Entry]:
+    """Return what an item got on each metric, and what else is told of it."""
+    if UNPARSED in answers:
+        return {}, {"status": "unscored", "reason": "no answer found in the output"}
+    if not all(math.isfinite(answer[0]) for answer in answers if isinstance(answer, tuple)):
+        raise EvalError("a log-prob is not a finite number")
+    doc = requests[0].doc
+    given = built.process_results(doc, answers).items()
+    found = {name: float(value) for name, value in given if np.isscalar(value) and math.isfinite(value)}
+    if built.OUTPUT_TYPE != "multiple_choice":
+        return found, {"output": str(requests[0].resps[0])}
+    labels = built.doc_to_choice(doc)
+    gold = built.doc_to_text(doc) if built.multiple_input else built.doc_to_target(doc)
+    gold = labels.index(gold) if isinstance(gold, str) else gold
+    sums = [log_prob for log_prob, _ in answers[: len(labels)]]
+    best, picked = measures.best_options(sums), sums.index(max(sums))
+    found["acc_ties"] = measures.credit(sums, gold)
+    found |= dict.fromkeys(CORPUS_METRICS, float(picked == gold))
+    fields = {"log_prob": sums[gold], "num_bytes": measures.count_bytes(labels[gold])}
+    return found, fields | {"output": labels[picked], "label": labels[gold], "is_tied": len(best) > 1}
+
+
+def _describe(lm: Any, task: HarnessTask, data: TaskData, built: Any, protocol: Protocol) -> Entry:
+    """Return what decides the scores of a task, beside the model."""
+    passed_over = ("custom_dataset", "metadata", "task")
+    config = {key: value for key, value in built.dump_config().items() if key not in passed_over}
+    text = _ADDRESS.sub("", json.dumps(config, sort_keys=True, default=str))
+    of_task = {"harness", "shots", "metric", "chance", "licence", "origin", "note"}
+    return {
+        **task.model_dump(include=of_task),
+        **data.pin,
+        "lm_eval": metadata.version("lm_eval"),
+        "task_version": built.VERSION,
+        "config_hash": hashlib.sha256(text.encode()).hexdigest(),
+        "protocol": protocol,
+        "fewshot_as_multiturn": protocol == "chat",
+        "template_hash": content_id(lm.chat_template(True)) if protocol == "chat" else None,
+        **{name: getattr(lm, name, None) for name in ("engine", "max_length")},
+        "backend": type(lm).__name__,
+        "num_items": len(data.items),
+        "num_repeated": data.num_repeated,
+        "num_are_shots": data.num_are_shots,
+        "leaks": list(data.leaks),
+    }
