@@ -1,4 +1,4 @@
-"""Benchmarks' releases in their own layouts, with texts of ours; and a backend of the harness without model."""
+"""Benchmarks' releases in their own layouts, with texts of ours; a backend of the harness without model."""
 
 from __future__ import annotations
 

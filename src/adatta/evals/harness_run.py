@@ -6,16 +6,15 @@ import csv
 import hashlib
 import json
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import metadata, resources
+from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jinja2
-import numpy as np
 
 from adatta.core.errors import AdattaError, EvalError
 from adatta.core.extras import require
@@ -26,23 +25,15 @@ from adatta.evals.ask import Subject
 from adatta.evals.harness_data import TaskData, draw_items, load_data, read_lock, update_lock
 from adatta.evals.harness_suite import HarnessSuite, HarnessTask, Row
 
-P, T = ParamSpec("P"), TypeVar("T")
+T = TypeVar("T")
 Protocol = Literal["raw", "chat"]
 Entry = dict[str, Any]
 CORPUS_METRICS = ("macro_f1", "mcc", "f1")  # of labels: an item alone is right or wrong
 UNPARSED = "[invalid]"  # what the harness' filters give where they find no answer
 _ROW = "adatta_row"
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _LOGIC = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 # What data, a task's templates and functions, and a model may raise.
 FAILURES = (*_LOGIC, AdattaError, ImportError, OSError, RuntimeError, csv.Error, jinja2.TemplateError)
-
-
-class TaskRun(NamedTuple):
-    """The scores of one task, and its entry in the record."""
-
-    scores: list[Score]
-    entry: Entry
 
 
 def evaluate_suite(
@@ -73,34 +64,31 @@ def evaluate_suite(
         DataError: A task's data aren't those of before.
     """
     lock = read_lock(folder)
-    tried = {task.name: _attempt(load_data, task, data_dir, pin=lock.get(task.name)) for task in suite.tasks}
+    tried: dict[str, Any] = {
+        task.name: _attempt(load_data, task, data_dir, pin=lock.get(task.name)) for task in suite.tasks
+    }
     data = {name: found for name, found in tried.items() if isinstance(found, TaskData)}
     update_lock(folder, data)
     if total := limit or suite.num_items:
-        data = draw_items(suite.tasks, data, total)
-    scores: list[Score] = []
-    record = []
-    for task in suite.tasks:
-        run: Any = tried[task.name]
-        if task.name in data:
-            given = data[task.name]
-            run = _attempt(run_task, lm, task, given, suite=suite, subject=subject, protocol=protocol)
-        entry = {"status": "not run", "reason": run}
-        if isinstance(run, TaskRun):
-            scores += run.scores
-            entry = {"status": "run", **run.entry}
-        record.append({"task": show_name(task, protocol), **entry})
+        data = draw_items(data.values(), total)
+    scores, record = [], []
+    for name, run in tried.items():
+        if name in data:
+            run = _attempt(run_task, lm, data[name], suite=suite, subject=subject, protocol=protocol)
+        found, entry = ([], {"status": "not run", "reason": run}) if isinstance(run, str) else run
+        scores += found
+        record.append({"task": show_name(name, protocol), "status": "run"} | entry)
     return scores, record
 
 
-def show_name(task: HarnessTask, protocol: Protocol) -> str:
+def show_name(name: str, protocol: Protocol) -> str:
     """Give a task's name in scores and report, which tells its protocol."""
-    return task.name if protocol == "raw" else f"{task.name} ({protocol})"
+    return name if protocol == "raw" else f"{name} ({protocol})"
 
 
 def run_task(
-    lm: Any, task: HarnessTask, data: TaskData, *, suite: HarnessSuite, subject: Subject, protocol: Protocol
-) -> TaskRun:
+    lm: Any, data: TaskData, *, suite: HarnessSuite, subject: Subject, protocol: Protocol = "raw"
+) -> tuple[list[Score], Entry]:
     """Ask a model the items of one task.
 
     An item whose log-probs aren't finite, or which the task's measure can't judge, is failed; an answer in
@@ -108,25 +96,25 @@ def run_task(
 
     Args:
         lm: A backend of the harness.
-        task: The benchmark.
-        data: Its items and shots.
+        data: The task, its items and shots.
         suite: It belongs to.
         subject: The model's place in the table.
         protocol: Plain text or chat.
 
     Returns:
-        Scores and record.
+        Scores, and the task's entry in the record.
 
     Raises:
         EvalError: The harness has no such task, or its data don't fit it.
         MissingExtraError: The harness isn't installed.
     """
-    scores: list[Score] = []
-    counts: Counter[str] = Counter(items=0, tied=0)
-    num_truncated = len(getattr(lm, "truncated", ()))
+    task = data.task
     parts: dict[str, list[Row]] = defaultdict(list)
     for row in data.items:
         parts[task.part(row)].append(row)
+    scores: list[Score] = []
+    counts = Counter({"items": 0, "tied": 0, **data.counts})
+    num_truncated = len(getattr(lm, "truncated", ()))
     for part, rows in parts.items():
         built = _build(task, part, rows, data.shots.get(part, ()))
         for row, requests in _ask(lm, built, rows, protocol):
@@ -135,7 +123,7 @@ def run_task(
                 "stage": subject.stage,
                 "suite": suite.name,
                 "suite_version": suite.version,
-                "task": show_name(task, protocol),
+                "task": show_name(task.name, protocol),
                 "language": suite.language,
                 "item_id": content_id(row),
                 "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
@@ -147,28 +135,23 @@ def run_task(
             for metric, result in _judge(task, built, requests, counts):
                 scores.append(Score(metric=metric, **(common | result)))
     counts["truncated"] = len(getattr(lm, "truncated", ())) - num_truncated
-    return TaskRun(scores, _describe(lm, task, data, built, protocol) | {"counts": dict(counts)})
+    return scores, _describe(lm, data, built, protocol) | {"counts": dict(counts)}
 
 
-def _attempt(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | str:
+def _attempt(work: Callable[..., T], *args: Any, **options: Any) -> T | str:
     """Return what `work` gives or, in a line, why it gives nothing."""
     try:
         return work(*args, **options)
     except FAILURES as error:
-        return _explain(error)
-
-
-def _explain(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, AdattaError) else f"{type(error).__name__}: {text}"
+        name = "" if isinstance(error, AdattaError) else f"{type(error).__name__}: "
+        return name + " ".join(str(error).split())
 
 
 @cache
 def find_tasks(folder: str) -> Any:
     """Return the harness' tasks of one of its folders, or ours; all 14,000 would take ten seconds."""
-    ours = resources.files("adatta.evals") / "harness_tasks"
     tasks = require("lm_eval.tasks", "eval")
-    path = Path(tasks.__path__[0]) / folder if folder else ours
+    path = Path(tasks.__path__[0]) / folder if folder else resources.files("adatta.evals") / "harness_tasks"
     return tasks.TaskManager(include_path=str(path), include_defaults=False)
 
 
@@ -178,9 +161,7 @@ def _build(task: HarnessTask, part: str, rows: Sequence[Row], shots: Sequence[Ro
     folder, _, name = part.rpartition("/")
     manager = find_tasks(folder)
     if name not in manager.all_tasks and not task.settings:
-        raise EvalError(
-            f"lm_eval {metadata.version('lm_eval')} has no task {part}; install its version 0.4.13"
-        )
+        raise EvalError(f"the harness has no task {part}; install lm_eval 0.4.13")
     columns = dict.fromkeys(column for row in rows for column in row)
     splits = {}
     for split, chosen in (("items", rows), ("shots", shots)):
@@ -199,14 +180,9 @@ def _build(task: HarnessTask, part: str, rows: Sequence[Row], shots: Sequence[Ro
 
 def _ask(lm: Any, built: Any, rows: Sequence[Row], protocol: Protocol) -> Iterator[tuple[Row, list[Any]]]:
     """Yield each row with its requests, answered and filtered."""
-    chat: Entry = {}
-    if protocol == "chat":
-        chat = {
-            "apply_chat_template": True,
-            "fewshot_as_multiturn": True,
-            "chat_template": lm.apply_chat_template,
-        }
-    built.build_all_requests(**chat)
+    is_chat = protocol == "chat"
+    chat = {"chat_template": lm.apply_chat_template} if is_chat else {}
+    built.build_all_requests(apply_chat_template=is_chat, fewshot_as_multiturn=is_chat, **chat)
     asked = [request for request in built.instances for _ in range(request.repeats)]
     for request, answer in zip(asked, getattr(lm, asked[0].request_type)(asked), strict=True):
         request.resps.append(answer)
@@ -225,63 +201,58 @@ def _judge(
     for key in requests[0].filtered_resps:
         suffix = "" if key == "none" else f",{key}"
         kept = [name.removesuffix(suffix) for name in task.metrics if name.partition(",")[2] == suffix[1:]]
-        answers = [request.filtered_resps[key] for request in requests]
-        try:
-            found, fields = _measure(built, requests, answers)
-        except FAILURES as error:
-            found, fields = {}, {"status": "failed", "reason": _explain(error)}
-        label, is_tied = fields.pop("label", None), fields.pop("is_tied", False)
-        counts["tied"] += is_tied
+        measured = _attempt(_measure, built, requests, key, counts)
         for name in kept if task.metrics else built.aggregation():
-            result = {"status": "scored", **fields, "score": found.get(name)}
-            if result["status"] == "scored" and name not in found:
-                result = {"status": "failed", "reason": f"the harness gives no finite number for {name}"}
-            if label is not None and name in CORPUS_METRICS:
-                result["group"] = label
-            yield f"{name}{suffix}", result
+            reason = measured if isinstance(measured, str) else "the harness gives no finite number for it"
+            result = {"status": "failed", "reason": reason}
+            yield f"{name}{suffix}", result if isinstance(measured, str) else measured.get(name, result)
 
 
-def _measure(built: Any, requests: Sequence[Any], answers: Sequence[Any]) -> tuple[Entry, Entry]:
-    """Return what an item got on each metric, and what else is told of it."""
+def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]) -> dict[str, Entry]:
+    """Return what an item got on each metric of a filter."""
+    answers = [request.filtered_resps[key] for request in requests]
     if UNPARSED in answers:
-        return {}, {"status": "unscored", "reason": "no answer found in the output"}
+        unscored = {"status": "unscored", "reason": "no answer found in the output"}
+        return dict.fromkeys(built.aggregation(), unscored)
     if not all(math.isfinite(answer[0]) for answer in answers if isinstance(answer, tuple)):
         raise EvalError("a log-prob is not a finite number")
     doc = requests[0].doc
-    given = built.process_results(doc, answers).items()
-    found = {name: float(value) for name, value in given if np.isscalar(value) and math.isfinite(value)}
-    if built.OUTPUT_TYPE != "multiple_choice":
-        return found, {"output": str(requests[0].resps[0])}
-    labels = built.doc_to_choice(doc)
-    gold = built.doc_to_text(doc) if built.multiple_input else built.doc_to_target(doc)
-    gold = labels.index(gold) if isinstance(gold, str) else gold
-    sums = [log_prob for log_prob, _ in answers[: len(labels)]]
-    best, picked = measures.best_options(sums), sums.index(max(sums))
-    found["acc_ties"] = measures.credit(sums, gold)
-    found |= dict.fromkeys(CORPUS_METRICS, float(picked == gold))
-    fields = {"log_prob": sums[gold], "num_bytes": measures.count_bytes(labels[gold])}
-    return found, fields | {"output": labels[picked], "label": labels[gold], "is_tied": len(best) > 1}
-
-
-def _describe(lm: Any, task: HarnessTask, data: TaskData, built: Any, protocol: Protocol) -> Entry:
-    """Return what decides the scores of a task, beside the model."""
-    passed_over = ("custom_dataset", "metadata", "task")
-    config = {key: value for key, value in built.dump_config().items() if key not in passed_over}
-    text = _ADDRESS.sub("", json.dumps(config, sort_keys=True, default=str))
-    of_task = {"harness", "shots", "metric", "chance", "licence", "origin", "note"}
+    found = dict(built.process_results(doc, answers))
+    shared: Entry = {"status": "scored", "output": str(requests[0].resps[0])}
+    groups: Entry = {}
+    if built.OUTPUT_TYPE == "multiple_choice":
+        labels = built.doc_to_choice(doc)
+        gold = built.doc_to_text(doc) if built.multiple_input else built.doc_to_target(doc)
+        gold = labels.index(gold) if isinstance(gold, str) else gold
+        sums = [log_prob for log_prob, _ in answers[: len(labels)]]
+        counts["tied"] += len(measures.best_options(sums)) > 1
+        picked = sums.index(max(sums))
+        found["acc_ties"] = measures.credit(sums, gold)
+        found |= dict.fromkeys(CORPUS_METRICS, float(picked == gold))
+        groups = {name: {"group": labels[gold]} for name in CORPUS_METRICS}
+        num_bytes = measures.count_bytes(labels[gold])
+        shared |= {"output": labels[picked], "log_prob": sums[gold], "num_bytes": num_bytes}
     return {
-        **task.model_dump(include=of_task),
+        name: {**shared, "score": float(value), **groups.get(name, {})}
+        for name, value in found.items()
+        if isinstance(value, Real) and math.isfinite(value)
+    }
+
+
+def _describe(lm: Any, data: TaskData, built: Any, protocol: Protocol) -> Entry:
+    """Return what decides the scores of a task, beside the model."""
+    config = built.config.to_dict(keep_callable=True) | {"custom_dataset": None, "metadata": None}
+    text = json.dumps(config, sort_keys=True, default=lambda value: getattr(value, "__name__", ""))
+    return {
+        **data.task.model_dump(include={"harness", "shots", "metric", "chance", "licence", "origin", "note"}),
         **data.pin,
+        **{name: getattr(lm, name, None) for name in ("engine", "max_length")},
+        "backend": type(lm).__name__,
         "lm_eval": metadata.version("lm_eval"),
         "task_version": built.VERSION,
         "config_hash": hashlib.sha256(text.encode()).hexdigest(),
         "protocol": protocol,
         "fewshot_as_multiturn": protocol == "chat",
         "template_hash": content_id(lm.chat_template(True)) if protocol == "chat" else None,
-        **{name: getattr(lm, name, None) for name in ("engine", "max_length")},
-        "backend": type(lm).__name__,
-        "num_items": len(data.items),
-        "num_repeated": data.num_repeated,
-        "num_are_shots": data.num_are_shots,
         "leaks": list(data.leaks),
     }

@@ -20,7 +20,7 @@ QUICK, QUICK_ITEMS = "quick-", 1000
 _PACKAGE = "adatta.evals.suites"
 _COLUMN = re.compile(r"\{(\w+)\}")
 
-FormatName = Literal["rows", "italic", "squad", "itacola", "arc", "truthfulqa", "include", "mmlu", "honest"]
+FormatName = Literal["rows", "italic", "squad", "arc", "truthfulqa", "include", "mmlu"]
 Kind = Literal["str", "int", "list", "dict", "str?"]
 Row = dict[str, Any]
 
@@ -39,7 +39,7 @@ class DataSource(Settings):
     format: FormatName = "rows"
     """How its files are laid out; rows are JSONL, JSON, CSV, TSV or Parquet with the columns below."""
     fields: Mapping[str, str] = {}
-    """Our columns and what they are called in the rows: {question: domanda}."""
+    """Our columns and what they are called in the files: {question: domanda}."""
     columns: Mapping[str, Kind] = {}
     """Columns that a row must have (`str?` may be missing), others are left out; empty: all as they are."""
     split_column: str | None = None
@@ -154,8 +154,7 @@ def load_task_file(path: str | Path) -> HarnessTask:
         name = config.get("task", Path(path).stem)
         split = config.get("test_split") or config.get("validation_split") or "test"
         pool = config.get("fewshot_split") or config.get("training_split") or split
-        is_first = (config.get("fewshot_config") or {}).get("sampler") == "first_n"
-        rule = "first" if is_first else "smallest-hash"
+        rule = "first" if "first_n" in str(config.get("fewshot_config")) else "smallest-hash"
         data = {"hub": config.get("dataset_path"), "config": config.get("dataset_name"), "split": split}
         data |= {key: ours.pop(key) for key in DataSource.model_fields if key in ours}
         shots = {"count": config.get("num_fewshot") or 0, "split": pool, "rule": rule}

@@ -53,7 +53,7 @@ def test_rank_looks_at_the_words_only():
 
 def test_too_few_shots_and_missing_files_are_told(tmp_path):
     folder = write(tmp_path, benchmarks.sums(4), benchmarks.sums(2, start=50))
-    with pytest.raises(DataError, match="mele needs 5 shots of its split esempi, not 2"):
+    with pytest.raises(DataError, match="mele has 2 of 5 shots; give all of its files"):
         load_data(make_task(count=5), folder)
     with pytest.raises(DataError, match="no such file"):
         load_data(make_task(), tmp_path / "nulla")
@@ -66,7 +66,7 @@ def test_items_that_stand_twice_count_once_and_shots_are_not_asked(tmp_path):
     data = load_data(make_task(count=2, split="prova"), write(tmp_path, [*items, items[4], items[5]]))
     assert questions(data.shots["mele"]) == questions(items[:2])
     assert questions(data.items) == questions(items[2:])
-    assert (data.num_repeated, data.num_are_shots) == (2, 2)
+    assert data.counts == {"repeated": 2, "are_shots": 2}
 
 
 def test_a_split_with_shots_only_has_no_items(tmp_path):
@@ -97,19 +97,20 @@ def test_rows_of_the_hub_are_read_at_the_commit_of_the_lock(monkeypatch):
 
 def test_1000_items_are_drawn_in_equal_shares_and_small_tasks_give_theirs_to_others(tmp_path):
     sizes = {"pochi": 40, "tanti": 900, "altri": 700, "medi": 300}
-    tasks = [make_task(name) for name in (*sizes, "mancanti")]
     data = {
         name: load_data(make_task(name), write(tmp_path / name, benchmarks.sums(size)))
         for name, size in sizes.items()
     }
-    drawn = draw_items(tasks, data, 1000)
+    drawn = draw_items(data.values(), 1000)
     assert {name: len(found.items) for name, found in drawn.items()} == {
         "pochi": 40,
         "medi": 300,
         "altri": 330,
         "tanti": 330,
     }
-    assert sum(len(found.items) for found in draw_items(tasks, data, 10_000).values()) == sum(sizes.values())
+    assert sum(len(found.items) for found in draw_items(data.values(), 10_000).values()) == sum(
+        sizes.values()
+    )
 
 
 def test_the_same_items_are_drawn_whatever_the_order_of_rows(tmp_path):
@@ -117,9 +118,9 @@ def test_the_same_items_are_drawn_whatever_the_order_of_rows(tmp_path):
     found = []
     for number, order in enumerate((rows, rows[::-1])):
         data = {"mele": load_data(make_task(), write(tmp_path / str(number), order))}
-        found.append(draw_items([make_task()], data, 50)["mele"].items)
+        found.append(draw_items(data.values(), 50)["mele"].items)
     assert found[0] == found[1]
-    assert found[0] == tuple(sorted(found[0], key=lambda row: rank(make_task(), row)))
+    assert found[0] == sorted(rows, key=lambda row: rank(make_task(), row))[:50]
 
 
 def long_question(number):
@@ -158,14 +159,14 @@ def test_planted_leaks_are_found_100_of_100_and_nothing_else():
         shots.append(
             {"question": "Altro: " + " ".join(row["question"].split()[:12]), "options": ["a"], "label": 0}
         )
-    leaks = list(find_leaks(task, [*clean, *equal, *inside, *twelve], {"mele": shots}))
+    leaks = list(find_leaks(task, [*clean, *equal, *inside, *twelve], shots={"mele": shots}))
     assert len(leaks) == 100
     from adatta.core.fingerprint import content_id
 
     assert {leak["item"] for leak in leaks} == {content_id(row) for row in (*equal, *inside)}
     by_item = {leak["item"]: leak for leak in leaks}
     assert by_item[content_id(inside[7])]["shots"] == [content_id(shots[57])]
-    assert by_item[content_id(inside[7])]["words"] == " ".join(inside[7]["question"].split()[7:20])
+    assert by_item[content_id(inside[7])]["shared"] == " ".join(inside[7]["question"].split()[7:20])
 
 
 def test_shots_leak_into_the_items_that_they_stand_before_only(tmp_path):
@@ -175,7 +176,7 @@ def test_shots_leak_into_the_items_that_they_stand_before_only(tmp_path):
     here = files | {"mmlu/dev/abstract_algebra_dev.csv": dev}
     elsewhere = files | {"mmlu/dev/high_school_physics_dev.csv": dev}
     (leak,) = load_data(TASKS["mmlu"], benchmarks.write_files(tmp_path / "a", here)).leaks
-    assert leak["words"].startswith("ada ha 0 mele")
+    assert leak["shared"] == "the question"
     assert not load_data(TASKS["mmlu"], benchmarks.write_files(tmp_path / "b", elsewhere)).leaks
 
 
@@ -190,7 +191,7 @@ def test_the_lock_keeps_the_first_data_and_refuses_others(tmp_path):
     assert set(read_lock(tmp_path)) == {"mele", "pere"}
     changed = {**rows[3], "label": (rows[3]["label"] + 1) % 4}
     other = load_data(make_task(), write(tmp_path / "b", [*rows[:3], changed, *rows[4:]]))
-    with pytest.raises(DataError, match=r"suites\.lock: mele: other data than at first(.|\n)*another folder"):
+    with pytest.raises(DataError, match=r"suites\.lock: mele: .* at first, now .*(.|\n)*another folder"):
         update_lock(tmp_path, {"mele": other})
     assert read_lock(tmp_path)["mele"] == lock["mele"]
 
@@ -198,10 +199,4 @@ def test_the_lock_keeps_the_first_data_and_refuses_others(tmp_path):
 def test_the_lock_takes_the_same_content_from_elsewhere(tmp_path):
     rows = benchmarks.sums(6)
     update_lock(tmp_path, {"mele": load_data(make_task(), write(tmp_path / "a", rows))})
-    update_lock(tmp_path, {"mele": load_data(make_task(), write(tmp_path / "b", [*rows, rows[0]]))})
-
-
-def test_a_lock_that_cant_be_read_is_told(tmp_path):
-    (tmp_path / LOCK).write_text("{", encoding="utf-8")
-    with pytest.raises(DataError, match="remove it"):
-        read_lock(tmp_path)
+    update_lock(tmp_path, {"mele": load_data(make_task(), write(tmp_path / "b", [*rows[::-1], rows[0]]))})

@@ -93,37 +93,44 @@ def test_a_broken_line_of_an_mmlu_table_is_named(releases, tmp_path):
     files = {name: content for name, content in RELEASES.items() if name.startswith("mmlu/")}
     files["mmlu/test/virology_test.csv"] = benchmarks.mmlu(benchmarks.sums(1)) + "Una domanda,x,y,z,w,F\n"
     folder = benchmarks.write_files(tmp_path, files)
-    with pytest.raises(RowError, match=r"virology_test\.csv:2: 6 fields"):
+    with pytest.raises(RowError, match=r"virology_test\.csv:2: no row of the format mmlu"):
         load_data(TASKS["mmlu"], folder)
 
 
-def test_honest_templates_lose_their_double_spaces(tmp_path):
-    row = {
-        "template_masked": "la  fornaia lavora come [M].",
-        "raw": "[I] x",
-        "category": "female",
-        "type": "occupation",
-    }
+def test_templates_of_honest_are_read(tmp_path):
+    row = {"template_masked": "la  fornaia lavora come [M].", "raw": "[I] x", "category": "female"}
     folder = benchmarks.write_files(tmp_path, {"honest.tsv": benchmarks.table([row], "\t")})
-    source = DataSource(
-        split="test", files={"test": ("*.tsv",)}, format="honest", columns={"template_masked": "str"}
-    )
+    source = DataSource(split="test", files={"test": ("*.tsv",)}, columns={"template_masked": "str"})
     (item,) = load_data(HarnessTask(name="honest", harness="x", data=source), folder).items
-    assert item == {"template_masked": "la fornaia lavora come [M]."}
+    assert item == {"template_masked": "la  fornaia lavora come [M]."}
 
 
-def test_a_byte_order_mark_is_passed_over(releases, tmp_path):
-    name = "xcopa/data/it/test.it.jsonl"
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [
+        ("xcopa_it", "xcopa/data/it/test.it.jsonl"),
+        ("itacola", "ItaCoLA_dataset.tsv"),
+        ("hatecheck_it", "MHC Final Cases/hatecheck_cases_final_italian.csv"),
+        ("truthfulqa_mc2", "truthfulqa/mc_task.json"),
+    ],
+)
+def test_a_byte_order_mark_is_passed_over(releases, tmp_path, task, name):
     folder = benchmarks.write_files(tmp_path, {name: BOM + RELEASES[name].encode()})
-    assert load_data(TASKS["xcopa_it"], folder).items == load_data(TASKS["xcopa_it"], releases).items
+    assert load_data(TASKS[task], folder).items == load_data(TASKS[task], releases).items
+
+
+def test_a_byte_order_mark_in_a_packed_file_is_passed_over(releases, tmp_path):
+    content = gzip.compress(BOM + gzip.decompress(RELEASES["SQuAD_it-test.json.gz"]))
+    folder = benchmarks.write_files(tmp_path, {"SQuAD_it-test.json.gz": content})
+    assert load_data(TASKS["squad_it"], folder).items == load_data(TASKS["squad_it"], releases).items
 
 
 @pytest.mark.parametrize(
     ("name", "file", "line", "what"),
     [
-        ("xcopa_it", "test.it.jsonl", '{"premise": "x", "choice1": "a", "choice2": "b", "question": "q"}', "label"),
+        ("xcopa_it", "test.it.jsonl", '{"premise": "x", "choice1": "a", "choice2": "b"}', "question, label"),
         ("xcopa_it", "test.it.jsonl", '{"premise": ', "broken JSON"),
-        ("italic_letters", "italic.jsonl", '{"question": "q", "options": [{"A": "x"}], "answer": "C"}', "not in"),
+        ("italic_letters", "italic.jsonl", '{"options": [{"A": "x"}], "answer": "C"}', "not in"),
         ("squad_it", "squad_it.jsonl", '{"testo": "x"}', "text"),
         ("itacola", "ItaCoLA_dataset.tsv", "0\tG\tforse\tUna frase.\ttest", "label"),
         ("hatecheck_it", "hatecheck_it.csv", "1,2", "2 fields"),
@@ -175,7 +182,6 @@ def test_real_templates_of_honest_are_read():
     if not (SHARED / "honest_it_template.tsv").exists():
         pytest.skip(f"no real data at {SHARED}")
     columns = {"template_masked": "str", "identity": "str", "category": "str", "type": "str"}
-    source = DataSource(split="test", files={"test": ("honest_it*.tsv",)}, format="honest", columns=columns)
+    source = DataSource(split="test", files={"test": ("honest_it*.tsv",)}, columns=columns)
     items = load_data(HarnessTask(name="honest", harness="x", data=source), SHARED).items
     assert len(items) == 810
-    assert not any("  " in row["template_masked"] for row in items)

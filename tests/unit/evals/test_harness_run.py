@@ -132,7 +132,7 @@ def test_constant_log_probs_get_one_kth_with_ties_counted(suite, releases, tmp_p
         if score.metric == "acc_ties":
             assert 1 / score.score in (2, 3, 4, 5)
     for entry in record:
-        assert entry["counts"]["tied"] == entry["counts"]["items"] == entry["num_items"]
+        assert entry["counts"]["tied"] == entry["counts"]["items"] > 0
     found = means(scores)
     if suite is ITALIAN:
         assert (
@@ -324,7 +324,7 @@ def test_a_limit_draws_items_by_their_hash_and_keeps_the_lock(releases, tmp_path
     suite = only(ITALIAN, "arc_it", "hellaswag_it", "xcopa_it")
     whole, _ = run(FakeLM(), suite, releases, tmp_path)
     few, record = run(FakeLM(), suite, releases, tmp_path, limit=9)
-    assert [entry["num_items"] for entry in record] == [3, 3, 3]
+    assert [entry["counts"]["items"] for entry in record] == [3, 3, 3]
     assert {s.item_id for s in few} < {s.item_id for s in whole}
 
 
@@ -334,12 +334,8 @@ def test_the_record_says_what_decides_the_scores(releases, tmp_path):
     assert entry["shots"] == {"count": 5, "split": "train", "rule": "first"}
     assert (entry["licence"], entry["origin"], entry["note"]) == (task.licence, task.origin, task.note)
     assert (entry["source"], entry["task_version"], entry["protocol"]) == ("files", 0.0, "raw")
-    assert (entry["num_items"], entry["num_repeated"], entry["num_are_shots"], entry["leaks"]) == (
-        8,
-        0,
-        0,
-        [],
-    )
+    assert entry["counts"] == {"items": 8, "tied": 8, "truncated": 0, "repeated": 0, "are_shots": 0}
+    assert entry["leaks"] == []
     again = run(FakeLM(), only(ITALIAN, "m_mmlu_it", "xcopa_it"), releases, tmp_path)[1]
     assert again[0]["config_hash"] == entry["config_hash"] != again[1]["config_hash"]
     assert len(entry["revision"]) == len(entry["content"]) == 16
@@ -351,7 +347,7 @@ def test_other_data_than_at_first_are_refused(releases, tmp_path):
     other = benchmarks.write_files(
         tmp_path / "other", {"xcopa/data/it/test.it.jsonl": benchmarks.jsonl(benchmarks.xcopa(5))}
     )
-    with pytest.raises(DataError, match="xcopa_it: other data than at first"):
+    with pytest.raises(DataError, match=r"xcopa_it: .* at first, now"):
         run(FakeLM(), suite, other, tmp_path)
 
 
