@@ -6,10 +6,11 @@ import csv
 import hashlib
 import json
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import metadata, resources
+from itertools import groupby
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -109,13 +110,11 @@ def run_task(
         MissingExtraError: The harness isn't installed.
     """
     task = data.task
-    parts: dict[str, list[Row]] = defaultdict(list)
-    for row in data.items:
-        parts[task.part(row)].append(row)
     scores: list[Score] = []
     counts = Counter({"items": 0, "tied": 0, **data.counts})
     num_truncated = len(getattr(lm, "truncated", ()))
-    for part, rows in parts.items():
+    for part, members in groupby(sorted(data.items, key=task.part), key=task.part):
+        rows = list(members)
         built = _build(task, part, rows, data.shots.get(part, ()))
         for row, requests in _ask(lm, built, rows, protocol):
             common: Entry = {
@@ -187,11 +186,8 @@ def _ask(lm: Any, built: Any, rows: Sequence[Row], protocol: Protocol) -> Iterat
     for request, answer in zip(asked, getattr(lm, asked[0].request_type)(asked), strict=True):
         request.resps.append(answer)
     built.apply_filters()
-    by_row: dict[int, list[Any]] = defaultdict(list)
-    for request in built.instances:
-        by_row[request.doc[_ROW]].append(request)
-    for number, requests in by_row.items():
-        yield rows[number], requests
+    for number, requests in groupby(built.instances, key=lambda request: request.doc[_ROW]):
+        yield rows[number], list(requests)
 
 
 def _judge(

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
 
+from lm_eval.evaluator import evaluate
+
 from adatta.core.errors import DataError
 from adatta.core.fingerprint import content_id
+from adatta.evals import harness_run
 from adatta.evals.ask import Subject
 from adatta.evals.harness import ForestLM
-from adatta.evals.harness_run import evaluate_suite
+from adatta.evals.harness_data import load_data
+from adatta.evals.harness_run import evaluate_suite, run_task
 from adatta.evals.harness_suite import load_harness_suite, load_task_file
 from tests.toys import benchmarks
 from tests.toys.benchmarks import FakeLM
 
 pytestmark = pytest.mark.torch
 
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 SUBJECT = Subject(stage="base", model_fingerprint="abc", opening=())
 ITALIAN, ENGLISH = load_harness_suite("italian"), load_harness_suite("english")
 GENERATED = ("squad_it", "gsm8k")
@@ -268,6 +274,33 @@ def test_a_model_goes_through_every_release(suite, forest, releases, tmp_path):
     assert {entry["engine"] for entry in record} == {forest.engine}
 
 
+@pytest.mark.parametrize(
+    "name", ["arc_it", "m_mmlu_it", "global_piqa_it", "winogrande", "truthfulqa_mc2", "squad_it", "gsm8k"]
+)
+def test_means_are_those_of_the_harness_own_loop(name, releases, tmp_path):
+    def pseudo_random(request):
+        return -1.0 - int(content_id([*map(str, request.args)]), 16) % 1000 / 100
+
+    def answer(request):
+        return ("nel 1500 un fornaio", "#### 12", "It costs 6.", "nulla")[
+            int(content_id(request.args[0]), 16) % 4
+        ]
+
+    (suite,) = (suite for suite in (ITALIAN, ENGLISH) if any(task.name == name for task in suite.tasks))
+    data = load_data(next(task for task in suite.tasks if task.name == name), releases)
+    lm = FakeLM(pseudo_random, answer)
+    scores, _ = run_task(lm, data, suite=suite, subject=SUBJECT)
+    built = harness_run._build(
+        data.task, data.task.harness, data.items, data.shots.get(data.task.harness, ())
+    )
+    options = {"bootstrap_iters": 0, "cache_requests": False}
+    theirs = evaluate(lm, {"tasks": {built.task_name: built}}, **options)["results"][built.task_name]
+    for metric in set(data.task.metrics) - {"acc_ties"}:
+        found = [score.score or 0.0 for score in scores if score.metric == metric]  # unparsed is wrong there
+        key = metric if "," in metric else f"{metric},none"
+        assert sum(found) / len(found) == pytest.approx(theirs[key], abs=1e-12), metric
+
+
 def test_the_same_model_gets_the_same_scores_again(forest, releases, tmp_path):
     suite = only(ITALIAN, "italic_texts", "xcopa_it")
     assert run(forest, suite, releases, tmp_path) == run(forest, suite, releases, tmp_path)
@@ -324,6 +357,7 @@ def test_a_limit_draws_items_by_their_hash_and_keeps_the_lock(releases, tmp_path
     suite = only(ITALIAN, "arc_it", "hellaswag_it", "xcopa_it")
     whole, _ = run(FakeLM(), suite, releases, tmp_path)
     few, record = run(FakeLM(), suite, releases, tmp_path, limit=9)
+    assert run(FakeLM(), suite.model_copy(update={"num_items": 9}), releases, tmp_path) == (few, record)
     assert [entry["counts"]["items"] for entry in record] == [3, 3, 3]
     assert {s.item_id for s in few} < {s.item_id for s in whole}
 
@@ -349,6 +383,19 @@ def test_other_data_than_at_first_are_refused(releases, tmp_path):
     )
     with pytest.raises(DataError, match=r"xcopa_it: .* at first, now"):
         run(FakeLM(), suite, other, tmp_path)
+
+
+def test_real_samples_run(tmp_path):
+    if not (SHARED / "italic_sample.jsonl").exists():
+        pytest.skip(f"no real data at {SHARED}")
+    lm = FakeLM(
+        lambda request: -float(len(request.args[1].encode())), lambda request: request.doc["answers"][0]
+    )
+    names = ("italic_letters", "italic_texts", "squad_it", "hatecheck_it", "xcopa_it")
+    scores, record = run(lm, only(ITALIAN, *names), SHARED, tmp_path, limit=200)
+    assert [(entry["status"], entry["counts"]["items"]) for entry in record] == [("run", 40)] * 5
+    assert {score.status for score in scores} == {"scored"}
+    assert means(scores)["squad_it", "exact_match"] == 1.0
 
 
 def test_a_users_task_runs_from_a_table(tmp_path):

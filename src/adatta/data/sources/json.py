@@ -1,7 +1,8 @@
 """Files that are one list of objects, or one object that begins with such a list as `data`, `rows`, `train`.
 
 A row's number is the line on which it begins; of several that begin on one line, those after the first are
-told by their number among all rows. What follows the list of an object isn't looked at.
+told by their number among all rows. Before the list of an object only a `version` may stand; what follows it
+isn't looked at.
 """
 
 from __future__ import annotations
