@@ -128,12 +128,14 @@ def run_task(
                 "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
                 "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
                 "prompt_hash": content_id([request.args for request in requests]),
-                "group": row[task.group] if task.group else None,
+                "group": str(row[task.group]) if task.group else None,
             }
             counts["items"] += 1
             for metric, result in _judge(task, built, requests, counts):
                 scores.append(Score(metric=metric, **(common | result)))
-    counts["truncated"] = len(getattr(lm, "truncated", ())) - num_truncated
+    counts["dropped"] = len(data.items) - counts["items"]  # by the task's process_docs
+    if hasattr(lm, "truncated"):
+        counts["truncated"] = len(lm.truncated) - num_truncated
     return scores, _describe(lm, data, built, protocol) | {"counts": dict(counts)}
 
 

@@ -368,7 +368,7 @@ def test_the_record_says_what_decides_the_scores(releases, tmp_path):
     assert entry["shots"] == {"count": 5, "split": "train", "rule": "first"}
     assert (entry["licence"], entry["origin"], entry["note"]) == (task.licence, task.origin, task.note)
     assert (entry["source"], entry["task_version"], entry["protocol"]) == ("files", 0.0, "raw")
-    assert entry["counts"] == {"items": 8, "tied": 8, "truncated": 0, "repeated": 0, "are_shots": 0}
+    assert entry["counts"] == {"items": 8, "tied": 8, "dropped": 0, "repeated": 0, "are_shots": 0}
     assert entry["leaks"] == []
     again = run(FakeLM(), only(ITALIAN, "m_mmlu_it", "xcopa_it"), releases, tmp_path)[1]
     assert again[0]["config_hash"] == entry["config_hash"] != again[1]["config_hash"]
@@ -398,22 +398,55 @@ def test_real_samples_run(tmp_path):
     assert means(scores)["squad_it", "exact_match"] == 1.0
 
 
-def test_a_users_task_runs_from_a_table(tmp_path):
-    rows = [{"testo": f"Il numero {n} è pari?", "giusta": str(n % 2)} for n in range(6)]
-    folder = benchmarks.write_files(tmp_path, {"dati/prova.csv": benchmarks.table(rows, ";")})
-    (folder / "pari.yaml").write_text(
-        "task: pari\noutput_type: multiple_choice\ntest_split: test\n"
-        "doc_to_text: '{{domanda}}'\ndoc_to_choice: ['sì', 'no']\ndoc_to_target: giusta\n"
-        "metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]\n"
-        "files: {test: ['prova.csv']}\nfields: {domanda: testo}\ncolumns: {domanda: str, giusta: int}\n",
-        encoding="utf-8",
+USERS_TASK = """
+task: pari
+output_type: multiple_choice
+test_split: test
+doc_to_text: "{{domanda}}"
+doc_to_choice: ["sì", "no"]
+doc_to_target: giusta
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+files: {test: ["prova.csv"]}
+fields: {domanda: testo}
+columns: {domanda: str, giusta: int}
+"""
+PROCESS = """
+def keep_even(dataset):
+    return dataset.filter(lambda row: row["giusta"] == 0)
+
+def drop_columns(dataset):
+    return dataset.select_columns(["domanda", "giusta"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("process", "items", "reason"),
+    [
+        ("", ["Il numero 0 è pari?", "Il numero 1 è pari?", "Il numero 2 è pari?"], None),
+        ("process_docs: !function prepara.keep_even\n", ["Il numero 0 è pari?", "Il numero 2 è pari?"], None),
+        ("process_docs: !function prepara.drop_columns\n", [], "process_docs of pari drops columns"),
+    ],
+)
+def test_a_users_task_runs_from_a_table(tmp_path, process, items, reason):
+    rows = [{"testo": f"Il numero {n} è pari?", "giusta": str(n % 2)} for n in range(3)]
+    folder = benchmarks.write_files(
+        tmp_path,
+        {
+            "dati/prova.csv": benchmarks.table(rows, ";"),
+            "pari.yaml": USERS_TASK + process,
+            "prepara.py": PROCESS,
+        },
     )
     suite = ITALIAN.model_copy(update={"tasks": (load_task_file(folder / "pari.yaml"),)})
     lm = FakeLM(lambda request: 0.0 if request.idx == request.doc["giusta"] else -1.0)
-    scores, record = run(lm, suite, folder / "dati", tmp_path)
-    assert record[0]["status"] == "run", record
-    assert [(s.metric, s.score) for s in scores] == [("acc", 1.0)] * 6
-    assert lm.asked[0].args == ("Il numero 0 è pari?", " sì")
+    scores, (entry,) = run(lm, suite, folder / "dati", tmp_path)
+    assert (reason or "None") in str(entry.get("reason"))
+    assert [(s.metric, s.score, s.output) for s in scores] == [
+        ("acc", 1.0, "no" if "1" in text else "sì") for text in items
+    ]
+    expected = [(text, answer) for text in items[:1] for answer in (" sì", " no")]
+    assert [request.args for request in lm.asked[:2]] == expected
+    assert entry.get("counts", {}).get("dropped", 3) == 3 - len(items)
 
 
 def test_scores_name_item_cluster_and_prompt(releases, tmp_path):
