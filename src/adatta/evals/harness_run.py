@@ -50,7 +50,7 @@ def evaluate_suite(
     """Ask a model all tasks of a suite; a task that can't be run is told in the record and leaves the others.
 
     Args:
-        lm: A backend of the harness, such as `evals.harness.ForestLM`.
+        lm: A backend of the harness, such as `ForestLM`.
         suite: What `load_harness_suite` gives.
         subject: The model's place in the table.
         folder: Of the run: its suites.lock pins the data at first use.
