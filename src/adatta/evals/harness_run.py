@@ -13,7 +13,7 @@ from importlib import metadata, resources
 from itertools import groupby
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import jinja2
 
@@ -24,10 +24,9 @@ from adatta.core.records import Score
 from adatta.evals import measures
 from adatta.evals.ask import Subject
 from adatta.evals.harness_data import TaskData, draw_items, load_data, read_lock, update_lock
-from adatta.evals.harness_suite import HarnessSuite, HarnessTask, Row
+from adatta.evals.harness_suite import HarnessSuite, HarnessTask, Protocol, Row, show_name
 
 T = TypeVar("T")
-Protocol = Literal["raw", "chat"]
 Entry = dict[str, Any]
 CORPUS_METRICS = ("macro_f1", "mcc", "f1")  # of labels: an item alone is right or wrong
 UNPARSED = "[invalid]"  # what the harness' filters give where they find no answer
@@ -82,18 +81,12 @@ def evaluate_suite(
     return scores, record
 
 
-def show_name(name: str, protocol: Protocol) -> str:
-    """Give a task's name in scores and report, which tells its protocol."""
-    return name if protocol == "raw" else f"{name} ({protocol})"
-
-
 def run_task(
     lm: Any, data: TaskData, *, suite: HarnessSuite, subject: Subject, protocol: Protocol = "raw"
 ) -> tuple[list[Score], Entry]:
     """Ask a model the items of one task.
 
-    An item whose log-probs aren't finite, or which the task's measure can't judge, is failed; an answer in
-    which the task's filter finds nothing is unscored.
+    An item is failed if its log-probs aren't finite or its measure breaks, unscored if no answer is found.
 
     Args:
         lm: A backend of the harness.
@@ -200,10 +193,11 @@ def _judge(
         suffix = "" if key == "none" else f",{key}"
         kept = [name.removesuffix(suffix) for name in task.metrics if name.partition(",")[2] == suffix[1:]]
         measured = _attempt(_measure, built, requests, key, counts)
+        missing = {"status": "failed", "reason": "the harness gives no finite number for it"}
+        if isinstance(measured, str):
+            missing["reason"], measured = measured, {}
         for name in kept if task.metrics else built.aggregation():
-            reason = measured if isinstance(measured, str) else "the harness gives no finite number for it"
-            result = {"status": "failed", "reason": reason}
-            yield f"{name}{suffix}", result if isinstance(measured, str) else measured.get(name, result)
+            yield f"{name}{suffix}", measured.get(name, missing)
 
 
 def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]) -> dict[str, Entry]:
@@ -238,7 +232,7 @@ def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]
 
 
 def _describe(lm: Any, data: TaskData, built: Any, protocol: Protocol) -> Entry:
-    """Return what decides the scores of a task, beside the model."""
+    """Return what decides the scores of a task."""
     config = built.config.to_dict(keep_callable=True) | {"custom_dataset": None, "metadata": None}
     text = json.dumps(config, sort_keys=True, default=lambda value: getattr(value, "__name__", ""))
     return {

@@ -22,6 +22,7 @@ _COLUMN = re.compile(r"\{(\w+)\}")
 
 FormatName = Literal["rows", "italic", "squad", "arc", "truthfulqa", "include", "mmlu"]
 Kind = Literal["str", "int", "list", "dict", "str?"]
+Protocol = Literal["raw", "chat"]
 Row = dict[str, Any]
 
 
@@ -111,6 +112,11 @@ class HarnessSuite(Settings):
     """Items of all tasks together, in equal shares; None takes all."""
     tasks: Many[HarnessTask]
     """Its benchmarks, in the order of the report."""
+
+
+def show_name(name: str, protocol: Protocol) -> str:
+    """Give a task's name in scores and report, which tells its protocol."""
+    return name if protocol == "raw" else f"{name} ({protocol})"
 
 
 def list_harness_suites() -> tuple[str, ...]:
