@@ -19,7 +19,7 @@ import pyarrow as pa
 from adatta.core.errors import Problem
 from adatta.core.problems import Sink
 from adatta.core.registry import load_registry
-from adatta.core.rows import find_wrong_text
+from adatta.core.rows import BOM, find_wrong_text
 
 Numbered = tuple[int, dict[str, Any]]
 """A row's fields and where they stand: a line from 1, or, where lines don't tell it, a record from 1."""
@@ -82,7 +82,9 @@ class Source:
     read: Callable[[Opened], Iterator[Numbered]]
 
 
-def read_file(path: Path, problems: Sink, *, tolerant: bool = False) -> Iterator[Numbered]:
+def read_file(
+    path: Path, problems: Sink, *, tolerant: bool = False, skip_mark: bool = False
+) -> Iterator[Numbered]:
     """Read the rows of a file in bounded memory; nothing that is in it raises an error.
 
     A damage ends the rows. Those before it have been given by then: who reads without `tolerant` uses no row
@@ -92,6 +94,7 @@ def read_file(path: Path, problems: Sink, *, tolerant: bool = False) -> Iterator
         path: A file of a known kind, as `find_files` gives them; `.gz` and `.zst` are unpacked.
         problems: Takes what is wrong; a problem about one row stands for a row that isn't given.
         tolerant: Say in the messages that the rows before a damage are used.
+        skip_mark: Pass over a byte order mark, for files that aren't the user's to mend.
 
     Yields:
         Line or record from 1, and fields.
@@ -106,6 +109,8 @@ def read_file(path: Path, problems: Sink, *, tolerant: bool = False) -> Iterator
         file = _unpack(path, packed)
         opened = Opened(path=path, file=file, problems=problems, tolerant=tolerant)
         try:
+            if skip_mark and cast(io.BufferedReader, file).peek(len(BOM)).startswith(BOM):
+                file.read(len(BOM))
             for line, fields in _sources()[_suffix(path)].read(opened):
                 yield line, fields
         except (OSError, EOFError, zlib.error) as error:

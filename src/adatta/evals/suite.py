@@ -214,7 +214,7 @@ def _read_items(path: Path, task: SuiteTask, problems: list[Problem]) -> tuple[I
     items: dict[str, Item] = {}
     num_before = len(problems)
     for line, row in read_jsonl(path, problems):
-        fields = {name: _compose(value) for name, value in row.items()}
+        fields = {name: compose(value) for name, value in row.items()}
         item_id = content_id(fields)
         fault = _find_fault(task.task, fields)
         if item_id in items:
@@ -239,10 +239,10 @@ def _find_fault(task: Task, fields: Mapping[str, Any]) -> str:
     return f"missing, unknown or of a wrong type: {', '.join(wrong)}" if wrong else task.find_fault(fields)
 
 
-def _compose(value: Any) -> Any:
+def compose(value: Any) -> Any:
     """Bring the texts of a field into NFC, once for ids, tokens and bytes."""
     if isinstance(value, str):
         return unicodedata.normalize("NFC", value)
     if isinstance(value, dict):
-        return {name: _compose(part) for name, part in value.items()}
-    return [_compose(part) for part in value] if isinstance(value, list) else value
+        return {name: compose(part) for name, part in value.items()}
+    return [compose(part) for part in value] if isinstance(value, list) else value

@@ -35,6 +35,13 @@ def test_json_gives_the_objects_with_their_line_or_their_number_on_a_line_of_man
     assert [number for number, _ in rows] == (openings or [1, 2, 3, 4, 5])
 
 
+def test_a_version_may_stand_before_the_list_and_nothing_else(tmp_path):
+    before = [json.dumps({key: "1.1", "data": ROWS}, ensure_ascii=False) for key in ("version", "title")]
+    (rows, problems), (none, others) = (read(tmp_path / "a.json", text) for text in before)
+    assert ([row for _, row in rows], problems) == (ROWS, [])
+    assert (none, [what for _, what in others]) == ([], ["not a list of rows"])
+
+
 def test_json_of_any_length_of_rows_is_what_was_written(tmp_path):
     rows = [{"text": "è" * length, "n": length} for length in (1, 65_000, 65_530, 65_536, 200_000, 3)] * 3
     found, problems = read(tmp_path / "a.json", json.dumps(rows, ensure_ascii=False))

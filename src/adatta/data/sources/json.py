@@ -1,7 +1,8 @@
 """Files that are one list of objects, or one object that begins with such a list as `data`, `rows`, `train`.
 
 A row's number is the line on which it begins; of several that begin on one line, those after the first are
-told by their number among all rows. What follows the list of an object isn't looked at.
+told by their number among all rows. Before the list of an object only a `version` may stand; what follows it
+isn't looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import BinaryIO
 from adatta.core.rows import BOM, LONGEST_LINE_BYTES, parse_row
 from adatta.data.source import Numbered, Opened, Source
 
-_LIST = re.compile(r'\ufeff?\s*(\{\s*"(?:data|rows|train)"\s*:\s*)?\[')
+_LIST = re.compile(r'\ufeff?\s*(\{\s*(?:"version"\s*:\s*"[^"]*"\s*,\s*)?"(?:data|rows|train)"\s*:\s*)?\[')
 _EXPECTED = '[{...}, ...] or {"data": [{...}, ...]}'
 _CHUNK_BYTES = 2**16
 _LONGEST_TOKEN = 16  # of those that the decoder doesn't call unterminated when they are cut off

@@ -1,0 +1,250 @@
+"""Run suites of benchmarks by lm-evaluation-harness: its prompts and measures, our data, shots and record."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from importlib import metadata, resources
+from itertools import groupby
+from numbers import Real
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jinja2
+
+from adatta.core.errors import AdattaError, EvalError
+from adatta.core.extras import require
+from adatta.core.fingerprint import canonical_json, content_id
+from adatta.core.records import Score
+from adatta.evals import measures
+from adatta.evals.ask import Subject
+from adatta.evals.harness_data import TaskData, draw_items, load_data, read_lock, update_lock
+from adatta.evals.harness_suite import HarnessSuite, HarnessTask, Protocol, Row, show_name
+
+T = TypeVar("T")
+Entry = dict[str, Any]
+CORPUS_METRICS = ("macro_f1", "mcc", "f1")  # of labels: an item alone is right or wrong
+UNPARSED = "[invalid]"  # what the harness' filters give where they find no answer
+_ROW = "adatta_row"
+_LOGIC = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+# What data, a task's templates and functions, and a model may raise.
+FAILURES = (*_LOGIC, AdattaError, ImportError, OSError, RuntimeError, csv.Error, jinja2.TemplateError)
+
+
+def evaluate_suite(
+    lm: Any,
+    suite: HarnessSuite,
+    *,
+    subject: Subject,
+    folder: Path,
+    data_dir: Path | None = None,
+    protocol: Protocol = "raw",
+    limit: int | None = None,
+) -> tuple[list[Score], list[Entry]]:
+    """Ask a model all tasks of a suite; a task that can't be run is told in the record and leaves the others.
+
+    Args:
+        lm: A backend of the harness, such as `ForestLM`.
+        suite: What `load_harness_suite` gives.
+        subject: The model's place in the table.
+        folder: Of the run: its suites.lock pins the data at first use.
+        data_dir: Folder of original releases; None reads from the Hub.
+        protocol: Plain text, or the model's chat template with each shot a turn.
+        limit: Items of all tasks together; None takes the suite's number.
+
+    Returns:
+        One score an item and metric, and one entry a task.
+
+    Raises:
+        DataError: A task's data aren't those of before.
+    """
+    lock = read_lock(folder)
+    tried: dict[str, Any] = {
+        task.name: _attempt(load_data, task, data_dir, pin=lock.get(task.name)) for task in suite.tasks
+    }
+    data = {name: found for name, found in tried.items() if isinstance(found, TaskData)}
+    update_lock(folder, data)
+    if total := limit or suite.num_items:
+        data = draw_items(data.values(), total)
+    scores, record = [], []
+    for name, run in tried.items():
+        if name in data:
+            run = _attempt(run_task, lm, data[name], suite=suite, subject=subject, protocol=protocol)
+        found, entry = ([], {"status": "not run", "reason": run}) if isinstance(run, str) else run
+        scores += found
+        record.append({"task": show_name(name, protocol), "status": "run"} | entry)
+    return scores, record
+
+
+def run_task(
+    lm: Any, data: TaskData, *, suite: HarnessSuite, subject: Subject, protocol: Protocol = "raw"
+) -> tuple[list[Score], Entry]:
+    """Ask a model the items of one task.
+
+    An item is failed if its log-probs aren't finite or its measure breaks, unscored if no answer is found.
+
+    Args:
+        lm: A backend of the harness.
+        data: The task, its items and shots.
+        suite: It belongs to.
+        subject: The model's place in the table.
+        protocol: Plain text or chat.
+
+    Returns:
+        Scores, and the task's entry in the record.
+
+    Raises:
+        EvalError: The harness has no such task, or its data don't fit it.
+        MissingExtraError: The harness isn't installed.
+    """
+    task = data.task
+    scores: list[Score] = []
+    counts = Counter({"items": 0, "tied": 0, **data.counts})
+    num_truncated = len(getattr(lm, "truncated", ()))
+    for part, members in groupby(sorted(data.items, key=task.part), key=task.part):
+        rows = list(members)
+        built = _build(task, part, rows, data.shots.get(part, ()))
+        for row, requests in _ask(lm, built, rows, protocol):
+            common: Entry = {
+                "model_fingerprint": subject.model_fingerprint,
+                "stage": subject.stage,
+                "suite": suite.name,
+                "suite_version": suite.version,
+                "task": show_name(task.name, protocol),
+                "language": suite.language,
+                "item_id": content_id(row),
+                "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
+                "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
+                "prompt_hash": content_id([request.args for request in requests]),
+                "group": str(row[task.group]) if task.group else None,
+            }
+            counts["items"] += 1
+            for metric, result in _judge(task, built, requests, counts):
+                scores.append(Score(metric=metric, **(common | result)))
+    counts["dropped"] = len(data.items) - counts["items"]  # by the task's process_docs
+    if hasattr(lm, "truncated"):
+        counts["truncated"] = len(lm.truncated) - num_truncated
+    return scores, _describe(lm, data, built, protocol) | {"counts": dict(counts)}
+
+
+def _attempt(work: Callable[..., T], *args: Any, **options: Any) -> T | str:
+    """Return what `work` gives or, in a line, why it gives nothing."""
+    try:
+        return work(*args, **options)
+    except FAILURES as error:
+        name = "" if isinstance(error, AdattaError) else f"{type(error).__name__}: "
+        return name + " ".join(str(error).split())
+
+
+@cache
+def find_tasks(folder: str) -> Any:
+    """Return the harness' tasks of one of its folders, or ours; all 14,000 would take ten seconds."""
+    tasks = require("lm_eval.tasks", "eval")
+    path = Path(tasks.__path__[0]) / folder if folder else resources.files("adatta.evals") / "harness_tasks"
+    return tasks.TaskManager(include_path=str(path), include_defaults=False)
+
+
+def _build(task: HarnessTask, part: str, rows: Sequence[Row], shots: Sequence[Row]) -> Any:
+    """Make the harness' task over rows of ours, with the shots in their order."""
+    datasets, samplers = require("datasets", "eval"), require("lm_eval.api.samplers", "eval")
+    folder, _, name = part.rpartition("/")
+    manager = find_tasks(folder)
+    if name not in manager.all_tasks and not task.settings:
+        raise EvalError(f"the harness has no task {part}; install lm_eval 0.4.13")
+    columns = dict.fromkeys(column for row in rows for column in row)
+    splits = {}
+    for split, chosen in (("items", rows), ("shots", shots)):
+        table = {column: [row.get(column) for row in chosen] for column in columns}
+        splits[split] = datasets.Dataset.from_dict(table | {_ROW: range(len(chosen))})
+    own = {"task": name, "custom_dataset": lambda **_: splits, "dataset_kwargs": None}
+    own |= {"test_split": "items", "validation_split": None, "training_split": None}
+    config = {**task.settings, **own, "fewshot_split": "shots", "num_fewshot": len(shots)}
+    spec = config if task.settings else {"group": "adatta", "task": [config]}  # over a task of the harness
+    (built,) = manager.load(spec)["tasks"].values()
+    if _ROW not in built.features:
+        raise EvalError(f"process_docs of {name} drops columns; let it keep those that it is given")
+    built.sampler = samplers.get_sampler("first_n")(list(built.fewshot_docs()))
+    return built
+
+
+def _ask(lm: Any, built: Any, rows: Sequence[Row], protocol: Protocol) -> Iterator[tuple[Row, list[Any]]]:
+    """Yield each row with its requests, answered and filtered."""
+    is_chat = protocol == "chat"
+    chat = {"chat_template": lm.apply_chat_template} if is_chat else {}
+    built.build_all_requests(apply_chat_template=is_chat, fewshot_as_multiturn=is_chat, **chat)
+    asked = [request for request in built.instances for _ in range(request.repeats)]
+    for request, answer in zip(asked, getattr(lm, asked[0].request_type)(asked), strict=True):
+        request.resps.append(answer)
+    built.apply_filters()
+    for number, requests in groupby(built.instances, key=lambda request: request.doc[_ROW]):
+        yield rows[number], list(requests)
+
+
+def _judge(
+    task: HarnessTask, built: Any, requests: Sequence[Any], counts: Counter[str]
+) -> Iterator[tuple[str, Entry]]:
+    """Yield each metric with its fields of a score."""
+    for key in requests[0].filtered_resps:
+        suffix = "" if key == "none" else f",{key}"
+        kept = [name.removesuffix(suffix) for name in task.metrics if name.partition(",")[2] == suffix[1:]]
+        measured = _attempt(_measure, built, requests, key, counts)
+        missing = {"status": "failed", "reason": "the harness gives no finite number for it"}
+        if isinstance(measured, str):
+            missing["reason"], measured = measured, {}
+        for name in kept if task.metrics else built.aggregation():
+            yield f"{name}{suffix}", measured.get(name, missing)
+
+
+def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]) -> dict[str, Entry]:
+    """Return what an item got on each metric of a filter."""
+    answers = [request.filtered_resps[key] for request in requests]
+    if UNPARSED in answers:
+        unscored = {"status": "unscored", "reason": "no answer found in the output"}
+        return dict.fromkeys(built.aggregation(), unscored)
+    if not all(math.isfinite(answer[0]) for answer in answers if isinstance(answer, tuple)):
+        raise EvalError("a log-prob is not a finite number")
+    doc = requests[0].doc
+    found = dict(built.process_results(doc, answers))
+    shared: Entry = {"status": "scored", "output": str(requests[0].resps[0])}
+    groups: Entry = {}
+    if built.OUTPUT_TYPE == "multiple_choice":
+        labels = built.doc_to_choice(doc)
+        gold = built.doc_to_text(doc) if built.multiple_input else built.doc_to_target(doc)
+        gold = labels.index(gold) if isinstance(gold, str) else gold
+        sums = [log_prob for log_prob, _ in answers[: len(labels)]]
+        counts["tied"] += len(measures.best_options(sums)) > 1
+        picked = sums.index(max(sums))
+        found["acc_ties"] = measures.credit(sums, gold)
+        found |= dict.fromkeys(CORPUS_METRICS, float(picked == gold))
+        groups = {name: {"group": labels[gold]} for name in CORPUS_METRICS}
+        num_bytes = measures.count_bytes(labels[gold])
+        shared |= {"output": labels[picked], "log_prob": sums[gold], "num_bytes": num_bytes}
+    return {
+        name: {**shared, "score": float(value), **groups.get(name, {})}
+        for name, value in found.items()
+        if isinstance(value, Real) and math.isfinite(value)
+    }
+
+
+def _describe(lm: Any, data: TaskData, built: Any, protocol: Protocol) -> Entry:
+    """Return what decides the scores of a task."""
+    config = built.config.to_dict(keep_callable=True) | {"custom_dataset": None, "metadata": None}
+    text = json.dumps(config, sort_keys=True, default=lambda value: getattr(value, "__name__", ""))
+    return {
+        **data.task.model_dump(include={"harness", "shots", "metric", "chance", "licence", "origin", "note"}),
+        **data.pin,
+        **{name: getattr(lm, name, None) for name in ("engine", "max_length")},
+        "backend": type(lm).__name__,
+        "lm_eval": metadata.version("lm_eval"),
+        "task_version": built.VERSION,
+        "config_hash": hashlib.sha256(text.encode()).hexdigest(),
+        "protocol": protocol,
+        "fewshot_as_multiturn": protocol == "chat",
+        "template_hash": content_id(lm.chat_template(True)) if protocol == "chat" else None,
+        "leaks": list(data.leaks),
+    }

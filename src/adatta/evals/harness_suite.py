@@ -1,0 +1,170 @@
+"""Suites of benchmarks that lm-evaluation-harness runs: what is asked, from which data, with which shots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from adatta.core.errors import RecipeError
+from adatta.core.extras import require
+from adatta.core.fingerprint import canonical_json
+from adatta.core.settings import Many, Settings
+from adatta.core.yaml_source import packaged_yaml
+
+QUICK, QUICK_ITEMS = "quick-", 1000
+_PACKAGE = "adatta.evals.suites"
+_COLUMN = re.compile(r"\{(\w+)\}")
+
+FormatName = Literal["rows", "italic", "squad", "arc", "truthfulqa", "include", "mmlu"]
+Kind = Literal["str", "int", "list", "dict", "str?"]
+Protocol = Literal["raw", "chat"]
+Row = dict[str, Any]
+
+
+class DataSource(Settings):
+    """Where the rows of a task come from, and what each must hold."""
+
+    hub: str | None = None
+    """Data set on the Hub, OWNER/NAME."""
+    config: str | None = None
+    """Its configuration."""
+    split: str = Field(min_length=1)
+    """The split that is scored."""
+    files: Mapping[str, Many[str]] = {}
+    """Patterns of the original release's files by split, below the folder of data; the first that fits."""
+    format: FormatName = "rows"
+    """How its files are laid out; rows are JSONL, JSON, CSV, TSV or Parquet with the columns below."""
+    fields: Mapping[str, str] = {}
+    """Our columns and what they are called in the files: {question: domanda}."""
+    columns: Mapping[str, Kind] = {}
+    """Columns that a row must have (`str?` may be missing), others are left out; empty: all as they are."""
+    split_column: str | None = None
+    """Column that names a row's split, where one file holds all splits."""
+
+
+class ShotRule(Settings):
+    """Which examples stand before each question: the same for all items, so that each item is asked alike."""
+
+    count: int = Field(default=0, ge=0)
+    """How many."""
+    split: str = ""
+    """Where from."""
+    rule: Literal["first", "smallest-hash"] = "first"
+    """The first rows, or those with the smallest SHA-256 of their normalised question."""
+
+
+class HarnessTask(Settings):
+    """One benchmark."""
+
+    name: str = Field(min_length=1)
+    """Name in scores and report."""
+    harness: str
+    """Task of the harness behind its folder (`xcopa/xcopa_it`), or one of ours; {column} is a row's value."""
+    data: DataSource
+    """Its rows."""
+    question: Many[str] = ()
+    """Columns that are the question, by which items are chosen and compared with shots; empty: all."""
+    shots: ShotRule = ShotRule()
+    """Its examples."""
+    metric: str = ""
+    """The primary metric, as the harness names it: `acc`, or `exact_match,FILTER`."""
+    metrics: Many[str] = ()
+    """All that are kept; empty: all that the harness gives."""
+    chance: float | None = None
+    """What guessing gives on the primary metric, where it is one number."""
+    licence: str = ""
+    """Of the data."""
+    origin: Literal["native", "human translated", "machine translated", "generated"] | None = None
+    """Where its Italian or English comes from."""
+    cluster: str | None = None
+    """Column with what items share, such as a passage."""
+    group: str | None = None
+    """Column with the kind of an item, for figures of each kind."""
+    note: str = ""
+    """Known defects, in a line."""
+    settings: Mapping[str, Any] = {}
+    """Configuration of a user's task, as the harness takes it."""
+
+    def part(self, row: Row) -> str:
+        """Name the task of the harness that asks a row."""
+        return _COLUMN.sub(lambda found: re.sub(r"\W+", "_", str(row[found[1]]).lower()), self.harness)
+
+    def question_text(self, row: Row) -> str:
+        """Give what a row asks, in one text."""
+        return "\n".join(str(row[name]) for name in self.question) if self.question else canonical_json(row)
+
+
+class HarnessSuite(Settings):
+    """A named set of benchmarks; `version` changes when the same data would give other scores."""
+
+    name: str
+    """Name in scores and report."""
+    version: int = Field(ge=1)
+    """Number of its newest change."""
+    language: str
+    """Tag of its language."""
+    num_items: int | None = None
+    """Items of all tasks together, in equal shares; None takes all."""
+    tasks: Many[HarnessTask]
+    """Its benchmarks, in the order of the report."""
+
+
+def show_name(name: str, protocol: Protocol) -> str:
+    """Give a task's name in scores and report, which tells its protocol."""
+    return name if protocol == "raw" else f"{name} ({protocol})"
+
+
+def list_harness_suites() -> tuple[str, ...]:
+    """List the names of the suites, the quick one of each behind it."""
+    files = sorted(file.name for file in resources.files(_PACKAGE).iterdir() if file.name.endswith(".yaml"))
+    return tuple(f"{quick}{file.removesuffix('.yaml')}" for file in files for quick in ("", QUICK))
+
+
+def load_harness_suite(name: str) -> HarnessSuite:
+    """Return a suite by name; `quick-NAME` has 1,000 items of the same tasks.
+
+    Raises:
+        RecipeError: There is no such suite.
+    """
+    if name not in list_harness_suites():
+        raise RecipeError(f"unknown suite {name!r}; there are: {', '.join(list_harness_suites())}")
+    suite = HarnessSuite.model_validate(packaged_yaml(_PACKAGE, f"{name.removeprefix(QUICK)}.yaml"))
+    num_items = QUICK_ITEMS if name.startswith(QUICK) else None
+    return suite.model_copy(update={"name": name, "num_items": num_items})
+
+
+def load_task_file(path: str | Path) -> HarnessTask:
+    """Read a user's task: a configuration as the harness takes it, with our keys for data and report beside.
+
+    Of ours, only `files` is needed, and where the data are on the Hub not even that: splits and shots are
+    those of the configuration. With its sampler `first_n` the shots are the first rows, else those of the
+    smallest hash.
+
+    Args:
+        path: A YAML file.
+
+    Raises:
+        RecipeError: It can't be read; keys are missing or wrong.
+        MissingExtraError: The harness isn't installed.
+    """
+    loader = require("lm_eval.tasks._yaml_loader", "eval")
+    try:
+        config = loader.load_yaml(path)
+        keys = (*DataSource.model_fields, *HarnessTask.model_fields)
+        ours = {key: config.pop(key) for key in keys if key in config}
+        name = config.get("task", Path(path).stem)
+        split = config.get("test_split") or config.get("validation_split") or "test"
+        pool = config.get("fewshot_split") or config.get("training_split") or split
+        rule = "first" if "first_n" in str(config.get("fewshot_config")) else "smallest-hash"
+        data = {"hub": config.get("dataset_path"), "config": config.get("dataset_name"), "split": split}
+        data |= {key: ours.pop(key) for key in DataSource.model_fields if key in ours}
+        shots = {"count": config.get("num_fewshot") or 0, "split": pool, "rule": rule}
+        task = {"name": name, "harness": name, "data": data, "shots": shots, "settings": config}
+        return HarnessTask.model_validate(task | ours)
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path} is no task: {error}; write it as a task of lm_eval") from error
