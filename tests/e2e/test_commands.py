@@ -44,7 +44,7 @@ def test_init_never_overwrites_and_names_missing_files(
     assert "there is a recipe already" in said
 
 
-LIMITS = ("--set", "context=512", "--set", "precision=fp32", "--max-new-tokens", "4")
+LIMITS = ("--set", "context=512", "--set", "precision=fp32", "--set", "stages.evaluate.max_new_tokens=4")
 
 
 def read_metrics(work: Path, name: str) -> list:
@@ -132,7 +132,7 @@ def test_compare_pairs_the_last_models_of_two_runs(
 def test_compare_refuses_other_questions_and_unknown_runs(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shorter = (*LIMITS[:-1], "2")
+    shorter = (*LIMITS[:-1], "stages.evaluate.max_new_tokens=2")
     assert call("eval", str(toy_folder), "--name", "first", *LIMITS) == 0
     assert call("eval", str(toy_folder), "--name", "second", *shorter) == 0
     assert call("compare", "first", "second") == 1

@@ -291,6 +291,10 @@ class EvaluateSettings(Settings):
 
     suites: Many[str] = Field(default=("offline",), min_length=1)
     """Names of suites; by default those of the language's profile."""
+    data_dir: str | None = None
+    """Folder with the original releases of public benchmarks; empty reads them from the Hub."""
+    protocols: Many[Literal["raw", "chat"]] = Field(default=("raw",), min_length=1)
+    """How public benchmarks are asked: as plain text, in the chat template, or both."""
     texts: Mapping[str, TextSettings] = {}
     """Texts of your own by the name that the report gives them: {native: {path: texts.jsonl}}."""
     models: Many[str] | None = None

@@ -10,6 +10,8 @@ from adatta.core.errors import EvalError
 from adatta.core.records import Score
 from adatta.evals import statistics
 from adatta.evals.ask import CONTROL_PREFIX
+from adatta.evals.corpus import FIGURES, Labelled, corpus_estimate
+from adatta.evals.harness_suite import find_benchmark_metric, list_harness_suites
 from adatta.evals.pairs import Rows, pair_scores, score_value
 from adatta.evals.statistics import Estimate
 from adatta.evals.suite import Metric, load_tasks
@@ -46,7 +48,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     if missing := [stage for stage in (base_stage, *stages) if stage not in present]:
         raise EvalError(f"no scores of {', '.join(missing)}; there are: {', '.join(sorted(present))}")
     entries = []
-    for (_, task, name), by_stage in table.items():
+    for (suite, task, name), by_stage in table.items():
         base = by_stage.get(base_stage)
         if not base or (base_stage.startswith(CONTROL_PREFIX) and not _has_scored(base)):
             continue  # a control is asked some tasks only, and may have no room for its examples
@@ -57,7 +59,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         controls = [s for s in by_stage if s.startswith(CONTROL_PREFIX) and s not in (base_stage, *stages)]
         asked = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
         shown = {stage: rows for stage, rows in asked.items() if stage in stages or _has_scored(rows)}
-        metric = _find_metric(name)
+        metric = _find_metric(suite, task, name)
         adapted = stages[-1] if stages else None
         entry = _compare_metric(metric, base, shown, adapted=adapted)
         entries.append(entry | {"unscored": _count_reasons([base, *asked.values()])})
@@ -79,12 +81,14 @@ def _tabulate(scores: Iterable[Score]) -> dict[tuple[str, str, str], dict[str, d
     return table
 
 
-def _find_metric(name: str) -> Metric:
-    """Find a metric by its name, which means the same in every task."""
-    for task in load_tasks().values():
-        for metric in task.metrics:
+def _find_metric(suite: str, task: str, name: str) -> Metric:
+    """Find a metric: one of ours means the same in every task, one of the harness what its benchmark says."""
+    for kind in load_tasks().values():
+        for metric in kind.metrics:
             if metric.name == name:
                 return metric
+    if suite in list_harness_suites():
+        return find_benchmark_metric(suite, task, name=name)
     raise EvalError(f"no task has a metric {name}; evaluate again with this version")
 
 
@@ -129,6 +133,9 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
         bits, num_bytes = (_pool(values, scored) for values in (_bits(scored), _bytes(scored)))
         return _write(metric, statistics.ratio_estimate(bits, num_bytes), scored, low=0.0)
     values, clusters = [score_value(row) for row in scored], [row.cluster_id for row in scored]
+    if metric.kind in FIGURES:
+        found = corpus_estimate(metric.kind, _labels(scored), clusters=clusters)
+        return _write(metric, Estimate(*found[:3]), scored, low=-1.0)
     estimate = statistics.mean_estimate(values, clusters=clusters)
     if metric.kind == "share" and len(set(clusters)) == len(clusters):
         estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
@@ -138,6 +145,8 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
 def _describe_groups(metric: Metric, models: Mapping[str, Rows]) -> dict[str, dict[str, Figure]]:
     """Describe each kind of item by itself, for every model that was scored on one."""
     groups: dict[str, dict[str, Figure]] = defaultdict(dict)
+    if metric.kind in FIGURES:
+        return {}  # the group is the gold label
     for name, rows in models.items():
         scored = {item: row for item, row in rows.items() if row.group and row.status == "scored"}
         for group in sorted({str(row.group) for row in scored.values()}):
@@ -157,15 +166,22 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
             raise EvalError(f"{base[0].task}: different items, their bytes differ; evaluate both again")
         deltas = [s - b for s, b in zip(_bits(stage), _bits(base), strict=True)]
         estimate = statistics.ratio_estimate(_pool(deltas, base), _pool(_bytes(base), base))
-        p = statistics.sign_flip(deltas, clusters=clusters)
+        p: float | None = statistics.sign_flip(deltas, clusters=clusters)
+    elif metric.kind in FIGURES:
+        found = corpus_estimate(metric.kind, _labels(stage), base=_labels(base), clusters=clusters)
+        estimate, p = Estimate(*found[:3]), found.p
     else:
         before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
         estimate = statistics.paired_difference(before, after, clusters=clusters)
-        p = _pscore_value(before, after, clusters)
+        p = _p_value(before, after, clusters)
     return {**_write(metric, estimate, pairs, low=-1.0), "p": p, "p_holm": None, "n": len(pairs)}
 
 
-def _pscore_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
+def _labels(rows: Sequence[Score]) -> Labelled:
+    return Labelled([str(row.group) for row in rows], [str(row.output) for row in rows])
+
+
+def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
     deltas = [a - b for a, b in zip(after, before, strict=True)]
     is_binary = {*before, *after} <= {0.0, 1.0}
     if is_binary and len(set(clusters)) == len(clusters):
@@ -178,7 +194,11 @@ def _adjust(entries: Sequence[Figure]) -> None:
     families: dict[tuple[str, str], list[Figure]] = defaultdict(list)
     for entry in entries:
         for stage, figure in entry["stages"].items():
-            if entry["primary"] and figure["difference"] and not stage.startswith(CONTROL_PREFIX):
+            if (
+                entry["primary"]
+                and (figure["difference"] or {}).get("p") is not None
+                and not stage.startswith(CONTROL_PREFIX)
+            ):
                 families[stage, entry["language"]].append(figure["difference"])
     for family in families.values():
         adjusted = statistics.holm([difference["p"] for difference in family])

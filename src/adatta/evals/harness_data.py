@@ -140,17 +140,17 @@ def read_lock(folder: Path) -> dict[str, Pin]:
     return lock
 
 
-def update_lock(folder: Path, data: Mapping[str, TaskData]) -> None:
-    """Compare data with those that were used first, and write down those that are new.
+def check_lock(folder: Path, data: Iterable[TaskData]) -> None:
+    """Compare data with those that were used first.
 
     Args:
         folder: Of the run.
-        data: By task, all of its items.
+        data: Of the tasks, all of their items.
 
     Raises:
         DataError: With every task whose content differs.
     """
-    lock, pins = read_lock(folder), {name: found.pin for name, found in data.items()}
+    lock, pins = read_lock(folder), {found.task.name: found.pin for found in data}
     hint = "give the data of before, or evaluate every model anew in another folder"
     problems = [
         Problem(where=f"{folder / LOCK}: {name}", what=f"{lock[name]} at first, now {pin}", hint=hint)
@@ -159,6 +159,11 @@ def update_lock(folder: Path, data: Mapping[str, TaskData]) -> None:
     ]
     if problems:
         raise DataError(problems)
+
+
+def write_lock(folder: Path, data: Iterable[TaskData]) -> None:
+    """Write down the data of tasks that are used for the first time."""
+    lock, pins = read_lock(folder), {found.task.name: dict(found.pin) for found in data}
     if pins.keys() - lock.keys():
         write_json(folder / LOCK, pins | lock)
 

@@ -7,7 +7,8 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
 from itertools import groupby
@@ -17,13 +18,14 @@ from typing import Any, TypeVar
 
 import jinja2
 
-from adatta.core.errors import AdattaError, EvalError
+from adatta.core.errors import AdattaError, DataError, EvalError
 from adatta.core.extras import require
 from adatta.core.fingerprint import canonical_json, content_id
 from adatta.core.records import Score
+from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.ask import Subject
-from adatta.evals.harness_data import TaskData, draw_items, load_data, read_lock, update_lock
+from adatta.evals.harness_data import TaskData, check_lock, draw_items, load_data, read_lock
 from adatta.evals.harness_suite import HarnessSuite, HarnessTask, Protocol, Row, show_name
 
 T = TypeVar("T")
@@ -36,45 +38,87 @@ _LOGIC = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeErro
 FAILURES = (*_LOGIC, AdattaError, ImportError, OSError, RuntimeError, csv.Error, jinja2.TemplateError)
 
 
-def evaluate_suite(
-    lm: Any,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmarks:
+    """A suite with its data at hand; a task without them has the reason in their place."""
+
+    suite: HarnessSuite
+    data: Mapping[str, TaskData | str]
+
+    @property
+    def name(self) -> str:
+        """The suite's name."""
+        return self.suite.name
+
+    def content_hash(self) -> str:
+        """Hash all that decides the scores: the suite and what its data hold."""
+        pins = {name: found if isinstance(found, str) else found.pin for name, found in self.data.items()}
+        contents = {name: pin if isinstance(pin, str) else pin["content"] for name, pin in pins.items()}
+        return content_id([self.suite.model_dump(mode="json"), contents])
+
+    def found(self) -> list[TaskData]:
+        """Return the data of the tasks that have them."""
+        return [found for found in self.data.values() if isinstance(found, TaskData)]
+
+    def item_texts(self) -> Iterator[tuple[str, str, ItemText]]:
+        """Yield task, id and question of each item."""
+        for found in self.found():
+            for row in found.items:
+                question = found.task.question_text(row)
+                yield found.task.name, content_id(row), ItemText(question=question)
+
+
+def load_benchmarks(
     suite: HarnessSuite,
     *,
-    subject: Subject,
-    folder: Path,
+    folder: Path | None = None,
     data_dir: Path | None = None,
-    protocol: Protocol = "raw",
     limit: int | None = None,
+) -> Benchmarks:
+    """Read the data of a suite's tasks; one that can't be had leaves the others.
+
+    Args:
+        suite: What `load_harness_suite` gives.
+        folder: Of the run, whose suites.lock tells what was used first; None compares with nothing.
+        data_dir: Folder of original releases; None reads from the Hub.
+        limit: Items of all tasks together; None takes the suite's number.
+
+    Raises:
+        DataError: A task's data aren't those of before, or no task has any.
+    """
+    lock = read_lock(folder) if folder else {}
+    tried: dict[str, TaskData | str] = {
+        task.name: _attempt(load_data, task, data_dir, pin=lock.get(task.name)) for task in suite.tasks
+    }
+    data = {name: found for name, found in tried.items() if isinstance(found, TaskData)}
+    if folder:
+        check_lock(folder, data.values())
+    if not data:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in tried.items())
+        raise DataError(f"no task of suite {suite.name} has data: {reasons}")
+    total = limit or suite.num_items
+    return Benchmarks(suite=suite, data=tried | (draw_items(data.values(), total) if total else {}))
+
+
+def run_benchmarks(
+    lm: Any, benchmarks: Benchmarks, *, subject: Subject, protocol: Protocol = "raw"
 ) -> tuple[list[Score], list[Entry]]:
     """Ask a model all tasks of a suite; a task that can't be run is told in the record and leaves the others.
 
     Args:
         lm: A backend of the harness, such as `ForestLM`.
-        suite: What `load_harness_suite` gives.
+        benchmarks: The suite with its data.
         subject: The model's place in the table.
-        folder: Of the run: its suites.lock pins the data at first use.
-        data_dir: Folder of original releases; None reads from the Hub.
         protocol: Plain text, or the model's chat template with each shot a turn.
-        limit: Items of all tasks together; None takes the suite's number.
 
     Returns:
         One score an item and metric, and one entry a task.
-
-    Raises:
-        DataError: A task's data aren't those of before.
     """
-    lock = read_lock(folder)
-    tried: dict[str, Any] = {
-        task.name: _attempt(load_data, task, data_dir, pin=lock.get(task.name)) for task in suite.tasks
-    }
-    data = {name: found for name, found in tried.items() if isinstance(found, TaskData)}
-    update_lock(folder, data)
-    if total := limit or suite.num_items:
-        data = draw_items(data.values(), total)
     scores, record = [], []
-    for name, run in tried.items():
-        if name in data:
-            run = _attempt(run_task, lm, data[name], suite=suite, subject=subject, protocol=protocol)
+    for name, data in benchmarks.data.items():
+        run: Any = data
+        if isinstance(data, TaskData):
+            run = _attempt(run_task, lm, data, suite=benchmarks.suite, subject=subject, protocol=protocol)
         found, entry = ([], {"status": "not run", "reason": run}) if isinstance(run, str) else run
         scores += found
         record.append({"task": show_name(name, protocol), "status": "run"} | entry)

@@ -15,6 +15,7 @@ from adatta.core.extras import require
 from adatta.core.fingerprint import canonical_json
 from adatta.core.settings import Many, Settings
 from adatta.core.yaml_source import packaged_yaml
+from adatta.evals.suite import Metric
 
 QUICK, QUICK_ITEMS = "quick-", 1000
 _PACKAGE = "adatta.evals.suites"
@@ -136,6 +137,26 @@ def load_harness_suite(name: str) -> HarnessSuite:
     suite = HarnessSuite.model_validate(packaged_yaml(_PACKAGE, f"{name.removeprefix(QUICK)}.yaml"))
     num_items = QUICK_ITEMS if name.startswith(QUICK) else None
     return suite.model_copy(update={"name": name, "num_items": num_items})
+
+
+def find_benchmark_metric(suite: str, task: str, *, name: str) -> Metric:
+    """Describe a metric of a benchmark; all that we keep are better when higher.
+
+    Args:
+        suite: A suite's name.
+        task: A task's, as `show_name` gives it.
+        name: Of the metric, as the harness calls it.
+    """
+    plain = task.removesuffix(" (chat)")
+    primary = {each.name: each.metric for each in load_harness_suite(suite).tasks}.get(plain)
+    kind = name if name in ("macro_f1", "mcc") else "share"
+    return Metric(
+        name=name,
+        unit="share" if kind == "share" else "",
+        higher_is_better=True,
+        primary=name == primary,
+        kind=kind,  # type: ignore[arg-type]  # checked above
+    )
 
 
 def load_task_file(path: str | Path) -> HarnessTask:

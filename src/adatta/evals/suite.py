@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
@@ -25,14 +25,15 @@ class Metric:
     """A figure over the items of a task.
 
     `kind` says how items make the figure: `share`, the mean of scores in [0, 1]; `mean`, of any others;
-    `bits_per_byte`, the ratio of summed bits and bytes.
+    `bits_per_byte`, the ratio of summed bits and bytes; `macro_f1` and `mcc`, figures of gold labels (`group`
+    of a score) and predicted ones (`output`).
     """
 
     name: str
     unit: str
     higher_is_better: bool
     primary: bool
-    kind: Literal["share", "mean", "bits_per_byte"]
+    kind: Literal["share", "mean", "bits_per_byte", "macro_f1", "mcc"]
 
 
 class Branch(NamedTuple):
@@ -160,6 +161,16 @@ class Suite:
         """
         tasks = [[*astuple(task), hash_file(self.path(task))] for task in self.tasks]
         return content_id({"name": self.name, "version": self.version, "tasks": tasks})
+
+    def item_texts(self) -> Iterator[tuple[str, str, ItemText]]:
+        """Yield task, id and texts of each item.
+
+        Raises:
+            RowError: The suite's files have mistakes.
+        """
+        items = self.items()
+        for task in self.tasks:
+            yield from ((task.name, item.item_id, task.task.item_text(item)) for item in items[task.name])
 
     def items(self) -> dict[str, tuple[Item, ...]]:
         """Read the items of every task.

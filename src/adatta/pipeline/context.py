@@ -23,10 +23,11 @@ from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
 from adatta.pipeline.prepare import StageRows, prepare_stage
 from adatta.pipeline.sources import find_wrong, read_structure
-from adatta.pipeline.suites import load_suites
+from adatta.pipeline.suites import list_suites, load_suites
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
+    from adatta.evals.harness_run import Benchmarks
     from adatta.evals.suite import Suite
     from adatta.model.files import ModelFiles
 
@@ -44,7 +45,7 @@ class Context:
     chat: Chat
     profile: Profile
     rows: Mapping[str, StageRows]
-    suites: Mapping[str, tuple[Suite, ...]]
+    suites: Mapping[str, tuple[Suite | Benchmarks, ...]]
     overlap: Mapping[str, Any]
     inputs: Inputs
     plan: tuple[PlannedStage, ...]
@@ -234,8 +235,7 @@ def refuse_unknown_names(loaded: LoadedRecipe) -> None:
         RecipeError: naming each of them.
     """
     problems = []
-    for key, package in (("suites", "adatta.evals.suites"), ("formats", "adatta.export.formats")):
-        known = list_names(package)
+    for key, known in (("suites", list_suites()), ("formats", list_names("adatta.export.formats"))):
         hint = f"there are: {', '.join(known)}"
         unknown = ((path, name) for path, name in _names(loaded, key) if name not in known)
         problems += [loaded.problem(path, f"there is no '{name}'", hint=hint) for path, name in unknown]

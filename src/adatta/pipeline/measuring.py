@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,18 +125,18 @@ def read_last_scores(name: str) -> list[Score]:
     return [score for score in scores if score.stage == models[-1]]
 
 
-def plan_lines(suites: Sequence[str]) -> list[str]:
+def plan_lines(suites: Sequence[str], *, data_dir: str | None = None) -> list[str]:
     """Say what differences the suites' items can show, before anything is measured.
 
     Args:
         suites: their names.
+        data_dir: folder of the releases of public benchmarks.
 
     Returns:
         Lines of a table: per task its items, the smallest difference that they show with 80% power for some
         shares of items on which the models differ, and how many items would show two points.
     """
     from adatta.evals.power import sample_size, smallest_effect
-    from adatta.evals.suite import load_suite
 
     shares = [f"{share:.0%} differ" for share in DISCORDANCE]
     lines = [
@@ -143,12 +144,25 @@ def plan_lines(suites: Sequence[str]) -> list[str]:
         "of items that only one of the models gets right; the last line says how many items show 2 points",
         f"{'task':<24}{'n':>7}" + "".join(f"{share:>14}" for share in shares),
     ]
-    for suite in map(load_suite, suites):
-        for task, items in suite.items().items():
-            effects = [100 * smallest_effect(share, len(items)) for share in DISCORDANCE]
-            lines.append(f"{task:<24}{len(items):>7}" + "".join(f"{effect:>14.1f}" for effect in effects))
+    for task, size in chain.from_iterable(_list_sizes(suite, data_dir) for suite in suites):
+        effects = [100 * smallest_effect(share, size) for share in DISCORDANCE if isinstance(size, int)]
+        lines.append(f"{task:<24}{size:>7}" + "".join(f"{effect:>14.1f}" for effect in effects))
     sizes = [sample_size(share, EFFECT) for share in DISCORDANCE]
     return [*lines, f"{'2 points':<31}" + "".join(f"{f'n = {size:,}':>14}" for size in sizes)]
+
+
+def _list_sizes(suite: str, data_dir: str | None) -> Iterator[tuple[str, int | str]]:
+    """Yield each task of a suite with its number of items, or why it has none."""
+    from adatta.evals.harness_run import load_benchmarks
+    from adatta.evals.harness_suite import list_harness_suites, load_harness_suite
+    from adatta.evals.suite import load_suite
+
+    if suite not in list_harness_suites():
+        yield from ((task, len(items)) for task, items in load_suite(suite).items().items())
+        return
+    folder = Path(data_dir) if data_dir else None
+    for task, found in load_benchmarks(load_harness_suite(suite), data_dir=folder).data.items():
+        yield task, f"not run: {found}" if isinstance(found, str) else len(found.items)
 
 
 def table_lines(metrics: Sequence[Mapping[str, Any]], *, base: str) -> list[str]:

@@ -12,6 +12,7 @@ from adatta.core.records import Row
 
 if TYPE_CHECKING:
     from adatta.data.overlap import ItemText, Leak
+    from adatta.evals.harness_run import Benchmarks
     from adatta.evals.suite import Suite
 
 BLOCKING = ("exact", "strong")
@@ -25,7 +26,7 @@ Places = Mapping["ItemText", Sequence[tuple[str, str, str]]]
 class SuiteOverlap:
     """Looks at training rows one by one and tells which items of the recipe's suites stand in them."""
 
-    def __init__(self, suites: Iterable[Suite]) -> None:
+    def __init__(self, suites: Iterable[Suite | Benchmarks]) -> None:
         """Read the items of the suites.
 
         Args:
@@ -141,13 +142,12 @@ def shorten(text: str) -> str:
     return text if len(text) <= MAX_MATCH_CHARS else f"{text[:MAX_MATCH_CHARS].rpartition(' ')[0]} …"
 
 
-def _read_items(suites: Iterable[Suite]) -> Places:
+def _read_items(suites: Iterable[Suite | Benchmarks]) -> Places:
     """Say where each text stands; an item that several tasks of a suite ask counts once, as the first's."""
     tasks: dict[ItemText, dict[tuple[str, str], str]] = defaultdict(dict)
     for suite in suites:
-        for task, items in zip(suite.tasks, suite.items().values(), strict=True):
-            for item in items:
-                tasks[task.task.item_text(item)].setdefault((suite.name, item.item_id), task.name)
+        for task, item_id, text in suite.item_texts():
+            tasks[text].setdefault((suite.name, item_id), task)
     return {
         text: [(suite_name, name, item_id) for (suite_name, item_id), name in found.items()]
         for text, found in tasks.items()

@@ -119,6 +119,7 @@ def protocol(recipe: Recipe, inputs: Inputs, stage: Stage) -> dict[str, Any]:
         "version": VERSIONS["evaluate"],
         "suites": dict(inputs.suites[stage.name]),
         "max_new_tokens": stage.evaluation.max_new_tokens,
+        "protocols": list(stage.evaluation.protocols),
         "template": inputs.template,
         "language": recipe.language,
         "context": recipe.context,

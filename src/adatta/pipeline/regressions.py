@@ -11,6 +11,7 @@ from adatta.core.records import BASE
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
+    from adatta.evals.harness_run import Benchmarks
     from adatta.evals.suite import Suite
 
 NUM_SHOWN = 10
@@ -18,7 +19,7 @@ MAX_CHARS = 300
 
 
 def find_regressions(
-    scores: Sequence[Score], *, metrics: Sequence[Mapping[str, Any]], suites: Iterable[Suite]
+    scores: Sequence[Score], *, metrics: Sequence[Mapping[str, Any]], suites: Iterable[Suite | Benchmarks]
 ) -> list[dict[str, Any]]:
     """Find the worst regressions: on each task's primary metric the worst item, then the next, to ten.
 
@@ -35,12 +36,7 @@ def find_regressions(
     for score in scores:
         if score.status == "scored":
             figures[score.task, score.metric, score.stage][score.item_id] = score
-    texts = {
-        item.item_id: task.task.item_text(item)
-        for suite in suites
-        for task in suite.tasks
-        for item in suite.items()[task.name]
-    }
+    texts = {item_id: text for suite in suites for _, item_id, text in suite.item_texts()}
     found: list[list[dict[str, Any]]] = []
     for entry in (entry for entry in metrics if entry["primary"]):
         before, after = (figures[entry["task"], entry["metric"], stage] for stage in (BASE, adapted))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
     from adatta.core.records import Score
+    from adatta.evals.harness_run import Benchmarks
     from adatta.evals.suite import Suite
 
 SCHEMA = 1
@@ -153,7 +154,7 @@ def not_held(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def free_answers(scores: Sequence[Score], suites: Iterable[Suite]) -> list[dict[str, Any]]:
+def free_answers(scores: Sequence[Score], suites: Iterable[Suite | Benchmarks]) -> list[dict[str, Any]]:
     """Put the free answers of all models side by side.
 
     Args:
@@ -163,14 +164,14 @@ def free_answers(scores: Sequence[Score], suites: Iterable[Suite]) -> list[dict[
     Returns:
         `{"prompt", "topic", "answers": {stage: text}}`, in the order of the fixed list.
     """
-    from adatta.evals.suite import AnswerTask
+    from adatta.evals.suite import AnswerTask, Suite
 
     answers: dict[str, dict[str, str]] = {}
     for score in scores:
         if score.output is not None and score.metric == "language_fidelity":
             answers.setdefault(score.item_id, {})[score.stage] = score.output
     rows = []
-    for suite in suites if answers else ():
+    for suite in (suite for suite in suites if answers and isinstance(suite, Suite)):
         items = suite.items()
         for task in suite.tasks:
             if isinstance(task.task, AnswerTask):

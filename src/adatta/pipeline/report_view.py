@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from adatta.pipeline.charts import Shape, Whisker, draw_changes, draw_forest, draw_losses
@@ -63,6 +64,7 @@ def build_view(
             _compare(entry, evaluated) | {"against": list(_face_controls(entry, report["controls"]))}
             for entry in metrics
         ],
+        "benchmarks": list_benchmarks(report["stages"]),
         "changes": changes,
         "clean": [_compare(entry, evaluated) for entry in report["clean"] if entry["primary"]],
         "panels": panels,
@@ -72,6 +74,33 @@ def build_view(
         "num_shown": NUM_SHOWN_ANSWERS,
         **build_facts(report),
     }
+
+
+def list_benchmarks(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """List how each public benchmark was asked, or why it wasn't, as the first model met it.
+
+    Args:
+        stages: those of report.json.
+    """
+    rows = {}
+    for stage in stages:
+        for entry in chain.from_iterable((stage["results"] or {}).get("benchmarks", {}).values()):
+            counts = ", ".join(
+                f"{name.replace('_', ' ')} {n}" for name, n in entry.get("counts", {}).items() if n
+            )
+            shots = entry.get("shots", {})
+            facts = {
+                "task": entry["task"],
+                "how": entry.get("reason") or f"{shots['count']}-shot ({shots['rule']}), {entry['protocol']}",
+                "data": f"{entry['source']} {entry['revision'][:12]}" if "source" in entry else "",
+                "origin": ", ".join(filter(None, (entry.get("origin"), entry.get("licence")))),
+                "counts": counts
+                + f"; {len(entry['leaks'])} items share words with a shot" * bool(entry.get("leaks")),
+                "note": entry.get("note", ""),
+                "is_run": entry["status"] == "run",
+            }
+            rows.setdefault(entry["task"], facts)
+    return list(rows.values())
 
 
 def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> Iterator[str]:

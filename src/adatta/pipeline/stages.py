@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from adatta.core.artefact import Artefact, remove_model, restore_model, write_atomic
+from adatta.core.artefact import Artefact, remove_model, restore_model, write_atomic, write_json
 from adatta.core.fingerprint import fingerprint
 from adatta.core.progress import track
 from adatta.core.records import BASE
@@ -19,7 +20,6 @@ from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, proto
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
-    from adatta.model.score import EngineName
 
 Done = Mapping[str, Artefact]
 RecordPart = dict[str, Any]
@@ -99,12 +99,17 @@ def merge_stage(context: Context, planned: PlannedStage, folder: Path, source: P
 
 def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
     """Measure every model of the table; what was measured before, under the same protocol, is read."""
+    from adatta.evals.harness_data import write_lock
+    from adatta.evals.harness_run import Benchmarks
     from adatta.evals.scores import read_scores, write_scores
 
+    for suite in context.suites[planned.name]:
+        if isinstance(suite, Benchmarks):
+            write_lock(context.run_dir, suite.found())
     mark = fingerprint(protocol(context.recipe, context.inputs, planned.stage))
     models = evaluated_models(planned.stage, context.recipe)
     scores: list[Score] = []
-    engines: dict[str, str] = {}  # of the models that are measured now
+    about: dict[str, Any] = {}
     marks = {**context.inputs.others, BASE: context.inputs.base}
     marks |= {name: artefact.record["fingerprint"] for name, artefact in done.items()}
     for name in models:
@@ -117,9 +122,12 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             earlier = [path for path in same if (path.parents[1] / "record.json").exists()]
             if earlier:
                 found = read_scores(earlier[0])
+                told = json.loads(earlier[0].with_suffix(".json").read_text(encoding="utf-8"))
             else:
-                found, engines[name] = measure(context, planned, name, marks[name], done)
+                found, told = measure(context, planned, name, marks[name], done)
+            write_json(part.with_suffix(".json"), told)
             write_scores(part, found)
+        about[name] = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         # What another chain measured gets the name that the model has in this one.
         scores += [
             score if score.stage.startswith("control-") else replace(score, stage=name)
@@ -136,7 +144,8 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             "protocol": mark,
             "models": list(models),
             "suites": list(planned.stage.evaluation.suites),
-            "engines": engines,
+            "engines": {name: told["engine"] for name, told in about.items()},
+            "benchmarks": {name: told["benchmarks"] for name, told in about.items()},
             "overlap": context.overlap,
         },
         "warnings": [],
@@ -145,7 +154,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
 
 def measure(
     context: Context, planned: PlannedStage, name: str, mark: str, done: Done
-) -> tuple[list[Score], EngineName]:
+) -> tuple[list[Score], dict[str, Any]]:
     """Measure one model on the stage's suites; the base also under the controls.
 
     Args:
@@ -156,10 +165,12 @@ def measure(
         done: the artefacts so far.
 
     Returns:
-        One score an item and metric, and the engine that computed log-probs.
+        One score an item and metric; and the `engine` that computed log-probs of our own suites, with what
+        `benchmarks` were asked how.
     """
     from adatta.chat.render import Chat
     from adatta.evals.ask import Limits, list_subjects
+    from adatta.evals.harness_run import Benchmarks
     from adatta.evals.runner import evaluate_model, pick_engine
     from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
@@ -170,7 +181,8 @@ def measure(
     chat = Chat.load(folder, system_prompt=prompt) if name in context.others else context.chat
     engine = pick_engine(model, chat, engine=context.recipe.engine)
     scores = []
-    for suite in context.suites[planned.name]:
+    own = (suite for suite in context.suites[planned.name] if not isinstance(suite, Benchmarks))
+    for suite in own:
         for subject in list_subjects(name, mark, profile=context.profile):
             scores += evaluate_model(
                 model,
@@ -183,7 +195,45 @@ def measure(
             )
     del model
     gc.collect()
-    return scores, engine
+    found, entries = measure_benchmarks(context, planned, folder, stage=name, mark=mark)
+    return scores + found, {"engine": engine, "benchmarks": entries}
+
+
+def measure_benchmarks(
+    context: Context, planned: PlannedStage, folder: Path, *, stage: str, mark: str
+) -> tuple[list[Score], list[dict[str, Any]]]:
+    """Measure one model on public benchmarks, if the stage has some.
+
+    Args:
+        context: the run.
+        planned: the evaluate stage.
+        folder: of the model.
+        stage: the model's name in the table.
+        mark: its fingerprint.
+
+    Returns:
+        The scores, and an entry a task: what it was, or why it wasn't run.
+    """
+    from adatta.core.extras import require
+    from adatta.evals.ask import make_subject
+    from adatta.evals.harness_run import Benchmarks, run_benchmarks
+
+    scores: list[Score] = []
+    entries: list[dict[str, Any]] = []
+    suites = [suite for suite in context.suites[planned.name] if isinstance(suite, Benchmarks)]
+    if suites:
+        require("lm_eval", "eval")
+        from adatta.evals.backend import ForestLM
+
+        recipe = context.recipe
+        lm = ForestLM(str(folder), dtype=recipe.precision, engine=recipe.engine, max_length=recipe.context)
+        subject = make_subject(stage, mark, context.profile)
+        for suite in suites:
+            for asked in planned.stage.evaluation.protocols:
+                found, told = run_benchmarks(lm, suite, subject=subject, protocol=asked)
+                scores += found
+                entries += told
+    return scores, entries
 
 
 def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adatta.core.artefact import run_dir
 from adatta.core.errors import Problem, RowError
 from adatta.core.fingerprint import content_id
 from adatta.core.problems import Checks, Problems
@@ -17,25 +20,45 @@ from adatta.core.settings import DataSettings
 from adatta.pipeline.sources import check_structure, find_wrong, list_sources, open_inputs
 
 if TYPE_CHECKING:
+    from adatta.evals.harness_run import Benchmarks
     from adatta.evals.suite import Suite, SuiteTask
 
 OWN = "texts"  # what the suite of the user's own texts is called
 
 
-def load_suites(loaded: LoadedRecipe, *, checks: Checks) -> dict[str, tuple[Suite, ...]]:
+def load_suites(loaded: LoadedRecipe, *, checks: Checks) -> dict[str, tuple[Suite | Benchmarks, ...]]:
     """Load the suites of every evaluate stage, by the stage's name; texts with mistakes make none.
 
     Args:
         loaded: the recipe.
-        checks: takes the mistakes in texts of the user's own.
+        checks: takes the mistakes in texts of the user's own, and in data of benchmarks.
     """
     stages = (stage for stage in loaded.recipe.stages if stage.kind == "evaluate")
     return {stage.name: tuple(_load(stage, loaded, checks)) for stage in stages}
 
 
-def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite]:
+def list_suites() -> tuple[str, ...]:
+    """List the names of all suites: our own, then those of public benchmarks."""
+    from adatta.evals.harness_suite import list_harness_suites
+
+    return (*(suite.name for suite in load_registry("adatta.evals.suites").values()), *list_harness_suites())
+
+
+def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite | Benchmarks]:
+    from adatta.evals.harness_suite import list_harness_suites, load_harness_suite
+
     suites = {suite.name: suite for suite in load_registry("adatta.evals.suites").values()}
-    yield from (suites[name] for name in stage.evaluation.suites if name in suites)
+    data_dir = Path(stage.evaluation.data_dir) if stage.evaluation.data_dir else None
+    folder = run_dir(loaded.recipe.name)
+    for name in stage.evaluation.suites:
+        if name in suites:
+            yield suites[name]
+        elif name in list_harness_suites():
+            from adatta.evals.harness_run import load_benchmarks
+
+            load = partial(load_benchmarks, load_harness_suite(name), folder=folder, data_dir=data_dir)
+            if found := checks.attempt(f"suite {name}", load):
+                yield found
     yield from checks.attempt(f"texts of {stage.name}", lambda: _read_own(stage, loaded)) or ()
 
 

@@ -34,7 +34,19 @@ METRICS = {
     "accuracy": ("accuracy", "Share of items where the right option is the most likely one."),
     "accuracy_sum": ("accuracy, summed", "The same items by summed log-probability, not per byte."),
     "language_fidelity": ("language fidelity", "Share of free answers written in the language asked for."),
+    "language_fidelity_sure": (
+        "language fidelity, where it can be told",
+        "The same without answers that are too short to tell, or whose language is unclear.",
+    ),
+    "language_by_line": ("answers in the language line by line", "Share of answers whose every line is."),
+    "line_accuracy": ("lines in the language", "Mean share of an answer's lines in the language."),
     "stop_share": ("answers that end by themselves", "Share of free answers that end before the limit."),
+    "consistency": ("same choice at every letter", "Share of items with one choice wherever it stands."),
+    "acc": ("accuracy", "Share of items where the right option has the largest log-probability."),
+    "acc_norm": ("accuracy a character", "The same by log-probability for each character."),
+    "acc_ties": ("accuracy, ties shared", "The same; a tie of k options counts 1/k."),
+    "macro_f1": ("macro F1", "Mean over the labels of the harmonic mean of precision and recall."),
+    "mcc": ("Matthews' correlation", "Correlation of right and given labels; 0 is guessing."),
 }
 
 

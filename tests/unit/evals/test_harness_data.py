@@ -9,7 +9,16 @@ import pytest
 
 from adatta.core.errors import DataError
 from adatta.evals import harness_data
-from adatta.evals.harness_data import LOCK, draw_items, find_leaks, load_data, rank, read_lock, update_lock
+from adatta.evals.harness_data import (
+    LOCK,
+    check_lock,
+    draw_items,
+    find_leaks,
+    load_data,
+    rank,
+    read_lock,
+    write_lock,
+)
 from adatta.evals.harness_suite import DataSource, HarnessTask, ShotRule, load_harness_suite
 from tests.toys import benchmarks
 
@@ -182,21 +191,21 @@ def test_shots_leak_into_the_items_that_they_stand_before_only(tmp_path):
 
 def test_the_lock_keeps_the_first_data_and_refuses_others(tmp_path):
     rows = benchmarks.sums(6)
-    data = {"mele": load_data(make_task(), write(tmp_path / "a", rows))}
-    update_lock(tmp_path, data)
+    data = load_data(make_task(), write(tmp_path / "a", rows))
+    write_lock(tmp_path, [data])
     lock = json.loads((tmp_path / LOCK).read_text(encoding="utf-8"))
-    assert lock == {"mele": data["mele"].pin}
-    more = {"pere": load_data(make_task("pere"), write(tmp_path / "a", rows))}
-    update_lock(tmp_path, data | more)
+    assert lock == {"mele": data.pin}
+    write_lock(tmp_path, [data, load_data(make_task("pere"), write(tmp_path / "a", rows))])
     assert set(read_lock(tmp_path)) == {"mele", "pere"}
     changed = {**rows[3], "label": (rows[3]["label"] + 1) % 4}
     other = load_data(make_task(), write(tmp_path / "b", [*rows[:3], changed, *rows[4:]]))
     with pytest.raises(DataError, match=r"suites\.lock: mele: .* at first, now .*(.|\n)*another folder"):
-        update_lock(tmp_path, {"mele": other})
+        check_lock(tmp_path, [other])
+    write_lock(tmp_path, [other])
     assert read_lock(tmp_path)["mele"] == lock["mele"]
 
 
 def test_the_lock_takes_the_same_content_from_elsewhere(tmp_path):
     rows = benchmarks.sums(6)
-    update_lock(tmp_path, {"mele": load_data(make_task(), write(tmp_path / "a", rows))})
-    update_lock(tmp_path, {"mele": load_data(make_task(), write(tmp_path / "b", [*rows[::-1], rows[0]]))})
+    write_lock(tmp_path, [load_data(make_task(), write(tmp_path / "a", rows))])
+    check_lock(tmp_path, [load_data(make_task(), write(tmp_path / "b", [*rows[::-1], rows[0]]))])

@@ -18,7 +18,7 @@ from adatta.evals import harness_run
 from adatta.evals.ask import Subject
 from adatta.evals.backend import ForestLM
 from adatta.evals.harness_data import load_data
-from adatta.evals.harness_run import evaluate_suite, run_task
+from adatta.evals.harness_run import load_benchmarks, run_benchmarks, run_task
 from adatta.evals.harness_suite import load_harness_suite, load_task_file
 from tests.toys import benchmarks
 from tests.toys.benchmarks import FakeLM
@@ -72,7 +72,9 @@ def only(suite, *names):
 
 
 def run(lm, suite, releases, folder, **options):
-    return evaluate_suite(lm, suite, subject=SUBJECT, folder=folder, data_dir=releases, **options)
+    limit = options.pop("limit", None)
+    asked = load_benchmarks(suite, folder=folder, data_dir=releases, limit=limit)
+    return run_benchmarks(lm, asked, subject=SUBJECT, **options)
 
 
 def means(scores):

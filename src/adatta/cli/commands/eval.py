@@ -15,11 +15,13 @@ def evaluate(
         ),
     ] = None,
     suite: Annotated[list[str] | None, typer.Option(help="A suite; more than once for more.")] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Folder of public benchmarks' releases; else they come from the Hub.")
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what the suite's items can show; measure nothing.")
     ] = False,
     language: Annotated[str, typer.Option(help="Language profile.")] = "it",
-    max_new_tokens: Annotated[int, typer.Option(help="Longest free answer, in tokens.")] = 96,
     name: Annotated[str, typer.Option(help="The run's name: the report is in runs/NAME.")] = "eval",
     overrides: Annotated[
         list[str] | None,
@@ -32,11 +34,11 @@ def evaluate(
 
     suites = suite or ["offline"]
     if plan:
-        print("\n".join(plan_lines(suites)))
+        print("\n".join(plan_lines(suites, data_dir=data_dir)))
         return
     if not models:
         raise RecipeError("no model is named; name one or more, the base first, or say --plan")
-    settings = [f"language={language}", f"stages.evaluate.max_new_tokens={max_new_tokens}"]
+    settings = [f"language={language}", *([f"stages.evaluate.data_dir={data_dir}"] if data_dir else ())]
     evaluate_models(models, suites=suites, overrides=[*settings, *(overrides or ())], name=name)
 
 
