@@ -219,7 +219,6 @@ def ask(folder: Path, stage: str, tasks: Sequence[str]) -> list[Any]:
     from adatta.evals.ask import Limits, make_subject
     from adatta.evals.runner import evaluate_model, pick_engine
     from adatta.lang.profile import load_profile
-    from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
 
     profile, suite = load_profile("it"), load_suite(SUITE)
@@ -231,7 +230,6 @@ def ask(folder: Path, stage: str, tasks: Sequence[str]) -> list[Any]:
         suite=replace(suite, tasks=tuple(task for task in suite.tasks if task.name in tasks)),
         subject=make_subject(stage, str(folder), profile),
         limits=Limits(context=1024, max_new_tokens=MAX_NEW_TOKENS),
-        generate=generate_greedy,
         engine=pick_engine(model, chat, engine="auto"),
     )
 

@@ -153,7 +153,6 @@ def _compare(context: Any, folder: Path, run: Path) -> list[dict[str, Any]]:
     from adatta.evals.compare import compare
     from adatta.evals.runner import evaluate_model, pick_engine
     from adatta.evals.scores import read_scores
-    from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
 
     (planned,) = (each for each in context.plan if each.kind == "evaluate")
@@ -170,7 +169,6 @@ def _compare(context: Any, folder: Path, run: Path) -> list[dict[str, Any]]:
             suite=suite,
             subject=make_subject("trl", "trl", context.profile),
             limits=limits,
-            generate=generate_greedy,
             engine=engine,
         )
     ]

@@ -154,6 +154,8 @@ def test_what_the_recipe_leaves_out_has_defaults(recipe_path):
             {
                 "evaluate": {
                     "suites": ["offline"],
+                    "data_dir": None,
+                    "protocols": ["raw"],
                     "texts": {},
                     "models": None,
                     "others": {},

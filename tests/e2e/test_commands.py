@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from adatta.core.recipe import load_recipe
+from tests.toys import benchmarks
 from tests.toys.command import call
 from tests.toys.models import toy_model
 from tests.toys.recipes import write_toy_recipe
@@ -76,7 +77,9 @@ def test_eval_measures_only_the_model_that_is_new(
 
     asked = []
     measure = stages.measure
-    monkeypatch.setattr(stages, "measure", lambda *given: asked.append(given[2]) or measure(*given))
+    monkeypatch.setattr(
+        stages, "measure", lambda *given, **more: asked.append(given[2]) or measure(*given, **more)
+    )
     other = toy_model(work / "other", "llama", tied=True, seed=5)
     assert call("eval", str(toy_folder), *LIMITS) == 0
     assert call("eval", str(toy_folder), str(other), *LIMITS) == 0
@@ -106,6 +109,38 @@ def test_eval_says_what_is_wrong(
 ) -> None:
     assert call("eval", *(part.format(toy=toy_folder) for part in arguments)) == 2
     assert said in capsys.readouterr().err
+
+
+def test_eval_asks_public_benchmarks_from_local_files(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
+    files = benchmarks.italian_releases().items()
+    wanted = {name: text for name, text in files if "italic" in name or "5_shots" in name}
+    benchmarks.write_files(work / "releases", wanted)
+    other = toy_model(work / "other", "llama", tied=True, seed=5)
+    asked = ("--suite", "italian", "--data-dir", "releases", "--set", "stages.evaluate.protocols=[raw, chat]")
+    assert call("eval", str(toy_folder), str(other), *asked, *LIMITS) == 0
+    report = json.loads((work / "runs" / "eval" / "report.json").read_text(encoding="utf-8"))
+    assert {entry["task"] for entry in report["metrics"]} == {
+        f"italic_{kind}{protocol}" for kind in ("letters", "texts") for protocol in ("", " (chat)")
+    }
+    assert {entry["metric"] for entry in report["metrics"] if entry["primary"]} == {"acc", "acc_norm"}
+    page = (work / "runs" / "eval" / "report.html").read_text(encoding="utf-8")
+    assert "not run: " in page
+    assert "5-shot (first), chat" in page
+    lock = json.loads((work / "runs" / "eval" / "suites.lock").read_text(encoding="utf-8"))
+    assert set(lock) == {"italic_letters", "italic_texts"}
+    assert call("eval", "--plan", "--suite", "italian", "--data-dir", "releases") == 0
+    assert "not run: " in capsys.readouterr().out
+
+
+def test_eval_without_any_data_of_a_suite_says_so(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "empty").mkdir()
+    assert call("eval", str(toy_folder), "--suite", "italian", "--data-dir", "empty", *LIMITS) == 2
+    assert "no task of suite italian has data" in capsys.readouterr().err
 
 
 def test_eval_plans_without_a_model(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,9 +20,9 @@ from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, po
 from adatta.core.errors import EvalError
 from adatta.core.progress import track
 from adatta.core.records import TokenRow
-from adatta.evals.runner import FOREST_TOKENS, PROBE, RowScore, score_rows
+from adatta.evals.journal import Journal
+from adatta.evals.runner import FOREST_TOKENS, NOTHING_KEPT, PROBE, RowScore, answer_prompts, score_rows
 from adatta.model.exactness import choose_engine
-from adatta.model.generate import generate_greedy
 from adatta.model.load import fetch, load_model
 
 Texts = tuple[str, str] | None  # context and continuation; a window has none
@@ -35,10 +35,12 @@ OF_GREEDY = {"do_sample", "temperature"}
 class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
     """Log-probs by forests, which compute once what requests share; greedy answers by batches.
 
-    `truncated` names what lost ids on its left, as the harness cuts it: request and number of ids.
+    `truncated` names what lost ids on its left, as the harness cuts it: request and number of ids. `journal`
+    keeps what was computed; its file belongs to one model.
     """
 
     truncated: list[tuple[str, int]]
+    journal: Journal
 
     def __init__(
         self,
@@ -73,6 +75,7 @@ class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
         self.engine = choose_engine(model, self.tok_encode(PROBE), engine=engine)
         self.forest_tokens = forest_tokens
         self.truncated = []
+        self.journal = NOTHING_KEPT
         ends = model.generation_config.eos_token_id
         self.stop_ids = {self.eot_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
 
@@ -83,7 +86,13 @@ class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
         rows = [self._make_row(number, *request) for number, request in enumerate(requests)]
         found: dict[int, RowScore] = {}
         with track(len(rows), "log-probs", unit="requests") as bar:
-            for scores in score_rows(self.model, rows, engine=self.engine, forest_tokens=self.forest_tokens):
+            for scores in score_rows(
+                self.model,
+                rows,
+                engine=self.engine,
+                forest_tokens=self.forest_tokens,
+                journal=self.journal,
+            ):
                 found |= scores
                 self._keep({requests[number][0]: score for number, score in scores.items()})
                 bar.advance(len(scores))
@@ -134,14 +143,15 @@ class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
         end = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         stops = handle_stop_sequences(stops, eos=end)
         prompts = [self._cut(context, self.max_length - limit) for context in contexts]
+        options = {"stop_ids": sorted(self.stop_ids), "limit": limit, "pad_id": self.tokenizer.pad_token_id}
         with track(len(prompts), "answers", unit="answers") as bar:
-            answers = generate_greedy(
+            answers = answer_prompts(
                 self.model,
                 prompts,
-                stop_ids=self.stop_ids,
-                limit=limit,
-                pad_id=self.tokenizer.pad_token_id,
+                options=options,
                 is_done=self._watch(stops),
+                mark=stops,
+                journal=self.journal,
                 progress=bar.advance,
             )
         return [postprocess_generated_text(self.tok_decode(ids), stops, None) for ids in answers]

@@ -76,30 +76,29 @@ def build_view(
     }
 
 
-def list_benchmarks(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def list_benchmarks(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """List how each public benchmark was asked, or why it wasn't, as the first model met it.
 
     Args:
         stages: those of report.json.
     """
-    rows = {}
-    for stage in stages:
-        for entry in chain.from_iterable((stage["results"] or {}).get("benchmarks", {}).values()):
-            counts = ", ".join(
-                f"{name.replace('_', ' ')} {n}" for name, n in entry.get("counts", {}).items() if n
-            )
-            shots = entry.get("shots", {})
-            facts = {
-                "task": entry["task"],
-                "how": entry.get("reason") or f"{shots['count']}-shot ({shots['rule']}), {entry['protocol']}",
-                "data": f"{entry['source']} {entry['revision'][:12]}" if "source" in entry else "",
-                "origin": ", ".join(filter(None, (entry.get("origin"), entry.get("licence")))),
-                "counts": counts
-                + f"; {len(entry['leaks'])} items share words with a shot" * bool(entry.get("leaks")),
-                "note": entry.get("note", ""),
-                "is_run": entry["status"] == "run",
-            }
-            rows.setdefault(entry["task"], facts)
+    rows: dict[str, dict[str, Any]] = {}
+    told = (stage["results"].get("benchmarks", {}) for stage in stages if stage["results"])
+    for entry in chain.from_iterable(chain.from_iterable(models.values() for models in told)):
+        counts = [f"{name.replace('_', ' ')} {n}" for name, n in entry.get("counts", {}).items() if n]
+        if entry.get("leaks"):
+            counts.append(f"{len(entry['leaks'])} share words with a shot")
+        shots = entry.get("shots", {})
+        facts = {
+            "task": entry["task"],
+            "how": entry.get("reason") or f"{shots['count']}-shot ({shots['rule']}), {entry['protocol']}",
+            "data": f"{entry['source']} {entry['revision'][:12]}" if "source" in entry else "",
+            "origin": ", ".join(filter(None, (entry.get("origin"), entry.get("licence")))),
+            "counts": ", ".join(counts),
+            "note": entry.get("note", ""),
+            "is_run": entry["status"] == "run",
+        }
+        rows.setdefault(entry["task"], facts)
     return list(rows.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import chain, islice, pairwise
@@ -20,6 +21,8 @@ from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, proto
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
+    from adatta.evals.ask import Subject
+    from adatta.evals.journal import Journal
 
 Done = Mapping[str, Artefact]
 RecordPart = dict[str, Any]
@@ -101,6 +104,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
     """Measure every model of the table; what was measured before, under the same protocol, is read."""
     from adatta.evals.harness_data import write_lock
     from adatta.evals.harness_run import Benchmarks
+    from adatta.evals.journal import Journal
     from adatta.evals.scores import read_scores, write_scores
 
     for suite in context.suites[planned.name]:
@@ -124,7 +128,11 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
                 found = read_scores(earlier[0])
                 told = json.loads(earlier[0].with_suffix(".json").read_text(encoding="utf-8"))
             else:
-                found, told = measure(context, planned, name, marks[name], done)
+                kept = part.with_suffix(".jsonl")
+                found, told = measure(
+                    context, planned, name, mark=marks[name], done=done, journal=Journal(kept)
+                )
+                kept.unlink(missing_ok=True)
             write_json(part.with_suffix(".json"), told)
             write_scores(part, found)
         about[name] = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
@@ -153,7 +161,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
 
 
 def measure(
-    context: Context, planned: PlannedStage, name: str, mark: str, done: Done
+    context: Context, planned: PlannedStage, name: str, *, mark: str, done: Done, journal: Journal
 ) -> tuple[list[Score], dict[str, Any]]:
     """Measure one model on the stage's suites; the base also under the controls.
 
@@ -163,16 +171,16 @@ def measure(
         name: of the model in the table.
         mark: its fingerprint.
         done: the artefacts so far.
+        journal: of the model: what was computed before the run was stopped.
 
     Returns:
         One score an item and metric; and the `engine` that computed log-probs of our own suites, with what
         `benchmarks` were asked how.
     """
     from adatta.chat.render import Chat
-    from adatta.evals.ask import Limits, list_subjects
+    from adatta.evals.ask import Limits, list_subjects, make_subject
     from adatta.evals.harness_run import Benchmarks
     from adatta.evals.runner import evaluate_model, pick_engine
-    from adatta.model.generate import generate_greedy
     from adatta.model.load import load_model
 
     settings, prompt = planned.stage.evaluation, context.profile.system_prompt
@@ -190,17 +198,18 @@ def measure(
                 suite=suite,
                 subject=subject,
                 limits=Limits(context=context.recipe.context, max_new_tokens=settings.max_new_tokens),
-                generate=generate_greedy,
                 engine=engine,
+                journal=journal,
             )
     del model
     gc.collect()
-    found, entries = measure_benchmarks(context, planned, folder, stage=name, mark=mark)
+    subject = make_subject(name, mark, context.profile)
+    found, entries = measure_benchmarks(context, planned, folder=folder, subject=subject, journal=journal)
     return scores + found, {"engine": engine, "benchmarks": entries}
 
 
 def measure_benchmarks(
-    context: Context, planned: PlannedStage, folder: Path, *, stage: str, mark: str
+    context: Context, planned: PlannedStage, *, folder: Path, subject: Subject, journal: Journal
 ) -> tuple[list[Score], list[dict[str, Any]]]:
     """Measure one model on public benchmarks, if the stage has some.
 
@@ -208,14 +217,13 @@ def measure_benchmarks(
         context: the run.
         planned: the evaluate stage.
         folder: of the model.
-        stage: the model's name in the table.
-        mark: its fingerprint.
+        subject: its place in the table.
+        journal: of the model.
 
     Returns:
         The scores, and an entry a task: what it was, or why it wasn't run.
     """
     from adatta.core.extras import require
-    from adatta.evals.ask import make_subject
     from adatta.evals.harness_run import Benchmarks, run_benchmarks
 
     scores: list[Score] = []
@@ -223,11 +231,12 @@ def measure_benchmarks(
     suites = [suite for suite in context.suites[planned.name] if isinstance(suite, Benchmarks)]
     if suites:
         require("lm_eval", "eval")
+        logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of our way to give it data
         from adatta.evals.backend import ForestLM
 
         recipe = context.recipe
         lm = ForestLM(str(folder), dtype=recipe.precision, engine=recipe.engine, max_length=recipe.context)
-        subject = make_subject(stage, mark, context.profile)
+        lm.journal = journal
         for suite in suites:
             for asked in planned.stage.evaluation.protocols:
                 found, told = run_benchmarks(lm, suite, subject=subject, protocol=asked)

@@ -260,7 +260,7 @@ def test_items_in_clusters_widen_the_interval_and_flip_together():
 @pytest.mark.parametrize(("num_items", "has_interval"), [(29, False), (30, True)])
 def test_mean_of_few_items_claims_no_interval(monkeypatch, num_items, has_interval):
     metric = Metric(name="f1", unit="points", higher_is_better=True, primary=True, kind="mean")
-    monkeypatch.setattr(module, "_find_metric", lambda name: metric)
+    monkeypatch.setattr(module, "_find_metric", lambda *of: metric)
     values = [float(number % 5) for number in range(num_items)]
     entry = one([*make_scores("base", values), *make_scores("sft", values[::-1])])
     for figure in (entry["base"], entry["adapted"], entry["difference"]):

@@ -17,7 +17,7 @@ from adatta.core.fingerprint import content_id
 from adatta.evals import harness_run
 from adatta.evals.ask import Subject
 from adatta.evals.backend import ForestLM
-from adatta.evals.harness_data import load_data
+from adatta.evals.harness_data import load_data, write_lock
 from adatta.evals.harness_run import load_benchmarks, run_benchmarks, run_task
 from adatta.evals.harness_suite import load_harness_suite, load_task_file
 from tests.toys import benchmarks
@@ -74,6 +74,7 @@ def only(suite, *names):
 def run(lm, suite, releases, folder, **options):
     limit = options.pop("limit", None)
     asked = load_benchmarks(suite, folder=folder, data_dir=releases, limit=limit)
+    write_lock(folder, asked.found())
     return run_benchmarks(lm, asked, subject=SUBJECT, **options)
 
 

@@ -7,11 +7,14 @@ import torch
 
 from adatta.chat.render import Chat
 from adatta.core.records import TokenRow
+from adatta.evals import runner
 from adatta.evals.ask import CONTROL_PLAIN, Limits, make_subject
+from adatta.evals.journal import Journal
 from adatta.evals.runner import evaluate_model, sum_groups
 from adatta.lang.profile import load_profile
-from adatta.model.generate import generate_greedy
+from adatta.model.forest import pack_rows
 from adatta.model.load import load_model
+from adatta.model.score import score_tokens
 
 pytestmark = pytest.mark.torch
 
@@ -35,7 +38,6 @@ def evaluate(model, chat, suite, *, stage="base", **options):
         suite=suite,
         subject=make_subject(stage, "a", load_profile("it")),
         limits=LIMITS,
-        generate=generate_greedy,
         **options,
     )
 
@@ -91,3 +93,28 @@ def test_evaluation_is_the_same_twice_and_leaves_the_mode(model, chat, small_sui
 def test_control_is_asked_for_answers_only(model, chat, small_suite):
     scores = evaluate(model, chat, small_suite, stage=CONTROL_PLAIN)
     assert {score.task for score in scores} == {"prompts_it"}
+
+
+def test_an_evaluation_that_was_stopped_goes_on_where_it_was(model, chat, small_suite, tmp_path, monkeypatch):
+    expected = evaluate(model, chat, small_suite)
+    monkeypatch.setattr(runner, "pack_rows", lambda rows, _: pack_rows(rows, 60))
+    asked = []
+
+    def stopped(*arguments, **options):
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(arguments)
+        return score_tokens(*arguments, **options)
+
+    journal = tmp_path / "journal.jsonl"
+    monkeypatch.setattr(runner, "score_tokens", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, chat, small_suite, journal=Journal(journal))
+    assert len(journal.read_text(encoding="utf-8").splitlines()) > 1
+    counted = []
+    monkeypatch.setattr(runner, "score_tokens", lambda *a, **b: counted.append(a) or score_tokens(*a, **b))
+    again = evaluate(model, chat, small_suite, journal=Journal(journal))
+    assert [(score.item_id, score.metric) for score in again] == [(s.item_id, s.metric) for s in expected]
+    first = len(counted)
+    assert evaluate(model, chat, small_suite, journal=Journal(journal)) == again
+    assert len(counted) == first > 0
