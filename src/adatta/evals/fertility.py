@@ -11,7 +11,7 @@ from adatta.chat.encode import Encoded
 from adatta.core.errors import EvalError, TemplateError
 from adatta.evals.suite import Suite
 from adatta.lang.normalize import find_words
-from adatta.lang.profile import Traits, load_profile
+from adatta.lang.profile import Traits, list_profiles, load_profile
 
 Encode = Callable[[str], Encoded]
 
@@ -27,20 +27,20 @@ def suite_fertility(suite: Suite, encode: Encode) -> dict[str, dict[str, Any]]:
         encode: As `Chat.encode_text`.
 
     Returns:
-        By task, as `measure_fertility` has it.
+        By task, as `measure_fertility` has it; a task without words has none.
 
     Raises:
         RowError: The suite's files have mistakes.
-        EvalError: No text of a task can be encoded.
     """
-    items = suite.items()
-    return {
-        task.name: measure_fertility(
-            [item.fields["text"] for item in items[task.name]], encode, language=load_profile(task.language)
-        )
-        for task in suite.tasks
-        if task.kind == "bits_per_byte"
-    }
+    items, found = suite.items(), {}
+    for task in (task for task in suite.tasks if task.kind == "bits_per_byte"):
+        traits = load_profile(task.language) if task.language in list_profiles() else Traits()
+        texts = [item.fields["text"] for item in items[task.name]]
+        try:
+            found[task.name] = measure_fertility(texts, encode, language=traits)
+        except EvalError:
+            continue  # no words, or none that can be encoded: there is no such figure
+    return found
 
 
 def measure_fertility(texts: Iterable[str], encode: Encode, *, language: Traits) -> dict[str, Any]:

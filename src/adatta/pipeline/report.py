@@ -16,6 +16,7 @@ from adatta.core.events import read_metrics
 from adatta.core.records import BASE
 from adatta.core.settings import MarginSettings
 from adatta.pipeline.context import Context
+from adatta.pipeline.extra_figures import find_forgetting
 from adatta.pipeline.gate import check_report
 from adatta.pipeline.plan import TRAINING
 from adatta.pipeline.regressions import find_regressions
@@ -45,7 +46,8 @@ class ReportInputs:
     `recipe` is the resolved recipe, `records` the chain's record.json contents in order, `metrics` the
     entries of report.json, `controls` the same kind of entries with a control in the place of the base, by
     control, `clean` the same over items that stand in no training row, `regressions` what
-    `find_regressions` gives, `overlap` what training rows hold of the suites' items, `answers` the free
+    `find_regressions` gives, `forgetting` and `calibration` what `find_forgetting` and `describe_calibration`
+    give, `overlap` what training rows hold of the suites' items, `answers` the free
     answers `{"prompt", "topic", "answers": {stage: text}}` in the order of the fixed list, `curves` the lines
     of metrics.jsonl by stage, `exported` the bytes of each exported file by the path that the reader sees,
     `created` an ISO 8601 time.
@@ -58,6 +60,8 @@ class ReportInputs:
     controls: Mapping[str, Sequence[Mapping[str, Any]]]
     clean: Sequence[Mapping[str, Any]]
     regressions: Sequence[Mapping[str, Any]]
+    forgetting: Sequence[Mapping[str, Any]]
+    calibration: Sequence[Mapping[str, Any]]
     overlap: Mapping[str, Any]
     answers: Sequence[Mapping[str, Any]]
     curves: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -78,6 +82,7 @@ def gather(context: Context, done: Mapping[str, Artefact], *, margin: MarginSett
     Returns:
         Everything that the report shows.
     """
+    from adatta.evals.calibration import describe_calibration
     from adatta.evals.scores import read_scores
 
     evaluated = [artefact for artefact in done.values() if artefact.record["kind"] == "evaluate"]
@@ -96,6 +101,10 @@ def gather(context: Context, done: Mapping[str, Artefact], *, margin: MarginSett
         controls=controls,
         clean=compare_all(clean)[0],
         regressions=find_regressions(scores, metrics=metrics, suites=suites.values()),
+        forgetting=find_forgetting(
+            scores, metrics=metrics, suites=suites.values(), language=context.recipe.language
+        ),
+        calibration=describe_calibration(scores),
         overlap=context.overlap,
         answers=free_answers(scores, suites.values()),
         curves={name: read_metrics(artefact.folder / "metrics.jsonl") for name, artefact in done.items()},
@@ -237,6 +246,8 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
         "controls": inputs.controls,
         "clean": inputs.clean,
         "regressions": inputs.regressions,
+        "forgetting": inputs.forgetting,
+        "calibration": inputs.calibration,
         "stages": [
             {**_pick(record, STAGE_KEYS), "model": record["inputs"].get("model")} for record in records
         ],

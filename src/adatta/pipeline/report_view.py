@@ -65,6 +65,7 @@ def build_view(
             for entry in metrics
         ],
         "benchmarks": list_benchmarks(report["stages"]),
+        "fertility": list(_list_fertility(report["stages"])),
         "changes": changes,
         "clean": [_compare(entry, evaluated) for entry in report["clean"] if entry["primary"]],
         "panels": panels,
@@ -100,6 +101,15 @@ def list_benchmarks(stages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
         }
         rows.setdefault(entry["task"], facts)
     return list(rows.values())
+
+
+def _list_fertility(stages: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the tokenizers' figures by model and text, those that say the same as the base's left out."""
+    for stage in stages:
+        models: Mapping[str, Mapping[str, Any]] = (stage["results"] or {}).get("fertility", {})
+        for name, tasks in models.items():
+            if name == "base" or tasks != models.get("base"):
+                yield from ({"model": name, "task": task, **figures} for task, figures in tasks.items())
 
 
 def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> Iterator[str]:

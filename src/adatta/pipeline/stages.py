@@ -154,6 +154,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             "suites": list(planned.stage.evaluation.suites),
             "engines": {name: told["engine"] for name, told in about.items()},
             "benchmarks": {name: told["benchmarks"] for name, told in about.items()},
+            "fertility": {name: told["fertility"] for name, told in about.items()},
             "overlap": context.overlap,
         },
         "warnings": [],
@@ -174,11 +175,12 @@ def measure(
         journal: of the model: what was computed before the run was stopped.
 
     Returns:
-        One score an item and metric; and the `engine` that computed log-probs of our own suites, with what
-        `benchmarks` were asked how.
+        One score an item and metric; and the `engine` that computed log-probs of our own suites, what
+        `benchmarks` were asked how, and the tokenizer's `fertility` on each text.
     """
     from adatta.chat.render import Chat
     from adatta.evals.ask import Limits, list_subjects, make_subject
+    from adatta.evals.fertility import suite_fertility
     from adatta.evals.harness_run import Benchmarks
     from adatta.evals.runner import evaluate_model, pick_engine
     from adatta.model.load import load_model
@@ -189,8 +191,10 @@ def measure(
     chat = Chat.load(folder, system_prompt=prompt) if name in context.others else context.chat
     engine = pick_engine(model, chat, engine=context.recipe.engine)
     scores = []
+    fertility: dict[str, Any] = {}
     own = (suite for suite in context.suites[planned.name] if not isinstance(suite, Benchmarks))
     for suite in own:
+        fertility |= suite_fertility(suite, chat.encode_text)
         for subject in list_subjects(name, mark, profile=context.profile):
             scores += evaluate_model(
                 model,
@@ -205,7 +209,8 @@ def measure(
     gc.collect()
     subject = make_subject(name, mark, context.profile)
     found, entries = measure_benchmarks(context, planned, folder=folder, subject=subject, journal=journal)
-    return scores + found, {"engine": engine, "benchmarks": entries}
+    told = {"engine": engine, "benchmarks": entries, "fertility": fertility}
+    return scores + found, told
 
 
 def measure_benchmarks(

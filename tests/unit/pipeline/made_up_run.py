@@ -341,6 +341,23 @@ def make_inputs(**changes: Any) -> ReportInputs:
         "metrics": make_metrics(),
         "controls": make_controls(),
         "clean": [entry for entry in make_metrics() if entry["task"] == "questions_it"],
+        "forgetting": [
+            {
+                "task": "questions_en",
+                "metric": "accuracy",
+                "n": 50,
+                "base": 0.4,
+                "adapted": 0.36,
+                "relative_loss": {"value": 0.27, "ci95": [-0.1, 0.6]},
+                "negative_flips": 0.1,
+                "positive_flips": 0.06,
+                "is_non_inferior": False,
+            }
+        ],
+        "calibration": [
+            {"task": "questions_it", "metric": "accuracy_sum", "stage": "base", "n": 60}
+            | {"probability": 0.41, "accuracy": 0.32, "ece": 0.11}
+        ],
         "regressions": [
             {
                 "task": "questions_it",

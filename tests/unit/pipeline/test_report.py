@@ -61,7 +61,7 @@ def made(tmp_path_factory):
     return folder, report, Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-NOTHING = {"controls": {}, "clean": [], "regressions": [], "answers": []}
+NOTHING = {"controls": {}, "clean": [], "regressions": [], "answers": [], "forgetting": [], "calibration": []}
 
 
 def write_page(folder, **changes):
@@ -77,6 +77,8 @@ def test_page_has_every_section_in_order(made):
         "changes",
         "comparison",
         "clean",
+        "forgetting",
+        "measures",
         "regressions",
         "plot",
         "losses",
@@ -245,6 +247,8 @@ def test_plain_model_report_has_no_adapted_column(tmp_path):
         controls={},
         clean=[],
         regressions=[],
+        forgetting=[],
+        calibration=[],
         records=[make_record("evaluate", 1)],
         curves={},
         exported={},
