@@ -33,18 +33,17 @@ FEWER = "stages.evaluate.models=[base, dpo]"
 def main() -> None:
     """Run the seeds and TRL, write the results and print them."""
     options = _read_options()
-    runs = {seed: run_seed(seed) for seed in options.seeds}
     result: dict[str, Any] = {"machine": describe_machine(options.threads), "seeds": {}}
-    for seed, folder in runs.items():
+    for seed in options.seeds:
+        folder = run_seed(seed)
         result["seeds"][str(seed)] = {**read_figures(folder), "weighed": face_rules(folder)}
+        if options.trl and seed == options.seeds[0]:
+            from bench.equal_time import train_and_compare
+
+            result["trl"] = train_and_compare(folder, list_overrides(seed))
+            print(json.dumps(result["trl"], indent=1), flush=True)
     for line in table(result["seeds"]):
         print(line)
-    if options.trl:
-        from bench.equal_time import train_and_compare
-
-        seed = options.seeds[0]
-        result["trl"] = train_and_compare(runs[seed], list_overrides(seed))
-        print(json.dumps(result["trl"], indent=1))
     path = ROOT / "bench" / "results" / "results.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
