@@ -33,7 +33,13 @@ def closed(properties, **more):
 
 
 FIGURE = closed({"value": {"type": "number"}, "ci95": INTERVAL})
-IN_GROUP = closed({**FIGURE["properties"], "n": {"type": "integer", "minimum": 1}})
+IN_GROUP = closed(
+    {
+        **FIGURE["properties"],
+        "n": {"type": "integer", "minimum": 1},
+        "discordant": {"type": "number", "minimum": 0, "maximum": 1},
+    }
+)
 P = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 DIFFERENCE = closed(
     {
@@ -42,6 +48,7 @@ DIFFERENCE = closed(
         "p": P,
         "p_holm": P,
         "n": {"type": "integer", "minimum": 1},
+        "discordant": {"type": "number", "minimum": 0, "maximum": 1},
     }
 )
 ENTRY = closed(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from adatta.core.recipe import load_recipe
+from adatta.evals.scores import read_scores
+from adatta.evals.suite import load_suite
 from tests.toys import benchmarks
 from tests.toys.command import call
 from tests.toys.models import toy_model
@@ -148,6 +150,63 @@ def test_eval_plans_without_a_model(work: Path, capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out
     assert "questions_it" in said
     assert "n = 1,960" in said
+
+
+GUARD = ("--set", "stages.report.margin.guard=true")
+
+
+def test_a_guard_ends_with_3_where_english_is_not_shown_to_be_held(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = toy_model(work / "other", "llama", tied=True, seed=5)
+    assert call("eval", str(toy_folder), str(other), *LIMITS, *GUARD) == 3
+    said = capsys.readouterr().err
+    assert "the guard says no" in said
+    assert "English questions" in said
+    assert "Italian" not in said
+    assert (work / "runs" / "eval" / "report.html").exists()
+    assert call("eval", str(toy_folder), str(other), *LIMITS, *GUARD) == 3  # also where all is reused
+
+
+def test_a_guard_is_content_with_what_is_the_same(work: Path, toy_folder: Path) -> None:
+    twin = toy_model(work / "twin", "llama", tied=True, seed=0)
+    assert call("eval", str(toy_folder), str(twin), *LIMITS, *GUARD) == 0
+
+
+def test_items_in_training_rows_have_figures_without_them_beside(work: Path, toy_folder: Path) -> None:
+    recipe = write_toy_recipe(work, toy_folder)
+    planted = load_suite("offline").items()["questions_it"][:3]
+    dirty = {item.item_id for item in planted}
+    with (work / "text.jsonl").open("a", encoding="utf-8") as file:
+        for item in planted:
+            text = f"{item.fields['question']} {item.fields['options'][item.fields['answer']]}"
+            file.write(json.dumps({"text": text}) + "\n")
+    assert call("run", str(recipe)) == 2  # nobody measures what was trained on by mistake
+    assert call("run", str(recipe), "--set", "on_overlap=report") == 0
+    report = json.loads((work / "runs" / "toy" / "report.json").read_text(encoding="utf-8"))
+    assert {item for _, _, item, _ in report["overlap"]["dirty"]} == dirty
+    whole, clean = (
+        {(entry["task"], entry["metric"]): entry for entry in report[key]} for key in ("metrics", "clean")
+    )
+    assert {task for task, _ in clean} == {"questions_it", "questions_letters_it"}
+    (folder,) = (work / "runs" / "toy").glob("*-evaluate-*")
+    scores = [score for score in read_scores(folder / "scores.parquet") if score.item_id not in dirty]
+    for (task, metric), entry in clean.items():
+        assert entry["n"] == whole[task, metric]["n"] - 3
+        kept = [s.score for s in scores if (s.task, s.metric, s.stage) == (task, metric, "adapt")]
+        assert entry["adapted"]["value"] == pytest.approx(sum(kept) / len(kept))
+    page = (work / "runs" / "toy" / "report.html").read_text(encoding="utf-8")
+    assert "Without the items that stand in training rows" in page
+
+
+def test_eval_plans_by_what_a_run_showed(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = toy_model(work / "other", "llama", tied=True, seed=5)
+    assert call("eval", str(toy_folder), str(other), "--name", "pilot", *LIMITS) == 0
+    capsys.readouterr()
+    assert call("eval", "--plan", "--name", "pilot") == 0
+    assert "differ in pilot)" in capsys.readouterr().out
 
 
 def test_compare_pairs_the_last_models_of_two_runs(

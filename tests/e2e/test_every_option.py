@@ -29,6 +29,7 @@ from adatta.pipeline.plan import BASE
 from adatta.pipeline.run import run_recipe
 from adatta.pipeline.stages import DO
 from adatta.train.stage import plan_order
+from tests.toys import benchmarks
 from tests.toys.models import toy_model
 from tests.toys.recipes import write_small_suite, write_toy_recipe
 
@@ -153,6 +154,20 @@ def own_texts(bench, recipe, overrides):
     return [(score.item_id, score.language) for score in found if score.suite == "texts"]
 
 
+def tasks(bench, recipe, overrides):
+    """Which tasks were asked, by their names in scores."""
+    from adatta.evals.scores import read_scores
+
+    return sorted({score.task for score in read_scores(bench.do(recipe, overrides) / "scores.parquet")})
+
+
+def margins(bench, recipe, overrides):
+    """Within which margin each figure of a run's report counts as held."""
+    folder, _ = _run(bench, recipe, overrides)
+    report = json.loads((folder / "report.json").read_text())
+    return [(entry["task"], entry["metric"], entry["margin"]) for entry in report["metrics"]]
+
+
 def kept_models(bench, recipe, overrides):
     """Which stages of a whole run keep a merged model."""
     folder, stages = _run(bench, recipe, overrides)
@@ -160,9 +175,10 @@ def kept_models(bench, recipe, overrides):
 
 
 def measured(bench, recipe, overrides):
-    """Which models the last stage of a whole run measured."""
+    """Which models a whole run measured."""
     folder, stages = _run(bench, recipe, overrides)
-    return json.loads((folder / stages[-1]["folder"] / "record.json").read_text())["results"]["models"]
+    (name,) = (stage["folder"] for stage in stages if stage["kind"] == "evaluate")
+    return json.loads((folder / name / "record.json").read_text())["results"]["models"]
 
 
 def _run(bench, recipe, overrides):
@@ -208,6 +224,9 @@ HUB = "data.0.path=hub:nobody/nothing"
 ALL = ("keep_merged=all",)
 ASIDE = rows_of("bad.jsonl", "on_bad_row=quarantine", "max_bad_share=0.5")
 
+BENCHMARKS = ("stages.evaluate.suites=[italian]", "stages.evaluate.data_dir=releases-a")
+WIDE = ("context=2048",)  # for the longest items of the suite
+PEER = (*WIDE, "stages.evaluate.others={peer: other-model}")
 OPTIONS: Mapping[str, Option] = {
     "Recipe.name": Option("export", "name=other", files),
     "Recipe.seed": Option("sft", "seed=7", order),
@@ -283,6 +302,16 @@ OPTIONS: Mapping[str, Option] = {
     "TextSettings.language": text("language=en", "text.jsonl"),
     "EvaluateSettings.models": Option("chain", "stages.evaluate.models=[base]", measured, ALL),
     "EvaluateSettings.max_new_tokens": Option("evaluate", "stages.evaluate.max_new_tokens=2", answers),
+    "EvaluateSettings.others": Option("judged", "stages.evaluate.others={peer: other-model}", measured, WIDE),
+    "EvaluateSettings.data_dir": Option(
+        "evaluate", "stages.evaluate.data_dir=releases-b", tasks, BENCHMARKS, refused="at first, now"
+    ),
+    "EvaluateSettings.protocols": Option("evaluate", "stages.evaluate.protocols=[chat]", tasks, BENCHMARKS),
+    "MarginSettings.share": Option("judged", "stages.report.margin.share=0.05", margins, WIDE),
+    "MarginSettings.bits_per_byte": Option("judged", "stages.report.margin.bits_per_byte=0.5", margins, WIDE),
+    "MarginSettings.guard": Option(
+        "judged", "stages.report.margin.guard=true", margins, PEER, refused="the guard says no"
+    ),
     "ExportSettings.formats": Option("export", "stages.export.formats=[safetensors]", files),
 }
 
@@ -327,7 +356,14 @@ def write_rows(path: Path, found: list[dict[str, Any]], *, bad: int = 0) -> None
 
 
 def write_files(folder: Path) -> None:
-    """Write rows that only some options need."""
+    """Write rows and benchmarks that only some options need."""
+    (folder / "runs" / "evaluate").mkdir(parents=True)
+    for name, start in (("releases-a", 0), ("releases-b", 50)):
+        files = {
+            "italic.jsonl": benchmarks.jsonl(benchmarks.italic(benchmarks.sums(6, start=start))),
+            "5_shots.jsonl": benchmarks.jsonl(benchmarks.italic(benchmarks.sums(5, start=900))),
+        }
+        benchmarks.write_files(folder / name, files)
     ten = [conversation(number, f"È nel nord, la numero {number}.") for number in range(10)]
     write_rows(folder / "more.jsonl", ten)
     many = [conversation(number, f"{number**9} {number**7}") for number in range(30)]
@@ -372,6 +408,7 @@ def bench(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     chains = {
         **{kind: [kind] for kind in ("sft", "dpo", "evaluate", "export")},
         "chain": ["sft", "dpo", "evaluate"],
+        "judged": ["evaluate", "report"],
     }
     for name, parts in chains.items():
         stages = [

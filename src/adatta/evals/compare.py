@@ -174,7 +174,9 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
         before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
         estimate = statistics.paired_difference(before, after, clusters=clusters)
         p = _p_value(before, after, clusters)
-    return {**_write(metric, estimate, pairs, low=-1.0), "p": p, "p_holm": None, "n": len(pairs)}
+    changed = sum(score_value(row) != score_value(other) for row, other in pairs) / len(pairs)
+    figure = _write(metric, estimate, pairs, low=-1.0) | {"p": p, "p_holm": None, "n": len(pairs)}
+    return figure | ({"discordant": changed} if metric.kind == "share" else {})
 
 
 def _labels(rows: Sequence[Score]) -> Labelled:

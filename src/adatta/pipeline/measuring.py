@@ -125,12 +125,13 @@ def read_last_scores(name: str) -> list[Score]:
     return [score for score in scores if score.stage == models[-1]]
 
 
-def plan_lines(suites: Sequence[str], *, data_dir: str | None = None) -> list[str]:
+def plan_lines(suites: Sequence[str], *, data_dir: str | None = None, pilot: str = "") -> list[str]:
     """Say what differences the suites' items can show, before anything is measured.
 
     Args:
         suites: their names.
         data_dir: folder of the releases of public benchmarks.
+        pilot: a run's name; where it compared models on right and wrong, their own share is used as well.
 
     Returns:
         Lines of a table: per task its items, the smallest difference that they show with 80% power for some
@@ -139,6 +140,7 @@ def plan_lines(suites: Sequence[str], *, data_dir: str | None = None) -> list[st
     from adatta.evals.power import sample_size, smallest_effect
 
     shares = [f"{share:.0%} differ" for share in DISCORDANCE]
+    differing = _read_pilot(pilot)
     lines = [
         "smallest difference of an accuracy that is shown (two-sided 5%, power 80%), in points, by the share",
         "of items that only one of the models gets right; the last line says how many items show 2 points",
@@ -146,9 +148,20 @@ def plan_lines(suites: Sequence[str], *, data_dir: str | None = None) -> list[st
     ]
     for task, size in chain.from_iterable(_list_sizes(suite, data_dir) for suite in suites):
         effects = [100 * smallest_effect(share, size) for share in DISCORDANCE if isinstance(size, int)]
-        lines.append(f"{task:<24}{size:>7}" + "".join(f"{effect:>14.1f}" for effect in effects))
+        line = f"{task:<24}{size:>7}" + "".join(f"{effect:>14.1f}" for effect in effects)
+        if (share := differing.get(task)) and isinstance(size, int):
+            line += f"   {100 * smallest_effect(share, size):.1f} ({share:.0%} differ in {pilot})"
+        lines.append(line)
     sizes = [sample_size(share, EFFECT) for share in DISCORDANCE]
     return [*lines, f"{'2 points':<31}" + "".join(f"{f'n = {size:,}':>14}" for size in sizes)]
+
+
+def _read_pilot(name: str) -> dict[str, float]:
+    """Read, of a run's report, on which share of each task's items base and adapted model differ."""
+    path = run_dir(name) / "report.json"
+    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.is_file() else []
+    differences = {entry["task"]: entry["difference"] or {} for entry in metrics if entry["primary"]}
+    return {task: found["discordant"] for task, found in differences.items() if found.get("discordant")}
 
 
 def _list_sizes(suite: str, data_dir: str | None) -> Iterator[tuple[str, int | str]]:

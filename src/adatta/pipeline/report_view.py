@@ -12,6 +12,7 @@ from adatta.pipeline.numbers import interval_of, read_number, scale_of, show_int
 from adatta.pipeline.report_facts import build_facts
 from adatta.pipeline.verdict import (
     METRICS,
+    SHORT_WORDS,
     WORDS,
     describe,
     find_direction,
@@ -218,7 +219,7 @@ def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str,
     for name, shape, figure in _figures(entry, evaluated):
         value, tone = value_of(figure), "plain" if shape == "base" else _direction(entry, name)
         if value is not None:
-            word, interval = WORDS.get(tone, ""), interval_of(figure)
+            word, interval = SHORT_WORDS.get(tone, ""), interval_of(figure)
             rows.append(
                 Whisker(label=name, value=value, interval=interval, shape=shape, tone=tone, word=word)
             )
@@ -250,7 +251,7 @@ def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
                     interval=(ends[0], ends[1]) if ends else None,
                     shape="stage",
                     tone=tone,
-                    word=WORDS[tone],
+                    word=SHORT_WORDS[tone],
                 )
             )
         if rows:

@@ -26,6 +26,7 @@ WORDS = {
     "undecided": "no difference shown",
     "missing": "no interval",
 }
+SHORT_WORDS = WORDS | {"held": "within margin", "undecided": "not shown"}  # for plots
 METRICS = {
     "bits_per_byte": (
         "bits per byte",

@@ -19,7 +19,7 @@ def evaluate(
         str | None, typer.Option(help="Folder of public benchmarks' releases; else they come from the Hub.")
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what the suite's items can show; measure nothing.")
+        bool, typer.Option("--plan", help="Say what the items can show, also by run NAME; measure nothing.")
     ] = False,
     language: Annotated[str, typer.Option(help="Language profile.")] = "it",
     name: Annotated[str, typer.Option(help="The run's name: the report is in runs/NAME.")] = "eval",
@@ -34,7 +34,7 @@ def evaluate(
 
     suites = suite or ["offline"]
     if plan:
-        print("\n".join(plan_lines(suites, data_dir=data_dir)))
+        print("\n".join(plan_lines(suites, data_dir=data_dir, pilot=name)))
         return
     if not models:
         raise RecipeError("no model is named; name one or more, the base first, or say --plan")
