@@ -33,13 +33,7 @@ def closed(properties, **more):
 
 
 FIGURE = closed({"value": {"type": "number"}, "ci95": INTERVAL})
-IN_GROUP = closed(
-    {
-        **FIGURE["properties"],
-        "n": {"type": "integer", "minimum": 1},
-        "discordant": {"type": "number", "minimum": 0, "maximum": 1},
-    }
-)
+IN_GROUP = closed({**FIGURE["properties"], "n": {"type": "integer", "minimum": 1}})
 P = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 DIFFERENCE = closed(
     {
@@ -49,7 +43,8 @@ DIFFERENCE = closed(
         "p_holm": P,
         "n": {"type": "integer", "minimum": 1},
         "discordant": {"type": "number", "minimum": 0, "maximum": 1},
-    }
+    },
+    required=["value", "ci95", "p", "p_holm", "n"],
 )
 ENTRY = closed(
     {
