@@ -86,8 +86,9 @@ def test_base_against_itself_differs_by_nothing():
         [*text_scores("base", bits, num_bytes), *text_scores("sft", bits, num_bytes)],
     ):
         entry = one(scores)
-        assert entry["difference"] == {"value": 0.0, "ci95": [0.0, 0.0], "p": 1.0, "p_holm": 1.0,
-                                       "n": entry["n"]}  # fmt: skip
+        nothing = {"value": 0.0, "ci95": [0.0, 0.0], "p": 1.0, "p_holm": 1.0, "n": entry["n"]}
+        discordant = {"discordant": 0.0} if entry["unit"] == "share" else {}
+        assert entry["difference"] == nothing | discordant
         assert entry["base"] == entry["adapted"]
 
 
@@ -317,3 +318,9 @@ def test_documents_of_a_cluster_are_drawn_together():
     together = entry["difference"]
     assert together["value"] == pytest.approx(apart["value"])
     assert together["ci95"][1] - together["ci95"][0] > 2 * (apart["ci95"][1] - apart["ci95"][0])
+
+
+def test_the_share_of_items_on_which_two_models_differ():
+    assert one([*make_scores("base", [1.0, 0.0, 1.0, 0.0]), *make_scores("sft", [0.0, 0.0, 1.0, 1.0])])[
+        "difference"
+    ]["discordant"] == pytest.approx(0.5)
