@@ -103,7 +103,8 @@ def _offline_suite(folder: Path, limit: int | None) -> Case:
     """All items of the suite `offline`, as the harness would be asked for them."""
     chat = Chat.load(folder, system_prompt=load_profile("it").system_prompt)
     system = Message(role="system", content=load_profile("it").system_prompt)
-    items = load_suite("offline").items()
+    suite = load_suite("offline")
+    items, kinds = suite.items(), {each.name: each.task for each in suite.tasks}
     pairs, texts, answers, options = [], [], [], []
     for task, rows in items.items():
         for item in rows[:limit]:
@@ -111,6 +112,11 @@ def _offline_suite(folder: Path, limit: int | None) -> Case:
             match task.partition("_")[0]:
                 case "text":
                     texts.append((fields["text"],))
+                case "questions" if task == "questions_letters_it":
+                    letters = [f" {chr(65 + place)}" for place in range(len(fields["options"]))]
+                    for prompt in kinds[task].question(item)["prompts"]:
+                        pairs += [(prompt, letter) for letter in letters]
+                        options.append(len(letters))
                 case "questions":
                     word = {"it": ("Domanda", "Risposta"), "en": ("Question", "Answer")}[item.language]
                     prompt = f"{word[0]}: {fields['question']}\n{word[1]}:"

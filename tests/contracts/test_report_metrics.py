@@ -48,6 +48,7 @@ DIFFERENCE = closed(
 )
 ENTRY = closed(
     {
+        "suite": {"type": "string"},
         "task": {"type": "string"},
         "language": {"enum": ["it", "en"]},
         "metric": {"type": "string"},

@@ -50,6 +50,12 @@ def test_init_never_overwrites_and_names_missing_files(
 LIMITS = ("--set", "context=512", "--set", "precision=fp32", "--set", "stages.evaluate.max_new_tokens=4")
 
 
+def write_italic(folder: Path) -> None:
+    files = benchmarks.italian_releases().items()
+    wanted = {name: text for name, text in files if "italic" in name or "5_shots" in name}
+    benchmarks.write_files(folder, wanted)
+
+
 def read_metrics(work: Path, name: str) -> list:
     return json.loads((work / "runs" / name / "report.json").read_text(encoding="utf-8"))["metrics"]
 
@@ -117,9 +123,7 @@ def test_eval_asks_public_benchmarks_from_local_files(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
-    files = benchmarks.italian_releases().items()
-    wanted = {name: text for name, text in files if "italic" in name or "5_shots" in name}
-    benchmarks.write_files(work / "releases", wanted)
+    write_italic(work / "releases")
     other = toy_model(work / "other", "llama", tied=True, seed=5)
     asked = ("--suite", "italian", "--data-dir", "releases", "--set", "stages.evaluate.protocols=[raw, chat]")
     assert call("eval", str(toy_folder), str(other), *asked, *LIMITS) == 0
@@ -168,9 +172,24 @@ def test_a_guard_ends_with_3_where_english_is_not_shown_to_be_held(
     assert call("eval", str(toy_folder), str(other), *LIMITS, *GUARD) == 3  # also where all is reused
 
 
-def test_a_guard_is_content_with_what_is_the_same(work: Path, toy_folder: Path) -> None:
+def test_a_guard_needs_enough_items_also_where_nothing_differs(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     twin = toy_model(work / "twin", "llama", tied=True, seed=0)
-    assert call("eval", str(toy_folder), str(twin), *LIMITS, *GUARD) == 0
+    assert call("eval", str(toy_folder), str(twin), *LIMITS, *GUARD) == 3  # 8 questions show nothing
+    wide = ("--set", "stages.report.margin.share=0.5")
+    assert call("eval", str(toy_folder), str(twin), *LIMITS, *GUARD, *wide) == 0
+
+
+def test_a_guard_says_no_where_no_other_language_was_measured(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
+    write_italic(work / "releases")
+    other = toy_model(work / "other", "llama", tied=True, seed=5)
+    asked = ("--suite", "italian", "--data-dir", "releases", *LIMITS, *GUARD)
+    assert call("eval", str(toy_folder), str(other), *asked) == 3
+    assert "nothing was measured in another language" in capsys.readouterr().err
 
 
 def test_items_in_training_rows_have_figures_without_them_beside(work: Path, toy_folder: Path) -> None:
@@ -231,6 +250,10 @@ def test_compare_refuses_other_questions_and_unknown_runs(
     assert call("eval", str(toy_folder), "--name", "second", *shorter) == 0
     assert call("compare", "first", "second") == 1
     assert "different prompts" in capsys.readouterr().err
+    wide = ("--set", "context=640", *LIMITS[2:])
+    assert call("eval", str(toy_folder), "--name", "wide", *wide) == 0
+    assert call("compare", "first", "wide") == 2
+    assert "context 512, wide with 640" in capsys.readouterr().err
     assert call("compare", "first", "first") == 2
     assert call("compare", "first", "nowhere") == 2
     assert "no complete run nowhere" in capsys.readouterr().err

@@ -305,8 +305,8 @@ def english_releases() -> dict[str, str | bytes]:
         "truthfulqa/mc_task.json": json.dumps(truthful),
         "winogrande_1.1/dev.jsonl": jsonl(winogrande(6)),
         "winogrande_1.1/train_xl.jsonl": jsonl(winogrande(7, start=50)),
-        "gsm8k/test.jsonl": jsonl(gsm8k(4)),
-        "gsm8k/train.jsonl": jsonl(gsm8k(6, start=40)),
+        "gsm8k/main/test.jsonl": jsonl(gsm8k(4)),
+        "gsm8k/main/train.jsonl": jsonl(gsm8k(6, start=40)),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from adatta.core.errors import EvalError
@@ -49,6 +50,9 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         raise EvalError(f"no scores of {', '.join(missing)}; there are: {', '.join(sorted(present))}")
     entries = []
     for (suite, task, name), by_stage in table.items():
+        metric = _find_metric(suite, task, name)
+        if metric.may_miss:
+            _fill_missing(by_stage, (base_stage, *stages))
         base = by_stage.get(base_stage)
         if not base or (base_stage.startswith(CONTROL_PREFIX) and not _has_scored(base)):
             continue  # a control is asked some tasks only, and may have no room for its examples
@@ -59,12 +63,22 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         controls = [s for s in by_stage if s.startswith(CONTROL_PREFIX) and s not in (base_stage, *stages)]
         asked = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
         shown = {stage: rows for stage, rows in asked.items() if stage in stages or _has_scored(rows)}
-        metric = _find_metric(suite, task, name)
         adapted = stages[-1] if stages else None
         entry = _compare_metric(metric, base, shown, adapted=adapted)
         entries.append(entry | {"unscored": _count_reasons([base, *asked.values()])})
     _adjust(entries)
     return entries
+
+
+def _fill_missing(by_stage: dict[str, dict[str, Score]], stages: Sequence[str]) -> None:
+    """Give models that a task failed for an unscored row an item, so that they stand in the table."""
+    asked = next(iter(by_stage.values()))
+    reason = "the task failed for this model"
+    for stage in (name for name in stages if name not in by_stage and not name.startswith(CONTROL_PREFIX)):
+        by_stage[stage] = {
+            item: replace(row, stage=stage, status="failed", reason=reason, score=None, output=None)
+            for item, row in asked.items()
+        }
 
 
 def _tabulate(scores: Iterable[Score]) -> dict[tuple[str, str, str], dict[str, dict[str, Score]]]:
@@ -102,6 +116,7 @@ def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, ad
     counted = [row for row, _ in pair_scores(base, adapted_rows)]
     last = figures.get(adapted or "")
     return {
+        "suite": first.suite,
         "task": first.task,
         "language": first.language,
         "metric": metric.name,
@@ -124,7 +139,7 @@ def _has_scored(rows: Rows) -> bool:
 
 def _describe(metric: Metric, rows: Rows) -> Figure:
     scored = [row for row in rows.values() if row.status == "scored"]
-    if not scored and not metric.primary:
+    if not scored and (metric.may_miss or not metric.primary):
         return {"value": None, "ci95": None}
     if not scored:
         row = next(iter(rows.values()))
@@ -174,9 +189,11 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
         before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
         estimate = statistics.paired_difference(before, after, clusters=clusters)
         p = _p_value(before, after, clusters)
-    changed = sum(score_value(row) != score_value(other) for row, other in pairs) / len(pairs)
     figure = _write(metric, estimate, pairs, low=-1.0) | {"p": p, "p_holm": None, "n": len(pairs)}
-    return figure | ({"discordant": changed} if metric.kind == "share" else {})
+    values = [(score_value(row), score_value(other)) for row, other in pairs]
+    if metric.kind == "share" and {value for pair in values for value in pair} <= {0.0, 1.0}:
+        figure["discordant"] = sum(one != other for one, other in values) / len(values)
+    return figure
 
 
 def _labels(rows: Sequence[Score]) -> Labelled:

@@ -52,9 +52,8 @@ class Benchmarks:
 
     def content_hash(self) -> str:
         """Hash all that decides the scores: the suite and what its data hold."""
-        pins = {name: found if isinstance(found, str) else found.pin for name, found in self.data.items()}
-        contents = {name: pin if isinstance(pin, str) else pin["content"] for name, pin in pins.items()}
-        return content_id([self.suite.model_dump(mode="json"), contents])
+        contents = {found.task.name: found.pin["content"] for found in self.found()}
+        return content_id([self.suite.model_dump(mode="json"), contents, _harness_identity()])
 
     def found(self) -> list[TaskData]:
         """Return the data of the tasks that have them."""
@@ -119,7 +118,8 @@ def run_benchmarks(
         run: Any = data
         if isinstance(data, TaskData):
             run = _attempt(run_task, lm, data, suite=benchmarks.suite, subject=subject, protocol=protocol)
-        found, entry = ([], {"status": "not run", "reason": run}) if isinstance(run, str) else run
+        status = "failed" if isinstance(data, TaskData) else "not run"
+        found, entry = ([], {"status": status, "reason": run}) if isinstance(run, str) else run
         scores += found
         record.append({"task": show_name(name, protocol), "status": "run"} | entry)
     return scores, record
@@ -153,6 +153,7 @@ def run_task(
     for part, members in groupby(sorted(data.items, key=task.part), key=task.part):
         rows = list(members)
         built = _build(task, part, rows, data.shots.get(part, ()))
+        shots = [content_id(row) for row in data.shots.get(part, ())]
         for row, requests in _ask(lm, built, rows, protocol):
             common: Entry = {
                 "model_fingerprint": subject.model_fingerprint,
@@ -164,7 +165,7 @@ def run_task(
                 "item_id": content_id(row),
                 "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
                 "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
-                "prompt_hash": content_id([request.args for request in requests]),
+                "prompt_hash": content_id([content_id(row), protocol, part, shots]),
                 "group": str(row[task.group]) if task.group else None,
             }
             counts["items"] += 1
@@ -183,6 +184,15 @@ def _attempt(work: Callable[..., T], *args: Any, **options: Any) -> T | str:
     except FAILURES as error:
         name = "" if isinstance(error, AdattaError) else f"{type(error).__name__}: "
         return name + " ".join(str(error).split())
+
+
+@cache
+def _harness_identity() -> list[str]:
+    """Return what decides how the harness asks: its version, and the texts of our own tasks."""
+    require("lm_eval", "eval")
+    files = (resources.files("adatta.evals") / "harness_tasks").iterdir()
+    own = sorted(file.read_text(encoding="utf-8") for file in files if file.name.endswith((".yaml", ".py")))
+    return [metadata.version("lm_eval"), *own]
 
 
 @cache

@@ -156,6 +156,7 @@ def find_benchmark_metric(suite: str, task: str, *, name: str) -> Metric:
         higher_is_better=True,
         primary=name == primary,
         kind=kind,  # type: ignore[arg-type]  # checked above
+        may_miss=True,
     )
 
 

@@ -26,7 +26,8 @@ class Metric:
 
     `kind` says how items make the figure: `share`, the mean of scores in [0, 1]; `mean`, of any others;
     `bits_per_byte`, the ratio of summed bits and bytes; `macro_f1` and `mcc`, figures of gold labels (`group`
-    of a score) and predicted ones (`output`).
+    of a score) and predicted ones (`output`). A metric that `may_miss` has no figure for a model without a
+    scored item; of others that is an error where they are primary.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Metric:
     higher_is_better: bool
     primary: bool
     kind: Literal["share", "mean", "bits_per_byte", "macro_f1", "mcc"]
+    may_miss: bool = False
 
 
 class Branch(NamedTuple):

@@ -35,19 +35,19 @@ def find_forgetting(
     adapted = next(
         (score.stage for score in reversed(scores) if not score.stage.startswith("control-")), BASE
     )
-    rows: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
+    rows: dict[tuple[str, str, str, str], list[Score]] = defaultdict(list)
     for score in scores:
-        rows[score.task, score.metric, score.stage].append(score)
+        rows[score.suite, score.task, score.metric, score.stage].append(score)
     chances = dict(_list_chances(suites))
     return [
         measure_forgetting(
-            rows[entry["task"], entry["metric"], BASE],
-            rows[entry["task"], entry["metric"], adapted],
+            *(rows[entry["suite"], entry["task"], entry["metric"], stage] for stage in (BASE, adapted)),
             chance=chances[entry["task"]],
             margin=entry["margin"],
         )
         for entry in metrics
-        if entry["primary"] and entry["language"] != language and entry["task"] in chances and adapted != BASE
+        if entry["primary"] and entry["language"] != language and entry["task"] in chances
+        if adapted != BASE and entry["difference"]
     ]
 
 

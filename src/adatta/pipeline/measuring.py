@@ -32,7 +32,7 @@ def evaluate_models(
     """Measure models on the same items, as a recipe of one evaluation and a report; what is done is reused.
 
     Args:
-        models: their names, the base first.
+        models: their names: the base, the adapted model of the headline, others to stand beside them.
         suites: what they are asked.
         overrides: `path=value` settings of the recipe, such as `precision=fp32`.
         name: of the run; the recipe is written to `runs/<name>/eval.yaml`.
@@ -45,7 +45,7 @@ def evaluate_models(
     """
     if len(set(models)) < len(models):
         raise RecipeError("a model is named twice; name each once, the base first")
-    evaluation = {"suites": list(suites), "others": name_models(models[1:])}
+    evaluation = {"suites": list(suites), "others": name_models([*models[2:], *models[1:2]])}
     stages = [{"evaluate": evaluation}, {"report": {}}]
     path = run_dir(name) / "eval.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,8 @@ def name_models(models: Sequence[str]) -> dict[str, str]:
     named = {}
     for model in models:
         last = re.sub(r"[^A-Za-z0-9._-]", "-", model.rstrip("/").rpartition("/")[2]).removesuffix(".gguf")
-        short = (last if last[:1].isalpha() and last != BASE else f"model-{last}")[:56]
+        is_free = last[:1].isalpha() and last != BASE and not last.startswith("control-")
+        short = (last if is_free else f"model-{last}")[:56]
         seen[short] += 1
         named[short if seen[short] == 1 else f"{short}-{seen[short]}"] = model
     return named
@@ -93,7 +94,17 @@ def compare_runs(first: str, second: str) -> list[dict[str, Any]]:
     names = [_name_run(run) for run in (first, second)]
     if names[0] == names[1]:
         raise RecipeError(f"{names[0]} and {names[1]} are one run; name two")
-    scores = [replace(score, stage=name) for name in names for score in read_last_scores(name)]
+    (ours, context), (theirs, other_context) = map(read_last_scores, names)
+    if context != other_context:
+        raise RecipeError(f"{names[0]} was measured with context {context}, {names[1]} with {other_context}")
+    scores = [replace(score, stage=names[0]) for score in ours]
+    scores += [replace(score, stage=names[1]) for score in theirs]
+    asked = [{(score.suite, score.task) for score in each} for each in (ours, theirs)]
+    for name, more in zip(names, (asked[0] - asked[1], asked[1] - asked[0]), strict=True):
+        if more:
+            print(f"only {name} was asked: {', '.join(sorted(task for _, task in more))}")
+    both = asked[0] & asked[1]
+    scores = [score for score in scores if (score.suite, score.task) in both]
     metrics = compare(scores, base_stage=names[0], stages=names[1:])
     print("\n".join(table_lines(metrics, base=names[0])))
     for entry in metrics:
@@ -101,11 +112,14 @@ def compare_runs(first: str, second: str) -> list[dict[str, Any]]:
     return metrics
 
 
-def read_last_scores(name: str) -> list[Score]:
+def read_last_scores(name: str) -> tuple[list[Score], int]:
     """Read the scores of a run's last model: the adapted one, or the base where nothing else was measured.
 
     Args:
         name: of the run.
+
+    Returns:
+        The scores, and the longest input that was asked, in tokens.
 
     Raises:
         RecipeError: there is no such run, or no complete evaluation in it.
@@ -122,7 +136,8 @@ def read_last_scores(name: str) -> list[Score]:
         raise RecipeError(f"run {name} has no evaluation; add a stage evaluate to its recipe")
     scores = [score for folder in folders for score in read_scores(folder / "scores.parquet")]
     models = [score.stage for score in scores if not score.stage.startswith(CONTROL_PREFIX)]
-    return [score for score in scores if score.stage == models[-1]]
+    record = json.loads((folders[-1] / "record.json").read_text(encoding="utf-8"))
+    return [score for score in scores if score.stage == models[-1]], record["recipe"]["context"]
 
 
 def plan_lines(suites: Sequence[str], *, data_dir: str | None = None, pilot: str = "") -> list[str]:
@@ -169,7 +184,10 @@ def _list_sizes(suite: str, data_dir: str | None) -> Iterator[tuple[str, int | s
     from adatta.evals.harness_run import load_benchmarks
     from adatta.evals.harness_suite import list_harness_suites, load_harness_suite
     from adatta.evals.suite import load_suite
+    from adatta.pipeline.suites import list_suites
 
+    if suite not in list_suites():
+        raise RecipeError(f"unknown suite {suite!r}; there are: {', '.join(list_suites())}")
     if suite not in list_harness_suites():
         yield from ((task, len(items)) for task, items in load_suite(suite).items().items())
         return

@@ -32,14 +32,15 @@ def find_regressions(
         `{"task", "metric", "question", "answer", "base", "adapted"}`, the last two with `score` and `output`.
     """
     adapted = next((s.stage for s in reversed(scores) if not s.stage.startswith("control-")), BASE)
-    figures: dict[tuple[str, str, str], dict[str, Score]] = defaultdict(dict)
+    figures: dict[tuple[str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         if score.status == "scored":
-            figures[score.task, score.metric, score.stage][score.item_id] = score
+            figures[score.suite, score.task, score.metric, score.stage][score.item_id] = score
     texts = {item_id: text for suite in suites for _, item_id, text in suite.item_texts()}
     found: list[list[dict[str, Any]]] = []
     for entry in (entry for entry in metrics if entry["primary"]):
-        before, after = (figures[entry["task"], entry["metric"], stage] for stage in (BASE, adapted))
+        key = (entry["suite"], entry["task"], entry["metric"])
+        before, after = (figures[*key, stage] for stage in (BASE, adapted))
         losses = {item: _lose(before[item], after[item], entry) for item in before.keys() & after.keys()}
         worst = sorted(losses, key=lambda item: (losses[item], item), reverse=True)[:NUM_SHOWN]
         found.append(

@@ -145,22 +145,35 @@ def find_margin(entry: Mapping[str, Any], margin: MarginSettings) -> float | Non
     """Return by how much a figure may be worse and count as held, in its unit; None for no such claim."""
     if entry["metric"] == "bits_per_byte":
         return float(margin.bits_per_byte * entry["base"]["value"])
-    return margin.share if entry["unit"] == "share" else None
+    return margin.share if entry["unit"] in ("share", "") else None
 
 
 def not_held(report: Mapping[str, Any]) -> list[str]:
-    """List the primary figures of other languages that aren't shown to be better or held, a line each.
+    """List why a guard says no: primary figures of other languages that aren't shown to be better or held.
 
     Args:
         report: the content of report.json.
+
+    Returns:
+        A line a figure; one line where there is no such figure at all.
     """
-    return [
-        describe(entry).sentence
+    others = [
+        entry
         for entry in report["metrics"]
-        if entry["primary"]
-        and entry["language"] != report["language"]
-        and find_direction(entry, entry["difference"]) not in ("better", "held")
+        if entry["primary"] and entry["language"] != report["language"] and entry["difference"]
     ]
+    lost = [describe(entry).sentence for entry in others if not _is_held(entry)]
+    return lost if others else ["nothing was measured in another language"]
+
+
+def _is_held(entry: Mapping[str, Any]) -> bool:
+    """Tell whether a figure is better or held; where no share changed, n must be large enough to say so.
+
+    Source: exact upper bound of a share of 0 in n (Clopper and Pearson 1934).
+    """
+    if entry["difference"]["ci95"] != [0.0, 0.0]:
+        return find_direction(entry, entry["difference"]) in ("better", "held")
+    return bool(entry["unit"] != "share" or 1 - 0.025 ** (1 / entry["n"]) < entry["margin"])
 
 
 def free_answers(scores: Sequence[Score], suites: Iterable[Suite | Benchmarks]) -> list[dict[str, Any]]:

@@ -233,20 +233,21 @@ def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str,
 
 
 def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Draw the differences of all primary figures side by side: shares in points, bits in % of the base."""
-    for unit, kind, of_base in (("points", "share", False), ("% of the base", "bits/byte", True)):
+    """Draw the differences of all primary figures side by side: bits in % of the base, others in points."""
+    kinds = {"points": ("share", ""), "% of the base": ("bits/byte",)}
+    for unit, of_base in (("points", False), ("% of the base", True)):
         rows = []
         for entry in metrics:
             difference, base = entry["difference"] or {}, value_of(entry["base"])
             value, interval = value_of(difference), interval_of(difference)
-            if not entry["primary"] or entry["unit"] != kind or value is None or not base:
+            if not entry["primary"] or entry["unit"] not in kinds[unit] or value is None or base is None:
                 continue
             factor = (100.0 if entry["higher_is_better"] else -100.0) / (base if of_base else 1.0)
             ends = sorted(factor * end for end in interval) if interval else None
             tone = find_direction(entry, difference)
             rows.append(
                 Whisker(
-                    label=entry["task"],
+                    label=_label(entry),
                     value=factor * value,
                     interval=(ends[0], ends[1]) if ends else None,
                     shape="stage",
@@ -257,7 +258,13 @@ def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
         if rows:
             title = f"Differences to the base in {unit}, with 95% intervals; to the right is better"
             svg = draw_changes(rows, title=title, unit=unit)
-            yield {"label": title, "note": "", "file": f"changes-{_slug(kind)}.svg", "svg": svg}
+            yield {"label": title, "note": "", "file": f"changes-{_slug(unit)}.svg", "svg": svg}
+
+
+def _label(entry: Mapping[str, Any]) -> str:
+    """Name a task with its language, as shortly as a plot needs it."""
+    name, tag = entry["task"], entry["language"]
+    return name if f"_{tag}" in name else f"{name} ({tag})"
 
 
 def _draw_stage(stage: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

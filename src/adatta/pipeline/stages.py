@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -132,9 +132,9 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
                 found, told = measure(
                     context, planned, name, mark=marks[name], done=done, journal=Journal(kept)
                 )
-                kept.unlink(missing_ok=True)
             write_json(part.with_suffix(".json"), told)
             write_scores(part, found)
+            part.with_suffix(".jsonl").unlink(missing_ok=True)
         about[name] = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         # What another chain measured gets the name that the model has in this one.
         scores += [
@@ -157,8 +157,17 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             "fertility": {name: told["fertility"] for name, told in about.items()},
             "overlap": context.overlap,
         },
-        "warnings": [],
+        "warnings": [text for name, told in about.items() for text in warn_of(name, told["benchmarks"])],
     }
+
+
+def warn_of(name: str, benchmarks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what is doubtful about a model's benchmarks: tasks that failed, requests that were cut."""
+    for entry in benchmarks:
+        if entry["status"] == "failed":
+            yield f"{entry['task']} failed for {name}: {entry['reason']}"
+        if cut := entry.get("counts", {}).get("truncated"):
+            yield f"{entry['task']}: {cut} requests to {name} lost their beginning, its window is too short"
 
 
 def measure(
@@ -228,19 +237,18 @@ def measure_benchmarks(
     Returns:
         The scores, and an entry a task: what it was, or why it wasn't run.
     """
-    from adatta.core.extras import require
     from adatta.evals.harness_run import Benchmarks, run_benchmarks
 
     scores: list[Score] = []
     entries: list[dict[str, Any]] = []
     suites = [suite for suite in context.suites[planned.name] if isinstance(suite, Benchmarks)]
     if suites:
-        require("lm_eval", "eval")
         logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of our way to give it data
         from adatta.evals.backend import ForestLM
 
         recipe = context.recipe
-        lm = ForestLM(str(folder), dtype=recipe.precision, engine=recipe.engine, max_length=recipe.context)
+        # The model's own window, not the recipe's: 25 examples are longer than most rows.
+        lm = ForestLM(str(folder), dtype=recipe.precision, engine=recipe.engine)
         lm.journal = journal
         for suite in suites:
             for asked in planned.stage.evaluation.protocols:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from adatta.core.artefact import run_dir
 from adatta.core.errors import Problem, RowError
+from adatta.core.extras import require
 from adatta.core.fingerprint import content_id
 from adatta.core.problems import Checks, Problems
 from adatta.core.recipe import LoadedRecipe, Stage
@@ -44,6 +45,10 @@ def list_suites() -> tuple[str, ...]:
     return (*(suite.name for suite in load_registry("adatta.evals.suites").values()), *list_harness_suites())
 
 
+def _require_harness() -> bool:
+    return bool(require("lm_eval", "eval"))
+
+
 def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite | Benchmarks]:
     from adatta.evals.harness_suite import list_harness_suites, load_harness_suite
 
@@ -53,7 +58,7 @@ def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite 
     for name in stage.evaluation.suites:
         if name in suites:
             yield suites[name]
-        elif name in list_harness_suites():
+        elif name in list_harness_suites() and checks.attempt(f"suite {name}", _require_harness):
             from adatta.evals.harness_run import load_benchmarks
 
             load = partial(load_benchmarks, load_harness_suite(name), folder=folder, data_dir=data_dir)

@@ -110,12 +110,14 @@ def find_direction(entry: Mapping[str, Any], difference: Mapping[str, Any] | Non
 
     Returns:
         `missing` where there is no usable interval; where it holds 0, `held` if its bad end is within the
-        margin, else `undecided`.
+        margin and something differs, else `undecided`.
     """
     bounds = interval_of(difference)
     if bounds is None:
         return "missing"
     (low, high), higher_is_better, margin = bounds, entry["higher_is_better"], entry.get("margin")
+    if low == high == 0.0:
+        return "undecided"  # nothing differs, which says less than the interval
     if low <= 0.0 <= high:
         loss = -low if higher_is_better else high
         return "held" if margin is not None and loss < margin else "undecided"

@@ -324,3 +324,15 @@ def test_the_share_of_items_on_which_two_models_differ():
     assert one([*make_scores("base", [1.0, 0.0, 1.0, 0.0]), *make_scores("sft", [0.0, 0.0, 1.0, 1.0])])[
         "difference"
     ]["discordant"] == pytest.approx(0.5)
+
+
+def test_a_benchmark_that_failed_for_one_model_stands_in_the_table_without_a_figure():
+    def scores(stage, task):
+        rows = make_scores(stage, [1.0, 0.0, 1.0, 0.0])
+        return [replace(row, suite="italian", task=task, metric="acc") for row in rows]
+
+    given = [*scores("base", "xcopa_it"), *scores("sft", "xcopa_it"), *scores("base", "belebele_it")]
+    whole, lost = compare(given, base_stage="base", stages=["sft"])
+    assert whole["difference"]["value"] == 0.0
+    assert (lost["base"]["value"], lost["adapted"]["value"], lost["difference"]) == (0.5, None, None)
+    assert lost["unscored"] == {"the task failed for this model": 4}

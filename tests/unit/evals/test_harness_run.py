@@ -244,7 +244,7 @@ def test_a_task_that_cant_be_run_leaves_the_others(releases, tmp_path, monkeypat
     lm = FakeLM()
     monkeypatch.setattr(lm, "generate_until", crash)
     scores, record = run(lm, suite, releases, tmp_path)
-    assert [entry["status"] for entry in record] == ["not run", "not run", "not run", "run"]
+    assert [entry["status"] for entry in record] == ["failed", "not run", "failed", "run"]
     reasons = [entry.get("reason", "") for entry in record]
     assert "has no task xcopa/xcopa_gone" in reasons[0]
     assert "no file matches" in reasons[1]

@@ -42,7 +42,7 @@ def test_direction_needs_an_interval_that_excludes_zero(interval, higher_is_bett
         ([-0.02, 0.3], True, "undecided"),
         ([-0.3, 0.019], False, "held"),
         ([-0.3, 0.02], False, "undecided"),
-        ([0.0, 0.0], True, "held"),
+        ([0.0, 0.0], True, "undecided"),
         ([-0.019, -0.01], True, "worse"),
         ([0.01, 0.3], True, "better"),
     ],

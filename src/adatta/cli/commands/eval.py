@@ -11,7 +11,8 @@ def evaluate(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Models, the base first: Hub id, folder, run, GGUF, package:NAME/FILE.", show_default=False
+            help="Base, adapted model, others: Hub id, folder, run, GGUF, package:NAME/FILE.",
+            show_default=False,
         ),
     ] = None,
     suite: Annotated[list[str] | None, typer.Option(help="A suite; more than once for more.")] = None,
