@@ -66,6 +66,10 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         adapted = stages[-1] if stages else None
         entry = _compare_metric(metric, base, shown, adapted=adapted)
         entries.append(entry | {"unscored": _count_reasons([base, *asked.values()])})
+    asked_raw = {(entry["suite"], entry["task"]) for entry in entries}
+    for entry in entries:  # one ability counts once: the chat form of a task stands beside its plain one
+        plain = entry["task"].removesuffix(" (chat)")
+        entry["primary"] &= plain == entry["task"] or (entry["suite"], plain) not in asked_raw
     _adjust(entries)
     return entries
 

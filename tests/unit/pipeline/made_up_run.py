@@ -59,6 +59,7 @@ def entry(task: str, metric: str, *, base: dict, stages: dict, n: int, **more: A
     last = stages[trained[-1]] if trained else None
     bits = metric == "bits_per_byte"
     return {
+        "suite": "offline",
         "task": task,
         "language": task.rsplit("_", 1)[-1],
         "metric": metric,
