@@ -110,6 +110,7 @@ def test_eval_of_a_model_with_itself_finds_no_difference(work: Path, toy_folder:
         (("{toy}", "--suite", "none"), "there is no 'none'"),
         (("{toy}", "--set", "precision=fp8"), "precision"),
         (("--plan", "--suite", "none"), "unknown suite"),
+        (("{toy}", "--data-dir", "nowhere"), "there is no folder nowhere"),
     ],
 )
 def test_eval_says_what_is_wrong(
@@ -122,7 +123,6 @@ def test_eval_says_what_is_wrong(
 def test_eval_asks_public_benchmarks_from_local_files(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
     write_italic(work / "releases")
     other = toy_model(work / "other", "llama", tied=True, seed=5)
     asked = ("--suite", "italian", "--data-dir", "releases", "--set", "stages.evaluate.protocols=[raw, chat]")
@@ -184,7 +184,6 @@ def test_a_guard_needs_enough_items_also_where_nothing_differs(
 def test_a_guard_says_no_where_no_other_language_was_measured(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
     write_italic(work / "releases")
     other = toy_model(work / "other", "llama", tied=True, seed=5)
     asked = ("--suite", "italian", "--data-dir", "releases", *LIMITS, *GUARD)

@@ -239,7 +239,7 @@ def refuse_unknown_names(loaded: LoadedRecipe) -> None:
         hint = f"there are: {', '.join(known)}"
         unknown = ((path, name) for path, name in _names(loaded, key) if name not in known)
         problems += [loaded.problem(path, f"there is no '{name}'", hint=hint) for path, name in unknown]
-    problems += [*_taken_names(loaded), *_unusable_optimizers(loaded)]
+    problems += [*_taken_names(loaded), *_missing_folders(loaded), *_unusable_optimizers(loaded)]
     if problems:
         raise RecipeError(problems)
 
@@ -253,6 +253,14 @@ def _taken_names(loaded: LoadedRecipe) -> Iterator[Problem]:
         if name in taken:
             what = f"a task of suite {taken[name]} is called so"
             yield loaded.problem(f"{path.rpartition('.')[0]}.{name}", what, hint="choose another name")
+
+
+def _missing_folders(loaded: LoadedRecipe) -> Iterator[Problem]:
+    for number, stage in enumerate(loaded.recipe.stages):
+        given = getattr(stage.settings, "data_dir", None)
+        if given and not Path(given).is_dir():
+            what, hint = f"there is no folder {given}", "give the folder of the releases, or leave it out"
+            yield loaded.problem(f"stages.{number}.evaluate.data_dir", what, hint=hint)
 
 
 def _unusable_optimizers(loaded: LoadedRecipe) -> Iterator[Problem]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +63,13 @@ def name_models(models: Sequence[str]) -> dict[str, str]:
         >>> name_models(["hub/Modello-7B", "runs/demo", "altro/demo"])
         {'Modello-7B': 'hub/Modello-7B', 'demo': 'runs/demo', 'demo-2': 'altro/demo'}
     """
-    seen: Counter[str] = Counter()
-    named = {}
+    named: dict[str, str] = {}
     for model in models:
         last = re.sub(r"[^A-Za-z0-9._-]", "-", model.rstrip("/").rpartition("/")[2]).removesuffix(".gguf")
         is_free = last[:1].isalpha() and last != BASE and not last.startswith("control-")
         short = (last if is_free else f"model-{last}")[:56]
-        seen[short] += 1
-        named[short if seen[short] == 1 else f"{short}-{seen[short]}"] = model
+        numbered = (f"{short}-{number}" for number in count(2))
+        named[next(name for name in chain([short], numbered) if name not in named)] = model
     return named
 
 
@@ -104,6 +102,8 @@ def compare_runs(first: str, second: str) -> list[dict[str, Any]]:
         if more:
             print(f"only {name} was asked: {', '.join(sorted(task for _, task in more))}")
     both = asked[0] & asked[1]
+    if not both:
+        raise RecipeError(f"{names[0]} and {names[1]} were asked nothing in common")
     scores = [score for score in scores if (score.suite, score.task) in both]
     metrics = compare(scores, base_stage=names[0], stages=names[1:])
     print("\n".join(table_lines(metrics, base=names[0])))

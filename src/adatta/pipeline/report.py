@@ -158,9 +158,7 @@ def not_held(report: Mapping[str, Any]) -> list[str]:
         A line a figure; one line where there is no such figure at all.
     """
     others = [
-        entry
-        for entry in report["metrics"]
-        if entry["primary"] and entry["language"] != report["language"] and entry["difference"]
+        entry for entry in report["metrics"] if entry["primary"] and entry["language"] != report["language"]
     ]
     lost = [describe(entry).sentence for entry in others if not _is_held(entry)]
     return lost if others else ["nothing was measured in another language"]
@@ -171,7 +169,7 @@ def _is_held(entry: Mapping[str, Any]) -> bool:
 
     Source: exact upper bound of a share of 0 in n (Clopper and Pearson 1934).
     """
-    if entry["difference"]["ci95"] != [0.0, 0.0]:
+    if not entry["difference"] or entry["difference"]["ci95"] != [0.0, 0.0]:
         return find_direction(entry, entry["difference"]) in ("better", "held")
     return bool(entry["unit"] != "share" or 1 - 0.025 ** (1 / entry["n"]) < entry["margin"])
 

@@ -7,9 +7,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
-
 from lm_eval.evaluator import evaluate
 
 from adatta.core.errors import DataError

@@ -94,7 +94,6 @@ def test_every_format_has_its_reader():
 @pytest.mark.torch
 @pytest.mark.parametrize("suite", ["italian", "english"])
 def test_every_task_is_in_the_installed_harness_or_ours(suite):
-    pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
     from adatta.evals.harness_run import find_tasks
 
     parts = {"mmlu": ["subject"], "include_it": ["domain"]}
@@ -107,7 +106,6 @@ def test_every_task_is_in_the_installed_harness_or_ours(suite):
 
 @pytest.mark.torch
 def test_a_users_task_is_the_harness_own_yaml_with_our_keys(tmp_path):
-    pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
     path = tmp_path / "mele.yaml"
     path.write_text(TASK, encoding="utf-8")
     task = load_task_file(path)
@@ -125,7 +123,6 @@ def test_a_users_task_is_the_harness_own_yaml_with_our_keys(tmp_path):
 @pytest.mark.torch
 @pytest.mark.parametrize("text", ["chance: viel\n", "- una lista\n", None])
 def test_a_users_task_with_a_mistake_names_its_file(tmp_path, text):
-    pytest.importorskip("lm_eval", reason="the extra adatta[eval] isn't installed")
     path = tmp_path / "mele.yaml"
     if text is not None:
         path.write_text(text, encoding="utf-8")

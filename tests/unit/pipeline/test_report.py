@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from adatta.core.errors import ArtefactError
-from adatta.pipeline.report import build_report, escape_markdown, name_stages, write_report
+from adatta.pipeline.report import build_report, escape_markdown, name_stages, not_held, write_report
 from tests.unit.pipeline.made_up_run import (
     entry,
     figure,
@@ -329,3 +329,12 @@ def test_quarantined_rows_stand_there_with_reasons_and_target_tokens_lost(tmp_pa
     told = f"3 (empty 2, mojibake 1; {lost})"
     assert told in page.text
     assert told in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_guard_counts_what_was_to_be_measured_and_has_no_figure():
+    (english,) = (entry for entry in make_metrics() if entry["task"] == "text_en")
+    better = {**english, "difference": english["difference"] | {"ci95": [-0.2, -0.1]}}
+    lost = {**english, "adapted": None, "difference": None}
+    assert not_held({"language": "it", "metrics": [better]}) == []
+    assert len(not_held({"language": "it", "metrics": [better, lost]})) == 1
+    assert not_held({"language": "it", "metrics": []}) == ["nothing was measured in another language"]
