@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from adatta.core.recipe import load_recipe
 from adatta.evals.scores import read_scores
@@ -78,6 +79,60 @@ def test_eval_compares_models_with_the_first_one_and_reports(
     assert "1/2 evaluate: reused" in capsys.readouterr().out
 
 
+def plain_model(folder: Path, *, seed: int) -> Path:
+    """A model that has no chat template, as base models have none."""
+    toy_model(folder, "llama", tied=True, seed=seed)
+    (folder / "chat_template.jinja").unlink()
+    return folder
+
+
+CHAT_TASKS = {"prompts_it", "preferences_it"}
+
+
+@pytest.mark.parametrize("without", ["both", "base", "adapted"])
+def test_eval_measures_models_without_chat_template(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str], without: str
+) -> None:
+    base = toy_folder if without == "adapted" else plain_model(work / "plain", seed=3)
+    other = toy_folder if without == "base" else plain_model(work / "other", seed=5)
+    assert call("eval", str(base), str(other), *LIMITS) == 0
+    assert "not run: no chat template" in capsys.readouterr().out
+    report = json.loads((work / "runs" / "eval" / "report.json").read_text(encoding="utf-8"))
+    assert report["problems"] == []
+    for entry in report["metrics"]:
+        is_chat = entry["task"] in CHAT_TASKS
+        adapted = entry["stages"][other.name]
+        assert entry["protocol"] == ("chat template" if is_chat else "plain text")
+        assert ("not_run" in entry["base"]) == (is_chat and without != "adapted")
+        assert ("not_run" in adapted) == (is_chat and without != "base")
+        if is_chat:
+            assert adapted["difference"] is None
+            assert not (entry["primary"] and without != "adapted")
+        else:
+            assert adapted["difference"]["ci95"] is not None
+    page = (work / "runs" / "eval" / "report.html").read_text(encoding="utf-8")
+    whose = {"both": f"base, {other.name}", "base": "base", "adapted": other.name}[without]
+    assert f"prompts_it of {whose}: no chat template" in page
+    num_primary = 6 if without != "adapted" else 8
+    assert f"Of {num_primary} primary figures" in page
+
+
+def test_base_model_can_be_adapted_to_text_but_not_exported(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_toy_recipe(work / "plain-run", plain_model(work / "plain", seed=3))
+    recipe = YAML(typ="safe", pure=True).load(path)
+    stages = {kind: stage for entry in recipe["stages"] for kind, stage in entry.items()}
+    wanted = ("adapt", "evaluate", "export", "report")
+    recipe["stages"] = [{kind: stages[kind]} for kind in wanted]
+    YAML().dump(recipe, path)
+    assert call("run", str(path)) == 2
+    assert "the model has no chat template to ship" in capsys.readouterr().err
+    recipe["stages"] = [{kind: stages[kind]} for kind in wanted if kind != "export"]
+    YAML().dump(recipe, path)
+    assert call("run", str(path)) == 0
+
+
 def test_eval_measures_only_the_model_that_is_new(
     work: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,10 +190,37 @@ def test_eval_asks_public_benchmarks_from_local_files(
     page = (work / "runs" / "eval" / "report.html").read_text(encoding="utf-8")
     assert "not run: " in page
     assert "5-shot (first), chat" in page
+    assert {entry["protocol"] for entry in report["metrics"]} == {
+        "plain text, 5-shot",
+        "chat template, 5-shot",
+    }
+    for row in report["regressions"]:
+        assert row["question"].startswith("Domanda: ") or "\n" in row["question"]
+        assert {row["answer"], row["base"]["output"], row["adapted"]["output"]} <= set(row["options"])
+        assert row["answer"] == row["base"]["output"] != row["adapted"]["output"]
+    assert report["regressions"]
     lock = json.loads((work / "runs" / "eval" / "suites.lock").read_text(encoding="utf-8"))
     assert set(lock) == {"italic_letters", "italic_texts"}
     assert call("eval", "--plan", "--suite", "italian", "--data-dir", "releases") == 0
     assert "not run: " in capsys.readouterr().out
+
+
+def test_eval_asks_benchmarks_of_a_model_without_template_as_plain_text(work: Path, toy_folder: Path) -> None:
+    write_italic(work / "releases")
+    plain = plain_model(work / "plain", seed=5)
+    asked = ("--suite", "italian", "--data-dir", "releases", "--set", "stages.evaluate.protocols=[raw, chat]")
+    assert call("eval", str(toy_folder), str(plain), *asked, *LIMITS) == 0
+    report = json.loads((work / "runs" / "eval" / "report.json").read_text(encoding="utf-8"))
+    assert report["problems"] == []
+    for entry in report["metrics"]:
+        is_chat = entry["task"].endswith(" (chat)")
+        assert ("not_run" in entry["stages"]["plain"]) == is_chat
+        assert (entry["difference"] is None) == is_chat
+    (evaluated,) = (stage for stage in report["stages"] if stage["kind"] == "evaluate")
+    told = [row for row in evaluated["results"]["benchmarks"]["plain"] if row["task"].endswith(" (chat)")]
+    italic = [row for row in told if row["task"].startswith("italic")]
+    assert {(row["status"], row["reason"]) for row in italic} == {("not run", "no chat template")}
+    assert len(italic) == 2
 
 
 def test_eval_without_any_data_of_a_suite_says_so(

@@ -15,7 +15,7 @@ from adatta.evals.corpus import FIGURES, Labelled, corpus_estimate
 from adatta.evals.harness_suite import find_benchmark_metric, list_harness_suites
 from adatta.evals.pairs import Rows, pair_scores, score_value
 from adatta.evals.statistics import Estimate
-from adatta.evals.suite import Metric, load_tasks
+from adatta.evals.suite import NO_TEMPLATE, Metric, load_tasks
 
 MIN_ITEMS = 30  # below it no interval is claimed for a mean of scores that aren't shares
 
@@ -38,13 +38,16 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     Returns:
         One entry a task and metric, in the order of the scores. `n` counts the items that base and adapted
         were both scored on (without stages: the base), `groups` the figures of each kind of item by model,
-        `unscored` the items by each reason in any model.
+        `unscored` the items by each reason in any model. A figure of a model without the
+        chat template that the task needs is `not_run`; where that is the base, it isn't primary.
 
     Raises:
         EvalError: A stage has no scores, or not those of the base's items; a model has no scored item on a
             task by its primary metric; prompts or items differ.
     """
+    scores = list(scores)
     table = _tabulate(scores)
+    left_out = {(score.suite, score.task, score.stage) for score in scores if score.reason == NO_TEMPLATE}
     present = {stage for by_stage in table.values() for stage in by_stage}
     if missing := [stage for stage in (base_stage, *stages) if stage not in present]:
         raise EvalError(f"no scores of {', '.join(missing)}; there are: {', '.join(sorted(present))}")
@@ -52,7 +55,11 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     for (suite, task, name), by_stage in table.items():
         metric = _find_metric(suite, task, name)
         if metric.may_miss:
-            _fill_missing(by_stage, (base_stage, *stages))
+            reasons = {
+                stage: NO_TEMPLATE if (suite, task, stage) in left_out else "the task failed for this model"
+                for stage in (base_stage, *stages)
+            }
+            _fill_missing(by_stage, reasons)
         base = by_stage.get(base_stage)
         if not base or (base_stage.startswith(CONTROL_PREFIX) and not _has_scored(base)):
             continue  # a control is asked some tasks only, and may have no room for its examples
@@ -70,19 +77,23 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     for entry in entries:  # one ability counts once: the chat form of a task stands beside its plain one
         plain = entry["task"].removesuffix(" (chat)")
         entry["primary"] &= plain == entry["task"] or (entry["suite"], plain) not in asked_raw
+        entry["primary"] &= "not_run" not in entry["base"]  # nothing can be compared with it
     _adjust(entries)
     return entries
 
 
-def _fill_missing(by_stage: dict[str, dict[str, Score]], stages: Sequence[str]) -> None:
-    """Give models that a task failed for an unscored row an item, so that they stand in the table."""
+def _fill_missing(by_stage: dict[str, dict[str, Score]], reasons: Mapping[str, str]) -> None:
+    """Give models without a task's scores a row an item that says why, so that they stand in the table."""
     asked = next(iter(by_stage.values()))
-    reason = "the task failed for this model"
-    for stage in (name for name in stages if name not in by_stage and not name.startswith(CONTROL_PREFIX)):
-        by_stage[stage] = {
-            item: replace(row, stage=stage, status="failed", reason=reason, score=None, output=None)
-            for item, row in asked.items()
+    for stage in (name for name in reasons if name not in by_stage and not name.startswith(CONTROL_PREFIX)):
+        fault: Figure = {
+            "stage": stage,
+            "status": "failed",
+            "reason": reasons[stage],
+            "score": None,
+            "output": None,
         }
+        by_stage[stage] = {item: replace(row, **fault) for item, row in asked.items()}
 
 
 def _tabulate(scores: Iterable[Score]) -> dict[tuple[str, str, str], dict[str, dict[str, Score]]]:
@@ -130,7 +141,7 @@ def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, ad
         "n": len(counted),
         "clusters": len({row.cluster_id for row in counted}),
         "base": _describe(metric, base),
-        "adapted": {key: last[key] for key in ("value", "ci95")} if last else None,
+        "adapted": {key: value for key, value in last.items() if key != "difference"} if last else None,
         "difference": last["difference"] if last else None,
         "stages": figures,
         "groups": _describe_groups(metric, {"base": base, **shown}),
@@ -143,6 +154,8 @@ def _has_scored(rows: Rows) -> bool:
 
 def _describe(metric: Metric, rows: Rows) -> Figure:
     scored = [row for row in rows.values() if row.status == "scored"]
+    if {row.reason for row in rows.values()} == {NO_TEMPLATE}:
+        return {"value": None, "ci95": None, "not_run": NO_TEMPLATE}
     if not scored and (metric.may_miss or not metric.primary):
         return {"value": None, "ci95": None}
     if not scored:

@@ -7,11 +7,11 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
-from itertools import groupby
+from itertools import groupby, product
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,8 @@ from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.ask import Subject
 from adatta.evals.harness_data import TaskData, check_lock, draw_items, load_data, read_lock
-from adatta.evals.harness_suite import HarnessSuite, HarnessTask, Protocol, Row, show_name
+from adatta.evals.harness_suite import PROTOCOLS, HarnessSuite, HarnessTask, Protocol, Row, show_name
+from adatta.evals.suite import CHAT, NO_TEMPLATE, PLAIN, Shown
 
 T = TypeVar("T")
 Entry = dict[str, Any]
@@ -59,12 +60,27 @@ class Benchmarks:
         """Return the data of the tasks that have them."""
         return [found for found in self.data.values() if isinstance(found, TaskData)]
 
+    def protocols(self) -> Iterator[tuple[str, str]]:
+        """Yield each task, under each of its names, with how it is asked."""
+        for task in self.suite.tasks:
+            for protocol, how in zip(PROTOCOLS, (PLAIN, CHAT), strict=True):
+                yield show_name(task.name, protocol), f"{how}, {task.shots.count}-shot"
+
     def item_texts(self) -> Iterator[tuple[str, str, ItemText]]:
         """Yield task, id and question of each item."""
         for found in self.found():
             for row in found.items:
                 question = found.task.question_text(row)
                 yield found.task.name, content_id(row), ItemText(question=question)
+
+    def show_items(self, wanted: Container[tuple[str, str]]) -> Iterator[tuple[str, str, Shown]]:
+        """Yield task, id and what a reader needs of each item whose task and id are wanted."""
+        for data, protocol in product(self.found(), PROTOCOLS):
+            name = show_name(data.task.name, protocol)
+            for row in (row for row in data.items if (name, content_id(row)) in wanted):
+                shown = _attempt(_show, data, row)
+                bare = Shown(data.task.question_text(row))
+                yield name, content_id(row), bare if isinstance(shown, str) else shown
 
 
 def load_benchmarks(
@@ -116,7 +132,9 @@ def run_benchmarks(
     scores, record = [], []
     for name, data in benchmarks.data.items():
         run: Any = data
-        if isinstance(data, TaskData):
+        if isinstance(data, TaskData) and protocol == "chat" and not lm.chat_template(True):
+            run = _leave_out(data, suite=benchmarks.suite, subject=subject, protocol=protocol)
+        elif isinstance(data, TaskData):
             run = _attempt(run_task, lm, data, suite=benchmarks.suite, subject=subject, protocol=protocol)
         status = "failed" if isinstance(data, TaskData) else "not run"
         found, entry = ([], {"status": status, "reason": run}) if isinstance(run, str) else run
@@ -148,26 +166,14 @@ def run_task(
     """
     task = data.task
     scores: list[Score] = []
+    shots = _shot_ids(data)
     counts = Counter({"items": 0, "tied": 0, **data.counts})
     num_truncated = len(getattr(lm, "truncated", ()))
     for part, members in groupby(sorted(data.items, key=task.part), key=task.part):
         rows = list(members)
         built = _build(task, part, rows, data.shots.get(part, ()))
-        shots = [content_id(row) for row in data.shots.get(part, ())]
         for row, requests in _ask(lm, built, rows, protocol):
-            common: Entry = {
-                "model_fingerprint": subject.model_fingerprint,
-                "stage": subject.stage,
-                "suite": suite.name,
-                "suite_version": suite.version,
-                "task": show_name(task.name, protocol),
-                "language": suite.language,
-                "item_id": content_id(row),
-                "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
-                "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
-                "prompt_hash": content_id([content_id(row), protocol, part, shots]),
-                "group": str(row[task.group]) if task.group else None,
-            }
+            common = _identify(row, data, shots=shots, suite=suite, subject=subject, protocol=protocol)
             counts["items"] += 1
             for metric, result in _judge(task, built, requests, counts):
                 scores.append(Score(metric=metric, **(common | result)))
@@ -175,6 +181,44 @@ def run_task(
     if hasattr(lm, "truncated"):
         counts["truncated"] = len(lm.truncated) - num_truncated
     return scores, _describe(lm, data, built, protocol) | {"counts": dict(counts)}
+
+
+def _shot_ids(data: TaskData) -> dict[str, list[str]]:
+    return {part: [content_id(row) for row in rows] for part, rows in data.shots.items()}
+
+
+def _identify(
+    row: Row,
+    data: TaskData,
+    *,
+    shots: Mapping[str, Sequence[str]],
+    suite: HarnessSuite,
+    subject: Subject,
+    protocol: Protocol,
+) -> Entry:
+    """Return the fields of a score that say whose and of what it is."""
+    task, part, item_id = data.task, data.task.part(row), content_id(row)
+    return {
+        "model_fingerprint": subject.model_fingerprint,
+        "stage": subject.stage,
+        "suite": suite.name,
+        "suite_version": suite.version,
+        "task": show_name(task.name, protocol),
+        "language": suite.language,
+        "item_id": item_id,
+        "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
+        "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
+        "prompt_hash": content_id([item_id, protocol, part, list(shots.get(part, ()))]),
+        "group": str(row[task.group]) if task.group else None,
+    }
+
+
+def _leave_out(data: TaskData, **common: Any) -> tuple[list[Score], Entry]:
+    """Return an unscored row an item, for a model without chat template, and the task's entry."""
+    fault: Entry = {"metric": data.task.metric, "status": "unscored", "reason": NO_TEMPLATE}
+    shots = _shot_ids(data)
+    scores = [Score(**_identify(row, data, shots=shots, **common), **fault) for row in data.items]
+    return scores, {"status": "not run", "reason": NO_TEMPLATE}
 
 
 def _attempt(work: Callable[..., T], *args: Any, **options: Any) -> T | str:
@@ -226,6 +270,25 @@ def _build(task: HarnessTask, part: str, rows: Sequence[Row], shots: Sequence[Ro
     return built
 
 
+def _show(data: TaskData, row: Row) -> Shown:
+    """Return what a row asks, as the harness asks it."""
+    part = data.task.part(row)
+    built = _build(data.task, part, [row], data.shots.get(part, ()))
+    (doc,) = built.eval_docs
+    if built.OUTPUT_TYPE != "multiple_choice":
+        return Shown(str(built.doc_to_text(doc)), (), str(built.doc_to_target(doc)))
+    labels, gold = _read_options(built, doc)
+    question = built.doc_to_target(doc) if built.multiple_input else built.doc_to_text(doc)
+    return Shown(str(question), labels, labels[gold])
+
+
+def _read_options(built: Any, doc: Row) -> tuple[list[str], int]:
+    """Return the options of an item, and the place of the right one."""
+    labels = built.doc_to_choice(doc)
+    gold = built.doc_to_text(doc) if built.multiple_input else built.doc_to_target(doc)
+    return labels, labels.index(gold) if isinstance(gold, str) else gold
+
+
 def _ask(lm: Any, built: Any, rows: Sequence[Row], protocol: Protocol) -> Iterator[tuple[Row, list[Any]]]:
     """Yield each row with its requests, answered and filtered."""
     is_chat = protocol == "chat"
@@ -267,9 +330,7 @@ def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]
     shared: Entry = {"status": "scored", "output": str(requests[0].resps[0])}
     groups: Entry = {}
     if built.OUTPUT_TYPE == "multiple_choice":
-        labels = built.doc_to_choice(doc)
-        gold = built.doc_to_text(doc) if built.multiple_input else built.doc_to_target(doc)
-        gold = labels.index(gold) if isinstance(gold, str) else gold
+        labels, gold = _read_options(built, doc)
         sums = [log_prob for log_prob, _ in answers[: len(labels)]]
         counts["tied"] += len(measures.best_options(sums)) > 1
         picked = sums.index(max(sums))

@@ -215,7 +215,7 @@ def table_lines(metrics: Sequence[Mapping[str, Any]], *, base: str) -> list[str]
 
 def _figure(figure: Mapping[str, Any] | None) -> str:
     if not figure or figure.get("value") is None:
-        return "-"
+        return f"not run: {figure['not_run']}" if figure and "not_run" in figure else "-"
     interval = figure.get("ci95")
     shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else " (no interval)"
     return f"{figure['value']:.3f}{shown}"

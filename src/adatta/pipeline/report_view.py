@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -56,6 +57,8 @@ def build_view(
         "evaluated": evaluated,
         "headline": judgement.headline,
         "cards": {word: [finding for finding in judgement.of(word) if finding.primary] for word in WORDS},
+        "not_run": list(_list_not_run(metrics, evaluated)),
+        "families": Counter(name_language(entry["language"]) for entry in metrics if entry["primary"]),
         "secondary": [finding for finding in judgement.findings if not finding.primary],
         "on_the_way": list(_find_on_the_way(metrics, evaluated)),
         "words": WORDS,
@@ -124,6 +127,16 @@ def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[s
             yield f"{name_metric(entry)} was worse than base after {worse}; at the end: {result}."
 
 
+def _list_not_run(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> Iterator[str]:
+    """Name each task that a model wasn't asked, and why."""
+    missed: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for entry in metrics:
+        for name, _, figure in _figures(entry, evaluated):
+            if "not_run" in figure:
+                missed[entry["task"], figure["not_run"]][name] = None
+    yield from (f"{task} of {', '.join(names)}: {why}" for (task, why), names in missed.items())
+
+
 def _direction(entry: Mapping[str, Any], stage: str) -> str:
     return find_direction(entry, entry["stages"].get(stage, {}).get("difference"))
 
@@ -148,19 +161,23 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
         value, difference, is_base = value_of(figure), figure.get("difference") or {}, shape == "base"
         interval = show_interval(difference.get("ci95"), scale=scale, **signed)
         tone = "" if is_base else _direction(entry, name)
+        is_alone = tone in ("better", "worse") and difference.get("p_holm") is None
         row = {
             "name": name,
             "shape": shape,
             "is_last": name in evaluated[-1:],
-            "value": "missing" if value is None else scale.show(value, decimals=decimals),
-            "interval": show_interval(figure.get("ci95"), scale=scale, decimals=decimals),
+            "value": f"not run: {figure['not_run']}" if "not_run" in figure else "missing",
+            "interval": "",
             "difference": "" if is_base else scale.show(value_of(difference), **signed),
             "difference_interval": "" if is_base else interval,
             "p": show_p(difference.get("p")),
             "holm": show_p(difference.get("p_holm"), name="Holm p"),
             "tone": tone,
-            "word": WORDS.get(tone, ""),
+            "word": WORDS.get(tone, "") + ", unadjusted" * is_alone,
         }
+        if value is not None:
+            row["value"] = scale.show(value, decimals=decimals)
+            row["interval"] = show_interval(figure.get("ci95"), scale=scale, decimals=decimals)
         rows.append(row)
     return {
         "label": name_metric(entry),
@@ -173,16 +190,25 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
 
 
 def _compare_groups(entry: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
-    """Make the table of each kind of item by itself: a line a kind, a column a model that has figures."""
+    """Make the table of each kind of item by itself: a line a kind, value and interval a model."""
     groups: Mapping[str, Any] = entry.get("groups") or {}
     shown = [name for name in names if any(name in models for models in groups.values())]
     if not shown:
         return None
     scale = scale_of(entry["unit"])
-    values = [[value_of(models.get(name)) for name in shown] for models in groups.values()]
-    decimals = scale.decimals_for(*(value for row in values for value in row))
+    figures = [[models.get(name) for name in shown] for models in groups.values()]
+    decimals = scale.decimals_for(*(value_of(figure) for row in figures for figure in row))
     cells = [
-        ["" if value is None else scale.show(value, decimals=decimals) for value in row] for row in values
+        [
+            (
+                scale.show(figure["value"], decimals=decimals),
+                show_interval(figure["ci95"], scale=scale, decimals=decimals),
+            )
+            if figure
+            else ("", "")
+            for figure in row
+        ]
+        for row in figures
     ]
     sizes = [max(figure["n"] for figure in models.values()) for models in groups.values()]
     labels = [group.replace("_", " ") for group in groups]
@@ -193,7 +219,7 @@ def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> Ite
     """Say how the adapted model stands against each control on this metric."""
     for control, entries in controls.items():
         for other in entries:
-            if (other["task"], other["metric"]) == (entry["task"], entry["metric"]):
+            if (other["task"], other["metric"]) == (entry["task"], entry["metric"]) and other["difference"]:
                 finding = describe(other)
                 text = f"{finding.change}; {finding.detail}"
                 yield {"control": control, "tone": finding.direction, "text": text}
@@ -201,8 +227,7 @@ def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> Ite
 
 def _list_facts(entry: Mapping[str, Any], unit: str) -> Iterator[str]:
     """Say unit, direction, items, clusters and unscored items of a metric."""
-    yield unit
-    yield _say_better(entry)
+    yield from filter(None, (entry.get("protocol"), unit, _say_better(entry)))
     yield f"n = {entry['n']}"
     if entry["clusters"] != entry["n"]:
         yield f"{entry['clusters']} clusters"
@@ -256,7 +281,9 @@ def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
                 )
             )
         if rows:
-            title = f"Differences to the base in {unit}, with 95% intervals; to the right is better"
+            title = (
+                f"Differences to the base in {unit}, with unadjusted 95% intervals; to the right is better"
+            )
             svg = draw_changes(rows, title=title, unit=unit)
             yield {"label": title, "note": "", "file": f"changes-{_slug(unit)}.svg", "svg": svg}
 
