@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from adatta.core.recipe import load_recipe
-from adatta.evals.scores import read_scores
+from adatta.evals.scores import read_scores, write_scores
 from adatta.evals.suite import load_suite
 from tests.toys import benchmarks
 from tests.toys.command import call
@@ -160,19 +162,62 @@ def test_eval_of_a_model_with_itself_finds_no_difference(work: Path, toy_folder:
     ("arguments", "said"),
     [
         (("{toy}", "{toy}"), "named twice"),
+        (("{toy}", "{toy}/../{toy.name}"), "named twice"),
         ((), "no model is named"),
+        (("nowhere",), "model.name: no model 'nowhere'"),
         (("{toy}", "nowhere"), "others.nowhere"),
+        (("{toy}", "empty"), "others.empty: empty has no config.json"),
+        (("{toy}", "notes.txt"), "is a file; a model is a folder"),
+        (("{toy}", "no-weights"), "lacks *.safetensors"),
+        (("{toy}", "package:nothing/x.gguf"), "needs the package nothing"),
+        (("{toy}", "--language", "xx"), "language 'xx' has no profile"),
+        (("{toy}", "--name", "../elsewhere"), "can't name a run"),
+        (("{toy}", "--name", ""), "can't name a run"),
+        (("{toy}", "--set", "precision"), "write --set path=value"),
+        (("{toy}", "--set", "stages.evaluate.nothing=1"), "unknown key 'nothing'"),
         (("{toy}", "--suite", "none"), "there is no 'none'"),
         (("{toy}", "--set", "precision=fp8"), "precision"),
         (("--plan", "--suite", "none"), "unknown suite"),
         (("{toy}", "--data-dir", "nowhere"), "there is no folder nowhere"),
+        (("{toy}", "--data-dir", "nowhere", "--suite", "italian"), "there is no folder nowhere"),
     ],
 )
 def test_eval_says_what_is_wrong(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
 ) -> None:
+    (work / "empty").mkdir()
+    (work / "notes.txt").write_text("ciao", encoding="utf-8")
+    shutil.copytree(toy_folder, work / "no-weights", ignore=shutil.ignore_patterns("*.safetensors"))
     assert call("eval", *(part.format(toy=toy_folder) for part in arguments)) == 2
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("adatta: ") == 1
+    assert "Traceback" not in told
+    assert len(told.splitlines()) <= 2
+    assert not (work / "elsewhere").exists()
+
+
+def test_models_of_one_name_keep_theirs_by_order_and_the_second_is_the_adapted_one(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, third = (toy_model(work / part / "same", "llama", tied=True, seed=5) for part in "xy")
+    assert call("eval", str(toy_folder), str(other), str(third), *LIMITS) == 0
+    said = capsys.readouterr().out
+    assert f"base: {toy_folder}\nsame: {other}\nsame-2: {third}\n" in said
+    report = json.loads((work / "runs" / "eval" / "report.json").read_text(encoding="utf-8"))
+    assert report["verdict"]["headline"] in said
+    assert report["expected"]["evaluated"] == ["base", "same-2", "same"]  # the last one is the adapted one
+
+
+def test_eval_leaves_a_run_of_a_recipe_alone(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = work / "runs" / "demo"
+    run.mkdir(parents=True)
+    (run / "recipe.yaml").write_text("name: demo\n", encoding="utf-8")
+    assert call("eval", str(toy_folder), "--name", "demo", *LIMITS) == 2
+    assert "run demo is another recipe's; give another --name" in capsys.readouterr().err
+    assert [path.name for path in run.iterdir()] == ["recipe.yaml"]
 
 
 def test_eval_asks_public_benchmarks_from_local_files(
@@ -329,15 +374,28 @@ def test_compare_refuses_other_questions_and_unknown_runs(
     shorter = (*LIMITS[:-1], "stages.evaluate.max_new_tokens=2")
     assert call("eval", str(toy_folder), "--name", "first", *LIMITS) == 0
     assert call("eval", str(toy_folder), "--name", "second", *shorter) == 0
-    assert call("compare", "first", "second") == 1
-    assert "different prompts" in capsys.readouterr().err
+    assert call("compare", "first", "second") == 2
+    assert "first and second can't be compared: prompts_it" in capsys.readouterr().err
     wide = ("--set", "context=640", *LIMITS[2:])
     assert call("eval", str(toy_folder), "--name", "wide", *wide) == 0
     assert call("compare", "first", "wide") == 2
     assert "context 512, wide with 640" in capsys.readouterr().err
-    assert call("compare", "first", "first") == 2
+    assert call("compare", "first", str(work / "runs" / "first")) == 2
+    assert "first and first are one run" in capsys.readouterr().err
+    assert call("compare", "first", str(toy_folder)) == 2
+    assert "there is no complete run" in capsys.readouterr().err
     assert call("compare", "first", "nowhere") == 2
     assert "no complete run nowhere" in capsys.readouterr().err
+    assert call("compare", "first") == 2
+    shutil.copytree(work / "runs" / "first", work / "runs" / "elsewhere")
+    (path,) = (work / "runs" / "elsewhere").glob("*-evaluate-*/scores.parquet")
+    write_scores(path, [replace(score, suite="offline-dev") for score in read_scores(path)])
+    capsys.readouterr()
+    assert call("compare", "first", "elsewhere") == 2
+    assert "first and elsewhere were asked nothing in common" in capsys.readouterr().err
+    (work / "runs" / "elsewhere" / "current.json").write_text('{"stages": []}', encoding="utf-8")
+    assert call("compare", "first", "elsewhere") == 2
+    assert "run elsewhere has no evaluation" in capsys.readouterr().err
 
 
 def test_export_writes_every_format_asked_for(work: Path, toy_folder: Path) -> None:

@@ -109,8 +109,9 @@ def load_benchmarks(
     if folder:
         check_lock(folder, data.values())
     if not data:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in tried.items())
-        raise DataError(f"no task of suite {suite.name} has data: {reasons}")
+        (name, reason), *others = tried.items()
+        told = f"{name}: {reason}" + f"; and {len(others)} others" * bool(others)
+        raise DataError(f"no task of suite {suite.name} has data; give the folder of its releases ({told})")
     total = limit or suite.num_items
     return Benchmarks(suite=suite, data=tried | (draw_items(data.values(), total) if total else {}))
 
