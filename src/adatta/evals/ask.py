@@ -13,18 +13,8 @@ from typing import Any, NamedTuple
 from adatta.chat.render import Chat
 from adatta.core.errors import DataError, EvalError, TemplateError
 from adatta.core.fingerprint import canonical_json, content_id
-from adatta.core.records import BASE, Item, Message, Score, ScoreStatus, TokenRow
-from adatta.evals.suite import (
-    NO_TEMPLATE,
-    Answer,
-    AnswerTask,
-    Branch,
-    BranchTask,
-    Outcome,
-    Suite,
-    SuiteTask,
-    Task,
-)
+from adatta.core.records import BASE, NO_TEMPLATE, Item, Message, Score, ScoreStatus, TokenRow
+from adatta.evals.suite import Answer, AnswerTask, Branch, BranchTask, Outcome, Suite, SuiteTask, Task
 from adatta.lang.profile import Profile
 
 CONTROL_PREFIX = "control-"

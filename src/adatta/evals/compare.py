@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from adatta.core.errors import EvalError
-from adatta.core.records import Score
+from adatta.core.records import NO_TEMPLATE, Score
 from adatta.evals import statistics
 from adatta.evals.ask import CONTROL_PREFIX
 from adatta.evals.corpus import FIGURES, Labelled, corpus_estimate
 from adatta.evals.harness_suite import find_benchmark_metric, list_harness_suites
 from adatta.evals.pairs import Rows, pair_scores, score_value
 from adatta.evals.statistics import Estimate
-from adatta.evals.suite import NO_TEMPLATE, Metric, load_tasks
+from adatta.evals.suite import Metric, load_tasks
 
 MIN_ITEMS = 30  # below it no interval is claimed for a mean of scores that aren't shares
 
@@ -45,9 +45,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         EvalError: A stage has no scores, or not those of the base's items; a model has no scored item on a
             task by its primary metric; prompts or items differ.
     """
-    scores = list(scores)
     table = _tabulate(scores)
-    left_out = {(score.suite, score.task, score.stage) for score in scores if score.reason == NO_TEMPLATE}
     present = {stage for by_stage in table.values() for stage in by_stage}
     if missing := [stage for stage in (base_stage, *stages) if stage not in present]:
         raise EvalError(f"no scores of {', '.join(missing)}; there are: {', '.join(sorted(present))}")
@@ -55,11 +53,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     for (suite, task, name), by_stage in table.items():
         metric = _find_metric(suite, task, name)
         if metric.may_miss:
-            reasons = {
-                stage: NO_TEMPLATE if (suite, task, stage) in left_out else "the task failed for this model"
-                for stage in (base_stage, *stages)
-            }
-            _fill_missing(by_stage, reasons)
+            _fill_missing(by_stage, (base_stage, *stages))
         base = by_stage.get(base_stage)
         if not base or (base_stage.startswith(CONTROL_PREFIX) and not _has_scored(base)):
             continue  # a control is asked some tasks only, and may have no room for its examples
@@ -82,18 +76,15 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     return entries
 
 
-def _fill_missing(by_stage: dict[str, dict[str, Score]], reasons: Mapping[str, str]) -> None:
-    """Give models without a task's scores a row an item that says why, so that they stand in the table."""
+def _fill_missing(by_stage: dict[str, dict[str, Score]], stages: Sequence[str]) -> None:
+    """Give models that a task failed for an unscored row an item, so that they stand in the table."""
     asked = next(iter(by_stage.values()))
-    for stage in (name for name in reasons if name not in by_stage and not name.startswith(CONTROL_PREFIX)):
-        fault: Figure = {
-            "stage": stage,
-            "status": "failed",
-            "reason": reasons[stage],
-            "score": None,
-            "output": None,
+    reason = "the task failed for this model"
+    for stage in (name for name in stages if name not in by_stage and not name.startswith(CONTROL_PREFIX)):
+        by_stage[stage] = {
+            item: replace(row, stage=stage, status="failed", reason=reason, score=None, output=None)
+            for item, row in asked.items()
         }
-        by_stage[stage] = {item: replace(row, **fault) for item, row in asked.items()}
 
 
 def _tabulate(scores: Iterable[Score]) -> dict[tuple[str, str, str], dict[str, dict[str, Score]]]:
@@ -226,16 +217,15 @@ def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence
 
 
 def _adjust(entries: Sequence[Figure]) -> None:
-    """Fill `p_holm`: one family a stage and language, of the primary metrics; controls have none."""
+    """Fill `p_holm`: one family a stage and language, of the primary metrics; controls have none.
+
+    The family is what was to be measured: a figure that has no difference stays in it, with p = 1.
+    """
     families: dict[tuple[str, str], list[Figure]] = defaultdict(list)
     for entry in entries:
         for stage, figure in entry["stages"].items():
-            if (
-                entry["primary"]
-                and (figure["difference"] or {}).get("p") is not None
-                and not stage.startswith(CONTROL_PREFIX)
-            ):
-                families[stage, entry["language"]].append(figure["difference"])
+            if entry["primary"] and not stage.startswith(CONTROL_PREFIX):
+                families[stage, entry["language"]].append(figure["difference"] or {"p": 1.0})
     for family in families.values():
         adjusted = statistics.holm([difference["p"] for difference in family])
         for difference, p in zip(family, adjusted, strict=True):

@@ -21,13 +21,13 @@ import jinja2
 from adatta.core.errors import AdattaError, DataError, EvalError
 from adatta.core.extras import require
 from adatta.core.fingerprint import canonical_json, content_id
-from adatta.core.records import Score
+from adatta.core.records import NO_TEMPLATE, Score
 from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.ask import Subject
 from adatta.evals.harness_data import TaskData, check_lock, draw_items, load_data, read_lock
 from adatta.evals.harness_suite import PROTOCOLS, HarnessSuite, HarnessTask, Protocol, Row, show_name
-from adatta.evals.suite import CHAT, NO_TEMPLATE, PLAIN, Shown
+from adatta.evals.suite import CHAT, PLAIN, Shown
 
 T = TypeVar("T")
 Entry = dict[str, Any]
@@ -133,9 +133,7 @@ def run_benchmarks(
     scores, record = [], []
     for name, data in benchmarks.data.items():
         run: Any = data
-        if isinstance(data, TaskData) and protocol == "chat" and not lm.chat_template(True):
-            run = _leave_out(data, suite=benchmarks.suite, subject=subject, protocol=protocol)
-        elif isinstance(data, TaskData):
+        if isinstance(data, TaskData):
             run = _attempt(run_task, lm, data, suite=benchmarks.suite, subject=subject, protocol=protocol)
         status = "failed" if isinstance(data, TaskData) else "not run"
         found, entry = ([], {"status": status, "reason": run}) if isinstance(run, str) else run
@@ -149,7 +147,8 @@ def run_task(
 ) -> tuple[list[Score], Entry]:
     """Ask a model the items of one task.
 
-    An item is failed if its log-probs aren't finite or its measure breaks, unscored if no answer is found.
+    An item is failed if its log-probs aren't finite or its measure breaks, unscored if no answer is found or
+    the model lacks the chat template that the protocol needs.
 
     Args:
         lm: A backend of the harness.
@@ -167,59 +166,37 @@ def run_task(
     """
     task = data.task
     scores: list[Score] = []
-    shots = _shot_ids(data)
     counts = Counter({"items": 0, "tied": 0, **data.counts})
+    is_asked = protocol == "raw" or bool(lm.chat_template(True))
     num_truncated = len(getattr(lm, "truncated", ()))
     for part, members in groupby(sorted(data.items, key=task.part), key=task.part):
         rows = list(members)
         built = _build(task, part, rows, data.shots.get(part, ()))
-        for row, requests in _ask(lm, built, rows, protocol):
-            common = _identify(row, data, shots=shots, suite=suite, subject=subject, protocol=protocol)
+        shots = [content_id(row) for row in data.shots.get(part, ())]
+        bare: Iterator[tuple[Row, list[Any]]] = ((rows[doc[_ROW]], []) for doc in built.eval_docs)
+        for row, requests in _ask(lm, built, rows, protocol) if is_asked else bare:
+            common: Entry = {
+                "model_fingerprint": subject.model_fingerprint,
+                "stage": subject.stage,
+                "suite": suite.name,
+                "suite_version": suite.version,
+                "task": show_name(task.name, protocol),
+                "language": suite.language,
+                "item_id": content_id(row),
+                "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
+                "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
+                "prompt_hash": content_id([content_id(row), protocol, part, shots]),
+                "group": str(row[task.group]) if task.group else None,
+            }
             counts["items"] += 1
             for metric, result in _judge(task, built, requests, counts):
                 scores.append(Score(metric=metric, **(common | result)))
+    if not is_asked:
+        return scores, {"status": "not run", "reason": NO_TEMPLATE}
     counts["dropped"] = len(data.items) - counts["items"]  # by the task's process_docs
     if hasattr(lm, "truncated"):
         counts["truncated"] = len(lm.truncated) - num_truncated
     return scores, _describe(lm, data, built, protocol) | {"counts": dict(counts)}
-
-
-def _shot_ids(data: TaskData) -> dict[str, list[str]]:
-    return {part: [content_id(row) for row in rows] for part, rows in data.shots.items()}
-
-
-def _identify(
-    row: Row,
-    data: TaskData,
-    *,
-    shots: Mapping[str, Sequence[str]],
-    suite: HarnessSuite,
-    subject: Subject,
-    protocol: Protocol,
-) -> Entry:
-    """Return the fields of a score that say whose and of what it is."""
-    task, part, item_id = data.task, data.task.part(row), content_id(row)
-    return {
-        "model_fingerprint": subject.model_fingerprint,
-        "stage": subject.stage,
-        "suite": suite.name,
-        "suite_version": suite.version,
-        "task": show_name(task.name, protocol),
-        "language": suite.language,
-        "item_id": item_id,
-        "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
-        "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
-        "prompt_hash": content_id([item_id, protocol, part, list(shots.get(part, ()))]),
-        "group": str(row[task.group]) if task.group else None,
-    }
-
-
-def _leave_out(data: TaskData, **common: Any) -> tuple[list[Score], Entry]:
-    """Return an unscored row an item, for a model without chat template, and the task's entry."""
-    fault: Entry = {"metric": data.task.metric, "status": "unscored", "reason": NO_TEMPLATE}
-    shots = _shot_ids(data)
-    scores = [Score(**_identify(row, data, shots=shots, **common), **fault) for row in data.items]
-    return scores, {"status": "not run", "reason": NO_TEMPLATE}
 
 
 def _attempt(work: Callable[..., T], *args: Any, **options: Any) -> T | str:
@@ -306,7 +283,11 @@ def _ask(lm: Any, built: Any, rows: Sequence[Row], protocol: Protocol) -> Iterat
 def _judge(
     task: HarnessTask, built: Any, requests: Sequence[Any], counts: Counter[str]
 ) -> Iterator[tuple[str, Entry]]:
-    """Yield each metric with its fields of a score."""
+    """Yield each metric with its fields of a score; without requests, the model has no chat template."""
+    if not requests:
+        left_out: Entry = {"status": "unscored", "reason": NO_TEMPLATE}
+        yield from ((name, left_out) for name in task.metrics or built.aggregation())
+        return
     for key in requests[0].filtered_resps:
         suffix = "" if key == "none" else f",{key}"
         kept = [name.removesuffix(suffix) for name in task.metrics if name.partition(",")[2] == suffix[1:]]

@@ -20,7 +20,6 @@ from adatta.core.runtime import bundled_dir
 from adatta.data.overlap import ItemText
 
 PLAIN, CHAT = "plain text", "chat template"  # how a task is asked
-NO_TEMPLATE = "no chat template"  # why a model can't be asked in one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

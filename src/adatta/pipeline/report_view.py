@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 from adatta.pipeline.charts import Shape, Whisker, draw_changes, draw_forest, draw_losses
-from adatta.pipeline.numbers import interval_of, read_number, scale_of, show_interval, show_p, value_of
+from adatta.pipeline.numbers import Scale, interval_of, read_number, scale_of, show_interval, show_p, value_of
 from adatta.pipeline.report_facts import build_facts
 from adatta.pipeline.verdict import (
     METRICS,
@@ -130,10 +130,9 @@ def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[s
 def _list_not_run(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> Iterator[str]:
     """Name each task that a model wasn't asked, and why."""
     missed: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    for entry in metrics:
-        for name, _, figure in _figures(entry, evaluated):
-            if "not_run" in figure:
-                missed[entry["task"], figure["not_run"]][name] = None
+    for entry, (name, _, figure) in ((e, found) for e in metrics for found in _figures(e, evaluated)):
+        if "not_run" in figure:
+            missed[entry["task"], figure["not_run"]][name] = None
     yield from (f"{task} of {', '.join(names)}: {why}" for (task, why), names in missed.items())
 
 
@@ -158,7 +157,8 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
     signed: dict[str, Any] = {"decimals": scale.decimals_for(*ends), "signed": True}
     rows = []
     for name, shape, figure in figures:
-        value, difference, is_base = value_of(figure), figure.get("difference") or {}, shape == "base"
+        shown, difference = _show_figure(figure, scale, decimals=decimals), figure.get("difference") or {}
+        is_base = shape == "base"
         interval = show_interval(difference.get("ci95"), scale=scale, **signed)
         tone = "" if is_base else _direction(entry, name)
         is_alone = tone in ("better", "worse") and difference.get("p_holm") is None
@@ -166,8 +166,8 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
             "name": name,
             "shape": shape,
             "is_last": name in evaluated[-1:],
-            "value": f"not run: {figure['not_run']}" if "not_run" in figure else "missing",
-            "interval": "",
+            "value": shown[0],
+            "interval": shown[1],
             "difference": "" if is_base else scale.show(value_of(difference), **signed),
             "difference_interval": "" if is_base else interval,
             "p": show_p(difference.get("p")),
@@ -175,9 +175,6 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
             "tone": tone,
             "word": WORDS.get(tone, "") + ", unadjusted" * is_alone,
         }
-        if value is not None:
-            row["value"] = scale.show(value, decimals=decimals)
-            row["interval"] = show_interval(figure.get("ci95"), scale=scale, decimals=decimals)
         rows.append(row)
     return {
         "label": name_metric(entry),
@@ -187,6 +184,15 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
         "rows": rows,
         "groups": _compare_groups(entry, [name for name, _, _ in figures]) if entry["primary"] else None,
     }
+
+
+def _show_figure(figure: Mapping[str, Any], scale: Scale, *, decimals: int) -> tuple[str, str]:
+    """Write a figure's value and interval, or why there is none."""
+    value = value_of(figure)
+    if value is None:
+        return f"not run: {figure['not_run']}" if "not_run" in figure else "missing", ""
+    interval = show_interval(figure.get("ci95"), scale=scale, decimals=decimals)
+    return scale.show(value, decimals=decimals), interval
 
 
 def _compare_groups(entry: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
@@ -199,15 +205,7 @@ def _compare_groups(entry: Mapping[str, Any], names: Sequence[str]) -> dict[str,
     figures = [[models.get(name) for name in shown] for models in groups.values()]
     decimals = scale.decimals_for(*(value_of(figure) for row in figures for figure in row))
     cells = [
-        [
-            (
-                scale.show(figure["value"], decimals=decimals),
-                show_interval(figure["ci95"], scale=scale, decimals=decimals),
-            )
-            if figure
-            else ("", "")
-            for figure in row
-        ]
+        [_show_figure(figure, scale, decimals=decimals) if figure else ("", "") for figure in row]
         for row in figures
     ]
     sizes = [max(figure["n"] for figure in models.values()) for models in groups.values()]

@@ -377,3 +377,12 @@ def test_family_of_holm_leaves_out_what_was_not_run():
         [*asked[0], *asked[1], *without_template(other[0]), *other[1]], base_stage="base", stages=["sft"]
     )
     assert left[0]["difference"]["p_holm"] == left[0]["difference"]["p"]
+
+
+def test_figure_that_was_to_be_measured_stays_in_the_family_of_holm():
+    asked = [make_scores(stage, values) for stage, values in (("base", BASE), ("sft", BETTER))]
+    lost = without_template(make_scores("sft", BETTER, task="preferences_it"))
+    scores = [*asked[0], *asked[1], *make_scores("base", BASE, task="preferences_it"), *lost]
+    found, missing = compare(scores, base_stage="base", stages=["sft"])
+    assert found["difference"]["p_holm"] == pytest.approx(2 * found["difference"]["p"])
+    assert (missing["primary"], missing["difference"]) == (True, None)
