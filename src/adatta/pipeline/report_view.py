@@ -158,9 +158,9 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
     rows = []
     for name, shape, figure in figures:
         shown, difference = _show_figure(figure, scale, decimals=decimals), figure.get("difference") or {}
-        is_base = shape == "base"
+        is_bare = shape == "base" or "not_run" in {**entry["base"], **figure}
         interval = show_interval(difference.get("ci95"), scale=scale, **signed)
-        tone = "" if is_base else _direction(entry, name)
+        tone = "" if is_bare else _direction(entry, name)
         is_alone = tone in ("better", "worse") and difference.get("p_holm") is None
         row = {
             "name": name,
@@ -168,8 +168,8 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
             "is_last": name in evaluated[-1:],
             "value": shown[0],
             "interval": shown[1],
-            "difference": "" if is_base else scale.show(value_of(difference), **signed),
-            "difference_interval": "" if is_base else interval,
+            "difference": "" if is_bare else scale.show(value_of(difference), **signed),
+            "difference_interval": "" if is_bare else interval,
             "p": show_p(difference.get("p")),
             "holm": show_p(difference.get("p_holm"), name="Holm p"),
             "tone": tone,

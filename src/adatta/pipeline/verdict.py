@@ -144,8 +144,10 @@ def describe(entry: Mapping[str, Any]) -> Finding:
     if base is None or adapted is None:
         direction = "missing"
     decimals = scale.decimals_for(base, adapted)
-    before, after = (scale.show(value, decimals=decimals) for value in (base, adapted))
-    change = f"{before}{scale.sign} → {after}{scale.sign or scale.unit}"
+    before, after = (
+        scale.show(value, decimals=decimals) + scale.sign * (value is not None) for value in (base, adapted)
+    )
+    change = f"{before} → {after}{'' if scale.sign else scale.unit}"
     if not scale.sign and base and adapted is not None:
         change += f" ({show_number(100 * (adapted / base - 1), decimals=1, signed=True)}%)"
     return Finding(

@@ -177,6 +177,20 @@ def test_model_without_template_is_told_as_not_run_and_makes_no_problem(tmp_path
     assert "prompts_it language_fidelity: adapted: no value" in report["problems"]
 
 
+def test_nothing_is_said_of_differences_to_a_base_that_was_not_run(tmp_path):
+    (prompts,) = (entry for entry in make_metrics() if entry["metric"] == "language_fidelity")
+    for stage in prompts["stages"].values():
+        stage["difference"] = None
+    missed = {"value": None, "ci95": None, "not_run": "no chat template"}
+    prompts |= {"base": missed, "difference": None, "primary": False, "unscored": {"no chat template": 40}}
+    report, page = write_page(tmp_path, metrics=[make_metrics()[0], prompts], **NOTHING)
+    assert report["problems"] == []
+    assert "base not run: no chat template sft 87.5 [77.5, 97.5] dpo" in page.text.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert "Italian prompts, language fidelity – → 92.5%" in page.text
+
+
 def test_protocol_stands_beside_each_figure(tmp_path):
     metrics = [entry | {"protocol": "plain text, 5-shot"} for entry in make_metrics()]
     _, page = write_page(tmp_path, metrics=metrics)
