@@ -119,6 +119,11 @@ def complete(folder: Path, record: Mapping[str, Any]) -> Artefact:
     return Artefact(folder, full)
 
 
+def reopen(artefact: Artefact) -> None:
+    """Take the record away: the stage is done again in its folder, with what is kept there."""
+    (artefact.folder / _RECORD).unlink()
+
+
 def read_artefact(folder: Path) -> Artefact:
     """Return a complete artefact; its files are not looked at (`verify` does).
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,13 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
     current = BASE
     done: list[str] = []
     planned: list[PlannedStage] = []
+    is_open = False  # a benchmark failed: its evaluation is done again, and the report behind it
     for number, stage in enumerate(recipe.stages, start=1):
         parents, identity = _identity(stage, recipe, inputs, models, current, done)
         mark = fingerprint({"kind": stage.kind, "version": VERSIONS[stage.kind], **identity})
+        made = find_complete(run_dir, kind=stage.kind, fingerprint=mark)
+        if made and any(map(has_failed, made.record["results"].get("benchmarks", {}).values())):
+            made, is_open = None, True
         planned.append(
             PlannedStage(
                 number=number,
@@ -79,13 +83,22 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
                 fingerprint=mark,
                 parents=parents,
                 model_in=current,
-                artefact=find_complete(run_dir, kind=stage.kind, fingerprint=mark),
+                artefact=None if is_open and stage.kind == "report" else made,
             )
         )
         done.append(mark)
         if stage.kind in TRAINING:
             models[stage.name], current = mark, stage.name
     return tuple(planned)
+
+
+def has_failed(benchmarks: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether a benchmark failed for a model: it is tried again by the next run.
+
+    Args:
+        benchmarks: what the record tells of each.
+    """
+    return any(entry["status"] == "failed" for entry in benchmarks)
 
 
 def evaluated_models(stage: Stage, recipe: Recipe) -> tuple[str, ...]:

@@ -10,7 +10,16 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from adatta.core.artefact import Artefact, begin, complete, set_current, verify, write_atomic
+from adatta.core.artefact import (
+    Artefact,
+    begin,
+    complete,
+    find_complete,
+    reopen,
+    set_current,
+    verify,
+    write_atomic,
+)
 from adatta.core.errors import GuardError
 from adatta.core.lock import run_lock
 from adatta.core.recipe import dump_recipe
@@ -74,6 +83,8 @@ def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> A
 
     from adatta.pipeline.stages import DO
 
+    if made := find_complete(context.run_dir, kind=planned.kind, fingerprint=planned.fingerprint):
+        reopen(made)
     folder = begin(context.run_dir, number=planned.number, kind=planned.kind, fingerprint=planned.fingerprint)
     reset_peak_memory()
     start = time.monotonic()

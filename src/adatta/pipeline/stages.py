@@ -17,7 +17,7 @@ from adatta.core.progress import track
 from adatta.core.records import BASE
 from adatta.pipeline.context import Context
 from adatta.pipeline.exporting import write_formats
-from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, protocol
+from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, has_failed, protocol
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
@@ -119,11 +119,13 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
     for name in models:
         role = "base-" * (name == BASE)  # the base is asked under the controls as well
         part = folder / "parts" / f"{role}{marks[name]}-{mark}.parquet"
-        if not part.exists():
+        if not _is_measured(part):
             part.parent.mkdir(exist_ok=True)
             # Scores of the same model under the same protocol in a complete evaluation of this run.
             same = sorted(context.run_dir.glob(f"*-evaluate-*/parts/{part.name}"))
-            earlier = [path for path in same if (path.parents[1] / "record.json").exists()]
+            earlier = [
+                path for path in same if (path.parents[1] / "record.json").exists() and _is_measured(path)
+            ]
             if earlier:
                 found = read_scores(earlier[0])
                 told = json.loads(earlier[0].with_suffix(".json").read_text(encoding="utf-8"))
@@ -134,7 +136,8 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
                 )
             write_json(part.with_suffix(".json"), told)
             write_scores(part, found)
-            part.with_suffix(".jsonl").unlink(missing_ok=True)
+            if not has_failed(told["benchmarks"]):
+                part.with_suffix(".jsonl").unlink(missing_ok=True)
         about[name] = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         # What another chain measured gets the name that the model has in this one.
         scores += [
@@ -157,17 +160,29 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             "fertility": {name: told["fertility"] for name, told in about.items()},
             "overlap": context.overlap,
         },
-        "warnings": [text for name, told in about.items() for text in warn_of(name, told["benchmarks"])],
+        "warnings": list(
+            dict.fromkeys(text for name, told in about.items() for text in warn_of(name, told["benchmarks"]))
+        ),
     }
 
 
+def _is_measured(part: Path) -> bool:
+    """Tell whether a model's scores are there, and no benchmark among them that failed: it is tried again."""
+    told = part.with_suffix(".json")
+    return part.exists() and not has_failed(json.loads(told.read_text(encoding="utf-8"))["benchmarks"])
+
+
 def warn_of(name: str, benchmarks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what is doubtful about a model's benchmarks: tasks that failed, requests that were cut."""
+    """Yield what is doubtful about a model's benchmarks: failures, cut requests, numbers of rows."""
     for entry in benchmarks:
         if entry["status"] == "failed":
             yield f"{entry['task']} failed for {name}: {entry['reason']}"
         if cut := entry.get("counts", {}).get("truncated"):
-            yield f"{entry['task']}: {cut} requests to {name} lost their beginning, its window is too short"
+            items = f"{cut} requests to {name}, of {len(entry['cut'])} items that the record names,"
+            yield f"{entry['task']}: {items} lost their beginning, its window is too short"
+        wanted, rows = entry.get("num_rows"), entry.get("counts", {}).get("rows")
+        if wanted and rows != wanted:
+            yield f"{entry['task']} has {rows} rows, its split was published with {wanted}"
 
 
 def measure(
@@ -251,7 +266,7 @@ def measure_benchmarks(
         lm = ForestLM(str(folder), dtype=recipe.precision, engine=recipe.engine)
         lm.journal = journal
         for suite in suites:
-            for asked in planned.stage.evaluation.protocols:
+            for asked in suite.suite.protocols or planned.stage.evaluation.protocols:
                 found, told = run_benchmarks(lm, suite, subject=subject, protocol=asked)
                 scores += found
                 entries += told
