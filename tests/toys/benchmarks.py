@@ -107,7 +107,10 @@ def itacola(num: int = 12) -> list[Row]:
 
 def mela(num: int, start: int = 0) -> list[Row]:
     return [
-        {"sentence": f"{NAMES[n % 8]} {'legge' if n % 3 else 'leggere'} il libro {n}.", "label": min(n % 3, 1)}
+        {
+            "sentence": f"{NAMES[n % 8]} {'legge' if n % 3 else 'leggere'} il libro {n}.",
+            "label": min(n % 3, 1),
+        }
         for n in range(start, start + num)
     ]
 

@@ -35,8 +35,8 @@ class TaskData:
     """What a task asks: its items, and the shots before them.
 
     `pin` says which data they are: their `source`, `hub:OWNER/NAME` or `files`; its `revision`, the Hub's
-    commit or a hash of the files; and a hash of the `content`. `counts` are the `rows` of the split, and those
-    that aren't asked: `repeated` ones, those that `are_shots`. `leaks` are the items whose question a shot
+    commit or a hash of the files; and a hash of the `content`. `counts` are the `rows` of the split, those
+    `repeated` and those that `are_shots`, which aren't asked. `leaks` are the items whose question a shot
     holds.
     """
 

@@ -243,7 +243,7 @@ def _build(task: HarnessTask, part: str, rows: Sequence[Row], shots: Sequence[Ro
     own |= {"test_split": "items", "validation_split": None, "training_split": None}
     own |= {"process_results": extraction.SCORERS[task.scorer]} if task.scorer else {}
     config = {**task.settings, **own, "fewshot_split": "shots", "num_fewshot": len(shots)}
-    spec = config if task.settings else {"group": "adatta", "task": [config]}  # over a task of the harness
+    spec = {"group": "adatta", "task": [config]} if name in manager.all_tasks else config
     (built,) = manager.load(spec)["tasks"].values()
     if _ROW not in built.features:
         raise EvalError(f"process_docs of {name} drops columns; let it keep those that it is given")
@@ -310,7 +310,7 @@ def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]
     return {
         name: {**shared, "score": min(1.0, max(0.0, float(value))), **groups.get(name, {})}
         for name, value in found.items()
-        if isinstance(value, Real) and -ROUNDING <= value <= 1 + ROUNDING
+        if isinstance(value, Real) and -ROUNDING <= float(value) <= 1 + ROUNDING
     }
 
 

@@ -94,7 +94,7 @@ class HarnessTask(Settings):
     note: str = ""
     """Known defects, in a line."""
     settings: Mapping[str, Any] = Field(default={}, exclude=True)
-    """Configuration of a user's task, as the harness takes it."""
+    """Configuration of a user's task as the harness takes it, or what is changed in one of its own."""
     definition: str = ""
     """Hash of those settings and of the files of their functions."""
 

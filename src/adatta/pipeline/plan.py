@@ -34,7 +34,10 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
-    """A stage with its place, identity and, when it was done before, its artefact."""
+    """A stage with its place, identity and, when it was done before, its artefact.
+
+    One that `is_open` is done again: a benchmark failed in it, or, of a report, in an evaluation before it.
+    """
 
     number: int
     stage: Stage
@@ -42,6 +45,7 @@ class PlannedStage:
     parents: tuple[str, ...]
     model_in: str
     artefact: Artefact | None
+    is_open: bool = False
 
     @property
     def name(self) -> str:
@@ -69,13 +73,14 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
     current = BASE
     done: list[str] = []
     planned: list[PlannedStage] = []
-    is_open = False  # a benchmark failed: its evaluation is done again, and the report behind it
+    failed = False
     for number, stage in enumerate(recipe.stages, start=1):
         parents, identity = _identity(stage, recipe, inputs, models, current, done)
         mark = fingerprint({"kind": stage.kind, "version": VERSIONS[stage.kind], **identity})
         made = find_complete(run_dir, kind=stage.kind, fingerprint=mark)
-        if made and any(map(has_failed, made.record["results"].get("benchmarks", {}).values())):
-            made, is_open = None, True
+        told = made.record["results"].get("benchmarks", {}) if made else {}
+        is_open = any(map(has_failed, told.values())) or (failed and stage.kind == "report")
+        failed |= is_open
         planned.append(
             PlannedStage(
                 number=number,
@@ -83,7 +88,8 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
                 fingerprint=mark,
                 parents=parents,
                 model_in=current,
-                artefact=None if is_open and stage.kind == "report" else made,
+                artefact=None if is_open else made,
+                is_open=is_open,
             )
         )
         done.append(mark)

@@ -10,16 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from adatta.core.artefact import (
-    Artefact,
-    begin,
-    complete,
-    find_complete,
-    reopen,
-    set_current,
-    verify,
-    write_atomic,
-)
+from adatta.core.artefact import Artefact, begin, complete, set_current, verify, write_atomic
 from adatta.core.errors import GuardError
 from adatta.core.lock import run_lock
 from adatta.core.recipe import dump_recipe
@@ -83,9 +74,8 @@ def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> A
 
     from adatta.pipeline.stages import DO
 
-    if made := find_complete(context.run_dir, kind=planned.kind, fingerprint=planned.fingerprint):
-        reopen(made)
-    folder = begin(context.run_dir, number=planned.number, kind=planned.kind, fingerprint=planned.fingerprint)
+    number, kind, mark = planned.number, planned.kind, planned.fingerprint
+    folder = begin(context.run_dir, number=number, kind=kind, fingerprint=mark, anew=planned.is_open)
     reset_peak_memory()
     start = time.monotonic()
     part = DO[planned.kind](context, planned, folder, done)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain, islice, pairwise
+from itertools import chain, islice, pairwise, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -123,9 +123,8 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             part.parent.mkdir(exist_ok=True)
             # Scores of the same model under the same protocol in a complete evaluation of this run.
             same = sorted(context.run_dir.glob(f"*-evaluate-*/parts/{part.name}"))
-            earlier = [
-                path for path in same if (path.parents[1] / "record.json").exists() and _is_measured(path)
-            ]
+            complete = (path for path in same if (path.parents[1] / "record.json").exists())
+            earlier = list(filter(_is_measured, complete))
             if earlier:
                 found = read_scores(earlier[0])
                 told = json.loads(earlier[0].with_suffix(".json").read_text(encoding="utf-8"))
@@ -160,9 +159,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             "fertility": {name: told["fertility"] for name, told in about.items()},
             "overlap": context.overlap,
         },
-        "warnings": list(
-            dict.fromkeys(text for name, told in about.items() for text in warn_of(name, told["benchmarks"]))
-        ),
+        "warnings": list(dict.fromkeys(chain.from_iterable(starmap(warn_of, about.items())))),
     }
 
 
@@ -172,16 +169,16 @@ def _is_measured(part: Path) -> bool:
     return part.exists() and not has_failed(json.loads(told.read_text(encoding="utf-8"))["benchmarks"])
 
 
-def warn_of(name: str, benchmarks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def warn_of(name: str, told: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is doubtful about a model's benchmarks: failures, cut requests, numbers of rows."""
-    for entry in benchmarks:
+    for entry in told["benchmarks"]:
         if entry["status"] == "failed":
             yield f"{entry['task']} failed for {name}: {entry['reason']}"
         if cut := entry.get("counts", {}).get("truncated"):
-            items = f"{cut} requests to {name}, of {len(entry['cut'])} items that the record names,"
-            yield f"{entry['task']}: {items} lost their beginning, its window is too short"
-        wanted, rows = entry.get("num_rows"), entry.get("counts", {}).get("rows")
-        if wanted and rows != wanted:
+            what = f"{cut} requests to {name} lost their beginning, its window is too short"
+            yield f"{entry['task']}: {what}; the record names their {len(entry['cut'])} items"
+        wanted = entry.get("num_rows")
+        if wanted and wanted != (rows := entry["counts"]["rows"]):
             yield f"{entry['task']} has {rows} rows, its split was published with {wanted}"
 
 

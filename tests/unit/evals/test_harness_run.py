@@ -16,8 +16,8 @@ from adatta.evals.ask import Subject
 from adatta.evals.backend import ForestLM
 from adatta.evals.compare import compare
 from adatta.evals.harness_data import load_data, write_lock
-from adatta.evals.harness_run import load_benchmarks, run_benchmarks, run_task
 from adatta.evals.harness_file import open_suite
+from adatta.evals.harness_run import load_benchmarks, run_benchmarks, run_task
 from adatta.evals.harness_suite import load_harness_suite
 from tests.toys import benchmarks
 from tests.toys.benchmarks import FakeLM
@@ -303,7 +303,11 @@ def test_means_are_those_of_the_harness_own_loop(name, releases, tmp_path):
     )
     options = {"bootstrap_iters": 0, "cache_requests": False}
     theirs = evaluate(lm, {"tasks": {built.task_name: built}}, **options)["results"][built.task_name]
-    for metric in set(data.task.metrics) - {"acc_ties", "exact_match,strict-match", "exact_match,flexible-extract"}:
+    for metric in set(data.task.metrics) - {
+        "acc_ties",
+        "exact_match,strict-match",
+        "exact_match,flexible-extract",
+    }:
         found = [score.score for score in scores if score.metric == metric]
         key = metric.replace("_lower", "") if "," in metric else f"{metric},none"  # unparsed is wrong there
         assert sum(found) / len(found) == pytest.approx(theirs[key], abs=1e-12), metric
@@ -424,24 +428,37 @@ def test_subjects_stand_with_each_score_for_their_plain_mean(releases, tmp_path)
 
 
 def test_each_functionality_of_hatecheck_is_a_group_of_its_accuracy(tmp_path):
-    files = {"hatecheck_cases_final_italian.csv": benchmarks.table(benchmarks.hatecheck(200, functions=26), ",")}
+    files = {
+        "hatecheck_cases_final_italian.csv": benchmarks.table(benchmarks.hatecheck(200, functions=26), ",")
+    }
     folder = benchmarks.write_files(tmp_path / "r", files)
     hateful = FakeLM(lambda request: 0.0 if request.args[1].strip() == "sì" else -1.0)
     scores, _ = run(hateful, only(ITALIAN, "hatecheck_it"), folder, tmp_path)
     by_metric = {entry["metric"]: entry["groups"] for entry in compare(scores, base_stage="base", stages=())}
     assert len(by_metric["acc"]) == 27
     assert by_metric["acc"]["target_obj_nh"]["base"]["value"] == 0.0
-    assert {figures["base"]["value"] for name, figures in by_metric["acc"].items() if name.endswith("_h")} == {1.0}
+    assert {
+        figures["base"]["value"] for name, figures in by_metric["acc"].items() if name.endswith("_h")
+    } == {1.0}
     assert sum(figures["base"]["n"] for figures in by_metric["acc"].values()) == 200
 
 
-LISTS = ("evalita_ls", "evalita_ner_adg", "evalita_ner_fic", "evalita_ner_wn", "evalita_re", "evalita_sum_small")
+LISTS = (
+    "evalita_ls",
+    "evalita_ner_adg",
+    "evalita_ner_fic",
+    "evalita_ner_wn",
+    "evalita_re",
+    "evalita_sum_small",
+)
 
 
 def test_lists_and_summaries_are_measured_by_ours(releases, tmp_path):
     right = {
         "answers": lambda doc: " abitazione, dimora\nAltro",
-        "entities": lambda doc: ", ".join(f"{e['entity_text']}${e['type']}" for e in doc["entities"]) or "&&NOENT&&",
+        "entities": lambda doc: (
+            ", ".join(f"{e['entity_text']}${e['type']}" for e in doc["entities"]) or "&&NOENT&&"
+        ),
         "relations": lambda doc: "%".join(map("$".join, doc["relations"])) or "&&NOREL&&",
         "target": lambda doc: doc["target"].upper(),
     }
@@ -463,7 +480,9 @@ def test_reasoned_answers_come_from_their_last_sentence(releases, tmp_path):
     found = means(run(lm, suite, releases, tmp_path)[0])
     assert set(found.values()) == {1.0}
     assert lm.asked[0].args[0].count("La risposta è (") == 6  # in the description and in five shots
-    assert found.keys() == {("mmlu_prox_lite_it", f"exact_match{kind},custom-extract") for kind in ("", "_lower")}
+    assert found.keys() == {
+        ("mmlu_prox_lite_it", f"exact_match{kind},custom-extract") for kind in ("", "_lower")
+    }
 
 
 def test_a_limit_draws_items_by_their_hash_and_keeps_the_lock(releases, tmp_path):
@@ -513,17 +532,21 @@ def test_real_samples_run(tmp_path):
 
 
 USERS_TASK = """
-task: pari
-output_type: multiple_choice
-test_split: test
-doc_to_text: "{{domanda}}"
-doc_to_choice: ["sì", "no"]
-doc_to_target: giusta
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
-files: {test: ["dati/prova.csv"]}
-fields: {domanda: testo}
-columns: {domanda: str, giusta: int}
 language: it
+tasks:
+  - name: pari
+    data:
+      split: test
+      files: {test: ["dati/prova.csv"]}
+      fields: {domanda: testo}
+      columns: {domanda: str, giusta: int}
+    metric: acc
+    settings:
+      output_type: multiple_choice
+      doc_to_text: "{{domanda}}"
+      doc_to_choice: ["sì", "no"]
+      doc_to_target: giusta
+      metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 """
 PROCESS = """
 def keep_even(dataset):
@@ -538,8 +561,12 @@ def drop_columns(dataset):
     ("process", "items", "reason"),
     [
         ("", ["Il numero 0 è pari?", "Il numero 1 è pari?", "Il numero 2 è pari?"], None),
-        ("process_docs: !function prepara.keep_even\n", ["Il numero 0 è pari?", "Il numero 2 è pari?"], None),
-        ("process_docs: !function prepara.drop_columns\n", [], "process_docs of pari drops columns"),
+        (
+            "      process_docs: !function prepara.keep_even\n",
+            ["Il numero 0 è pari?", "Il numero 2 è pari?"],
+            None,
+        ),
+        ("      process_docs: !function prepara.drop_columns\n", [], "process_docs of pari drops columns"),
     ],
 )
 def test_a_users_task_runs_from_a_table(tmp_path, process, items, reason):
@@ -562,6 +589,35 @@ def test_a_users_task_runs_from_a_table(tmp_path, process, items, reason):
     expected = [(text, answer) for text in items[:1] for answer in (" sì", " no")]
     assert [request.args for request in lm.asked[:2]] == expected
     assert entry.get("counts", {}).get("dropped", 3) == 3 - len(items)
+
+
+@pytest.mark.parametrize(("value", "score"), [("1 + 1e-9", 1.0), ("-1e-9", 0.0), ("7", None), ("-1", None)])
+def test_numbers_outside_0_to_1_are_no_scores(tmp_path, value, score):
+    own = USERS_TASK + "      process_results: !function misura.misura\n"
+    rows = [{"testo": f"Il numero {n} è pari?", "giusta": str(n % 2)} for n in range(3)]
+    code = f"def misura(doc, results):\n    return {{'acc': {value}}}\n"
+    files = {"dati/prova.csv": benchmarks.table(rows, ","), "pari.yaml": own, "misura.py": code}
+    suite = open_suite(str(benchmarks.write_files(tmp_path, files) / "pari.yaml"))
+    scores, _ = run(FakeLM(), suite, None, tmp_path)
+    reason = None if score is not None else "the harness gives no number from 0 to 1 for it"
+    assert [(s.score, s.reason) for s in scores] == [(score, reason)] * 3
+
+
+def test_other_words_of_a_users_task_are_another_prompt(tmp_path):
+    rows = [{"testo": f"Il numero {n} è pari?", "giusta": str(n % 2)} for n in range(3)]
+    hashes = []
+    for text in (USERS_TASK, USERS_TASK.replace('["sì", "no"]', '["no", "sì"]')):
+        files = {"dati/prova.csv": benchmarks.table(rows, ","), "pari.yaml": text}
+        folder = benchmarks.write_files(tmp_path / str(len(hashes)), files)
+        scores, _ = run(FakeLM(), open_suite(str(folder / "pari.yaml")), None, folder)
+        hashes.append({s.item_id: s.prompt_hash for s in scores})
+    assert hashes[0].keys() == hashes[1].keys()
+    assert not set(hashes[0].values()) & set(hashes[1].values())
+
+
+def test_the_primary_metric_comes_first_in_the_scores(releases, tmp_path):
+    scores, _ = run(FakeLM(), only(ITALIAN, "arc_it"), releases, tmp_path)
+    assert [s.metric for s in scores[:3]] == ["acc_norm", "acc", "acc_ties"]
 
 
 def test_scores_name_item_cluster_and_prompt(releases, tmp_path):

@@ -9,7 +9,13 @@ import pytest
 
 from adatta.core.errors import RecipeError
 from adatta.evals.harness_formats import CONVERTERS
-from adatta.evals.harness_suite import FormatName, HarnessTask, find_benchmark_metric, list_harness_suites, load_harness_suite
+from adatta.evals.harness_suite import (
+    FormatName,
+    HarnessTask,
+    find_benchmark_metric,
+    list_harness_suites,
+    load_harness_suite,
+)
 
 LEADERBOARD = {
     "arc_challenge": (25, "acc_norm"),
@@ -100,7 +106,9 @@ def test_evalita_has_all_of_its_ten_tasks():
 
 def test_published_numbers_of_rows_are_known():
     sizes = {
-        task.name: task.num_rows for suite in ("italian", "english") for task in load_harness_suite(suite).tasks
+        task.name: task.num_rows
+        for suite in ("italian", "english")
+        for task in load_harness_suite(suite).tasks
     }
     assert (sizes["mmlu"], sizes["hatecheck_it"], sizes["italic_texts"]) == (14_042, 3_690, 10_000)
     assert sizes["evalita_te"] is None  # nothing confirms one
