@@ -53,7 +53,7 @@ def open_suite(name: str) -> HarnessSuite:
     ours: list[Any] = [*load_registry("adatta.evals.suites").values()]
     ours += map(load_harness_suite, list_harness_suites())
     taken = {each.name for own in ours for each in (own, *own.tasks)}
-    if taken := taken.intersection(each.name for each in (suite, *suite.tasks)):
+    if taken := taken.intersection([suite.name, *(task.name for task in suite.tasks)]):
         what = f"a suite or task of ours is called {', '.join(sorted(taken))}"
         raise RecipeError(Problem(where=name, what=what, hint="choose another name"))
     return suite

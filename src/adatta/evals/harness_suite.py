@@ -93,6 +93,8 @@ class HarnessTask(Settings):
     """Column with the kind of an item, for figures of each kind."""
     note: str = ""
     """Known defects, in a line."""
+    quick: bool = True
+    """Whether the quick suite asks it, too."""
     settings: Mapping[str, Any] = Field(default={}, exclude=True)
     """Configuration of a user's task as the harness takes it, or what is changed in one of its own."""
     definition: str = ""
@@ -145,7 +147,7 @@ def list_harness_suites() -> tuple[str, ...]:
 
 
 def load_harness_suite(name: str) -> HarnessSuite:
-    """Return a suite by name; `quick-NAME` has 1,000 items of the same tasks.
+    """Return a suite by name; `quick-NAME` has 1,000 items of the same tasks, but for the slowest.
 
     Raises:
         RecipeError: There is no such suite.
@@ -153,8 +155,10 @@ def load_harness_suite(name: str) -> HarnessSuite:
     if name not in list_harness_suites():
         raise RecipeError(f"unknown suite {name!r}; there are: {', '.join(list_harness_suites())}")
     suite = HarnessSuite.model_validate(packaged_yaml(_PACKAGE, f"{name.removeprefix(QUICK)}.yaml"))
-    num_items = QUICK_ITEMS if name.startswith(QUICK) else None
-    return suite.model_copy(update={"name": name, "num_items": num_items})
+    if not name.startswith(QUICK):
+        return suite
+    tasks = tuple(task for task in suite.tasks if task.quick)
+    return suite.model_copy(update={"name": name, "num_items": QUICK_ITEMS, "tasks": tasks})
 
 
 def find_benchmark_metric(suite: str, task: str, *, name: str, first: str) -> Metric:

@@ -271,7 +271,15 @@ def test_gold_answers_that_are_no_option_fail(releases, tmp_path):
 @pytest.mark.parametrize("suite", [ITALIAN, ENGLISH], ids=["italian", "english"])
 def test_a_model_goes_through_every_release(suite, forest, releases, tmp_path):
     names = (
-        ("arc_it", "italic_letters", "xcopa_it", "hatecheck_it", "squad_it", "itacola")
+        (
+            "arc_it",
+            "truthfulqa_it_mc2",
+            "global_mmlu_it",
+            "italic_letters",
+            "evalita_ner_adg",
+            "mela_it",
+            "squad_it",
+        )
         if suite is ITALIAN
         else ("mmlu", "gsm8k", "winogrande", "truthfulqa_mc2")
     )
