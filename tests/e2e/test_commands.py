@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from adatta.core.fingerprint import hash_file
 from adatta.core.recipe import load_recipe
+from adatta.evals import harness_run, runner
 from adatta.evals.scores import read_scores, write_scores
 from adatta.evals.suite import load_suite
 from tests.toys import benchmarks
@@ -266,6 +270,105 @@ def test_eval_asks_benchmarks_of_a_model_without_template_as_plain_text(work: Pa
     italic = [row for row in told if row["task"].startswith("italic")]
     assert {(row["status"], row["reason"]) for row in italic} == {("not run", "no chat template")}
     assert len(italic) == 2
+
+
+def write_own_suite(folder: Path) -> None:
+    """Write the files that docs/evaluation.md shows."""
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    shown = dict(re.findall(r"```(yaml|csv|json)\n(.*?)```", page, flags=re.DOTALL))
+    for kind, name in {"yaml": "museo.yaml", "csv": "musei.csv", "json": "esempi.jsonl"}.items():
+        (folder / name).write_text(shown[kind], encoding="utf-8")
+
+
+def test_eval_asks_the_benchmark_that_the_page_shows(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_own_suite(work)
+    other = toy_model(work / "other", "llama", tied=True, seed=5)
+    assert call("eval", str(toy_folder), str(other), "--suite", "museo.yaml", *LIMITS) == 0
+    report = json.loads((work / "runs" / "eval" / "report.json").read_text(encoding="utf-8"))
+    found = {(entry["task"], entry["metric"]): entry for entry in report["metrics"]}
+    assert set(found) == {
+        (f"musei{kind}", metric) for kind in ("", " (chat)") for metric in ("acc", "acc_norm")
+    }
+    assert [key for key, entry in found.items() if entry["primary"]] == [("musei", "acc_norm")]
+    assert found["musei", "acc"]["n"] == 3
+    assert set(found["musei", "acc"]["groups"]) == {"opere", "servizi"}
+    lock = json.loads((work / "runs" / "eval" / "suites.lock").read_text(encoding="utf-8"))
+    assert lock["musei"]["suite_file"] == hash_file(work / "museo.yaml")
+    assert call("compare", "eval", "eval") == 2
+    assert call("eval", str(other), "--suite", "museo.yaml", "--name", "alone", *LIMITS) == 0
+    capsys.readouterr()
+    assert call("compare", "alone", "eval") == 0
+    assert "musei acc_norm" in capsys.readouterr().out
+    assert call("eval", "--plan", "--suite", "museo.yaml") == 0
+    assert "musei" in capsys.readouterr().out
+
+
+def test_a_recipe_finds_a_benchmark_beside_it(work: Path, toy_folder: Path) -> None:
+    folder = work / "elsewhere"
+    folder.mkdir()
+    write_own_suite(folder)
+    stages = [{"evaluate": {"suites": ["museo.yaml"]}}, {"report": {}}]
+    recipe = {"name": "mine", "model": {"name": str(toy_folder)}, "precision": "fp32", "context": 512}
+    (folder / "recipe.yaml").write_text(json.dumps({**recipe, "stages": stages}), encoding="utf-8")
+    assert call("run", str(folder / "recipe.yaml")) == 0
+    assert {entry["task"] for entry in read_metrics(work, "mine")} == {"musei", "musei (chat)"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("columns:", "colonne:"), "museo.yaml: unknown key 'colonne' in tasks.0.data"),
+        (("language: it", ""), "missing key 'language'"),
+        (("musei.csv", "musi.csv"), "no task of suite museo has data"),
+        (("prima: str", "prime: str"), "prime"),
+    ],
+)
+def test_mistakes_of_an_own_benchmark_are_told(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], said: str
+) -> None:
+    write_own_suite(work)
+    text = (work / "museo.yaml").read_text(encoding="utf-8")
+    (work / "museo.yaml").write_text(text.replace(*change), encoding="utf-8")
+    assert call("eval", str(toy_folder), "--suite", "museo.yaml", *LIMITS) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_benchmark_that_failed_is_tried_again_and_the_others_are_reused(
+    work: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_italic(work / "releases")
+    score, run = runner._score_forest, harness_run.run_task
+    scored: list[set[tuple[int, ...]]] = []
+
+    def look(model: Any, rows: Any, engine: Any) -> Any:
+        scored[-1] |= {row.ids for row in rows}
+        return score(model, rows, engine)
+
+    def crash(lm: Any, data: Any, **options: Any) -> Any:
+        if data.task.name == "italic_letters":
+            raise RuntimeError("out of memory")
+        return run(lm, data, **options)
+
+    def measure() -> tuple[set[str], bool]:
+        scored.append(set())
+        assert call("eval", str(toy_folder), "--suite", "italian", "--data-dir", "releases", *LIMITS) == 0
+        page = (work / "runs" / "eval" / "report.md").read_text(encoding="utf-8")
+        return {entry["task"] for entry in read_metrics(work, "eval")}, "letters failed for base" in page
+
+    monkeypatch.setattr(runner, "_score_forest", look)
+    monkeypatch.setattr(harness_run, "run_task", crash)
+    assert measure() == ({"italic_texts"}, True)
+    monkeypatch.setattr(harness_run, "run_task", run)
+    assert measure() == ({"italic_letters", "italic_texts"}, False)
+    assert scored[1]
+    assert not scored[0] & scored[1]
+    assert not list((work / "runs" / "eval").glob("*/parts/*.jsonl"))
+    capsys.readouterr()
+    assert measure()[0] == {"italic_letters", "italic_texts"}
+    assert capsys.readouterr().out.count(": reused ") == 2
+    assert not scored[2]
 
 
 def test_eval_without_any_data_of_a_suite_says_so(

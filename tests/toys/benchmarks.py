@@ -76,11 +76,12 @@ def xcopa(num: int = 6) -> list[Row]:
     ]
 
 
-def hatecheck(num: int = 10) -> list[Row]:
+def hatecheck(num: int = 10, functions: int = 1) -> list[Row]:
+    """Make cases, 7 of 10 hateful; the first of them have so many functionalities of hateful ones."""
     return [
         {
             "mhc_case_id": f"italian-{n}",
-            "functionality": "derog_neg_emote_h" if n % 10 < 7 else "target_obj_nh",
+            "functionality": f"derog_{n % functions}_h" if n % 10 < 7 else "target_obj_nh",
             "test_case": f"Frase inventata numero {n}, scritta per la prova.",
             "label_gold": "hateful" if n % 10 < 7 else "non-hateful",
             "target_ident": "",
@@ -101,6 +102,16 @@ def itacola(num: int = 12) -> list[Row]:
             "Split": "train" if n % 4 == 3 else "test",
         }
         for n in range(num)
+    ]
+
+
+def mela(num: int, start: int = 0) -> list[Row]:
+    return [
+        {
+            "sentence": f"{NAMES[n % 8]} {'legge' if n % 3 else 'leggere'} il libro {n}.",
+            "label": min(n % 3, 1),
+        }
+        for n in range(start, start + num)
     ]
 
 
@@ -157,9 +168,72 @@ def hellaswag(num: int, start: int = 0) -> list[Row]:
     ]
 
 
+def prox(num: int, start: int = 0) -> list[Row]:
+    """Make questions of two categories with three options; the answer is reasoned."""
+    return [
+        {
+            "question_id": n,
+            "question": row["question"],
+            **{f"option_{k}": row["options"][k] if k < 3 else None for k in range(10)},
+            "answer": LETTERS[row["label"]],
+            "category": ("computer science", "law")[n % 2],
+            "cot_content": f"A: Ragioniamo passo dopo passo. La risposta è ({LETTERS[row['label']]}).",
+        }
+        for n, row in enumerate(sums(num, start=start, num_options=3))
+    ]
+
+
+def listed() -> dict[str, list[Row]]:
+    """Give rows of the tasks in which something is listed, by data set and split."""
+    entities = [
+        {"entity_text": "Ada Neri", "type": "PER"},
+        {"entity_text": "Forlì", "type": "LOC"},
+    ]
+    ner = [
+        {"text": f"Ada Neri è tornata a Forlì {n} volte.", "entities": entities if n else []}
+        for n in range(3)
+    ]
+    return {
+        "lexical_substitution/test": [
+            {
+                "context": f"La <head>casa</head> numero {n} è grande.",
+                "answers": [{"word": "abitazione", "count": 3}, {"word": "dimora", "count": 1}],
+            }
+            for n in range(3)
+        ],
+        **{f"entity_recognition/{part}/reduced_test": ner for part in ("adg", "fic", "wn")},
+        "relation_extraction/test": [
+            {"text": f"Milza di {n} cm.", "relations": [[f"{n} cm", "milza"]] if n else []} for n in range(3)
+        ],
+        "summarization-fp/test_100": [
+            {"source": f"Il sindaco ha aperto {n} scuole nuove in città.", "target": f"Aperte {n} scuole"}
+            for n in range(3)
+        ],
+    }
+
+
 def italian_releases() -> dict[str, str | bytes]:
     """Give the files of the Italian releases by name."""
     asked = sums(8)
+    truthful = [
+        {
+            "question": row["question"],
+            "mc1_targets_choices": row["options"],
+            "mc1_targets_labels": [1, 0, 0, 0],
+            "mc2_targets_choices": row["options"],
+            "mc2_targets_labels": [1, 1, 0, 0],
+        }
+        for row in asked
+    ]
+    global_mmlu = {
+        split: [
+            {**row, "sample_id": f"{split}-{n}", "subject": "x", "is_annotated": True}
+            | {"subject_category": ("STEM", "Social Sciences")[n % 2]}
+            | {"cultural_sensitivity_label": ("CS", "CA")[n // 2 % 2]}
+            for n, row in enumerate(lettered(sums(num, start=start)))
+        ]
+        for split, num, start in (("test", 8, 0), ("dev", 12, 80))
+    }
     belebele = [
         {
             "link": "x",
@@ -207,6 +281,15 @@ def italian_releases() -> dict[str, str | bytes]:
         "m_hellaswag/it/val.jsonl": jsonl(hellaswag(8)),
         "m_mmlu/it/test.jsonl": jsonl(lettered(asked, "instruction")),
         "m_mmlu/it/train.jsonl": jsonl(lettered(sums(6, start=50), "instruction")),
+        "m_truthfulqa/it/val.jsonl": jsonl(truthful),
+        "arc_challenge_mt/it/test.jsonl": jsonl(arc(asked)),
+        "arc_challenge_mt/it/train.jsonl": jsonl(arc(sums(26, start=100))),
+        **{f"Global-MMLU-Lite/it/{split}.jsonl": jsonl(rows) for split, rows in global_mmlu.items()},
+        "MMLU-ProX-Lite/it/test.jsonl": jsonl(prox(6)),
+        "MMLU-ProX-Lite/it/validation.jsonl": jsonl(prox(10, start=40)),
+        "MELA/it/test.jsonl": jsonl(mela(8)),
+        "MELA/it/dev.jsonl": jsonl(mela(3, start=30)),
+        **{f"evalita/{name}.jsonl": jsonl(rows) for name, rows in listed().items()},
         "ITALIC/italic.jsonl": jsonl(italic([*asked, *sums(4, start=20, num_options=3)])),
         "ITALIC/5_shots.jsonl": jsonl(italic(sums(5, start=60))),
         "SQuAD_it-test.json.gz": gzip.compress(json.dumps(squad(), ensure_ascii=False).encode()),

@@ -64,7 +64,7 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, text + "\n")
 
 
-def begin(run_dir: Path, *, number: int, kind: str, fingerprint: str) -> Path:
+def begin(run_dir: Path, *, number: int, kind: str, fingerprint: str, anew: bool = False) -> Path:
     """Return the folder to make an artefact in: the incomplete one of this fingerprint, else a new one.
 
     Args:
@@ -72,11 +72,15 @@ def begin(run_dir: Path, *, number: int, kind: str, fingerprint: str) -> Path:
         number: position of the stage in the chain, from 1; names a new folder.
         kind: kind of stage.
         fingerprint: what decides the artefact.
+        anew: take the record of a complete one away and go on with what is kept in its folder.
 
     Raises:
         ArtefactError: if it is complete already; nothing is overwritten.
     """
     if made := find_complete(run_dir, kind=kind, fingerprint=fingerprint):
+        if anew:
+            (made.folder / _RECORD).unlink()
+            return made.folder
         raise ArtefactError(f"{made.folder} is complete; reuse it, nothing is overwritten")
     folder = next(iter(_folders(run_dir, kind, fingerprint)), run_dir / f"{number:02d}-{kind}-{fingerprint}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ from adatta.core.yaml_source import Marked, Place, dotted, leaves, parts, read_y
 
 T = TypeVar("T")
 
-_DATA_PATH = re.compile(r"stages\.\d+\.\w+\.(data|holdout|texts)\.(.*\.)?path")
+_DATA_PATH = re.compile(r"stages\.\d+\.\w+\.((data|holdout|texts)\.(.*\.)?path|suites\.\d+)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +253,8 @@ def _locate_data(tree: Marked) -> tuple[Marked, list[Mistake]]:
     for place, part in tree.walk():
         path, mark = part.content, part.mark
         is_path = _DATA_PATH.fullmatch(dotted(place)) and isinstance(path, str)
-        if not (is_path and path) or path.startswith("hub:"):
+        is_name = "suites" in place and not str(path).endswith(".yaml")
+        if not (is_path and path) or is_name or path.startswith("hub:"):
             continue
         folders = _folders(mark.source if mark.line else None)
         found = [folder for folder in folders if (folder / path).exists() or _has_match(folder / path)]

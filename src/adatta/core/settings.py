@@ -290,7 +290,7 @@ class EvaluateSettings(Settings):
     """Measure models of the chain on suites, and on texts of your own."""
 
     suites: Many[str] = Field(default=("offline",), min_length=1)
-    """Names of suites; by default those of the language's profile."""
+    """Names of suites, or paths of YAML files with your own; by default those of the language's profile."""
     data_dir: str | None = None
     """Folder with the original releases of public benchmarks; empty reads them from the Hub."""
     protocols: Many[Literal["raw", "chat"]] = Field(default=("raw",), min_length=1)

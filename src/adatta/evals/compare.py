@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from adatta.core.errors import EvalError
 from adatta.core.records import NO_TEMPLATE, Score
+from adatta.core.registry import load_registry
 from adatta.evals import statistics
 from adatta.evals.ask import CONTROL_PREFIX
 from adatta.evals.corpus import FIGURES, Labelled, corpus_estimate
-from adatta.evals.harness_suite import find_benchmark_metric, list_harness_suites
+from adatta.evals.harness_suite import find_benchmark_metric
 from adatta.evals.pairs import Rows, pair_scores, score_value
 from adatta.evals.statistics import Estimate
 from adatta.evals.suite import Metric, load_tasks
@@ -50,8 +51,9 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     if missing := [stage for stage in (base_stage, *stages) if stage not in present]:
         raise EvalError(f"no scores of {', '.join(missing)}; there are: {', '.join(sorted(present))}")
     entries = []
+    firsts = {(suite, task): name for suite, task, name in reversed(table)}
     for (suite, task, name), by_stage in table.items():
-        metric = _find_metric(suite, task, name)
+        metric = _find_metric(suite, task, name, firsts[suite, task])
         if metric.may_miss:
             _fill_missing(by_stage, (base_stage, *stages))
         base = by_stage.get(base_stage)
@@ -101,15 +103,15 @@ def _tabulate(scores: Iterable[Score]) -> dict[tuple[str, str, str], dict[str, d
     return table
 
 
-def _find_metric(suite: str, task: str, name: str) -> Metric:
+def _find_metric(suite: str, task: str, name: str, first: str) -> Metric:
     """Find a metric: one of ours means the same in every task, one of the harness what its benchmark says."""
     for kind in load_tasks().values():
         for metric in kind.metrics:
             if metric.name == name:
                 return metric
-    if suite in list_harness_suites():
-        return find_benchmark_metric(suite, task, name=name)
-    raise EvalError(f"no task has a metric {name}; evaluate again with this version")
+    if suite in (own.name for own in load_registry("adatta.evals.suites").values()):
+        raise EvalError(f"no task has a metric {name}; evaluate again with this version")
+    return find_benchmark_metric(suite, task, name=name, first=first)
 
 
 def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, adapted: str | None) -> Figure:
@@ -159,6 +161,8 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
     if metric.kind in FIGURES:
         found = corpus_estimate(metric.kind, _labels(scored), clusters=clusters)
         return _write(metric, Estimate(*found[:3]), scored, low=-1.0)
+    if metric.kind == "group_mean":
+        return _write(metric, statistics.stratified_mean(values, _groups(scored)), scored, low=0.0)
     estimate = statistics.mean_estimate(values, clusters=clusters)
     if metric.kind == "share" and len(set(clusters)) == len(clusters):
         estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
@@ -168,8 +172,8 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
 def _describe_groups(metric: Metric, models: Mapping[str, Rows]) -> dict[str, dict[str, Figure]]:
     """Describe each kind of item by itself, for every model that was scored on one."""
     groups: dict[str, dict[str, Figure]] = defaultdict(dict)
-    if metric.kind in FIGURES:
-        return {}  # the group is the gold label
+    if metric.kind in FIGURES or metric.kind == "group_mean":
+        return {}  # the group is the gold label; the figure is made of groups that stand beside it
     for name, rows in models.items():
         scored = {item: row for item, row in rows.items() if row.group and row.status == "scored"}
         for group in sorted({str(row.group) for row in scored.values()}):
@@ -195,8 +199,7 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
         estimate, p = Estimate(*found[:3]), found.p
     else:
         before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
-        estimate = statistics.paired_difference(before, after, clusters=clusters)
-        p = _p_value(before, after, clusters)
+        estimate, p = _compare_means(metric, before, after, rows=base)
     figure = _write(metric, estimate, pairs, low=-1.0) | {"p": p, "p_holm": None, "n": len(pairs)}
     values = [(score_value(row), score_value(other)) for row, other in pairs]
     if metric.kind == "share" and {value for pair in values for value in pair} <= {0.0, 1.0}:
@@ -204,8 +207,25 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
     return figure
 
 
+def _compare_means(
+    metric: Metric, before: Sequence[float], after: Sequence[float], *, rows: Sequence[Score]
+) -> tuple[Estimate, float]:
+    clusters = [row.cluster_id for row in rows]
+    if metric.kind != "group_mean":
+        estimate = statistics.paired_difference(before, after, clusters=clusters)
+        return estimate, _p_value(before, after, clusters)
+    groups, deltas = _groups(rows), [a - b for a, b in zip(after, before, strict=True)]
+    sizes = Counter(groups)
+    weighted = [delta / sizes[group] for delta, group in zip(deltas, groups, strict=True)]
+    return statistics.stratified_mean(deltas, groups), statistics.sign_flip(weighted, clusters=clusters)
+
+
+def _groups(rows: Sequence[Score]) -> list[str]:
+    return [str(row.group) for row in rows]
+
+
 def _labels(rows: Sequence[Score]) -> Labelled:
-    return Labelled([str(row.group) for row in rows], [str(row.output) for row in rows])
+    return Labelled(_groups(rows), [str(row.output) for row in rows])
 
 
 def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
@@ -244,7 +264,7 @@ def _count_reasons(models: Sequence[Rows]) -> dict[str, int]:
 def _write(metric: Metric, estimate: Estimate, items: Sequence[Any], *, low: float) -> Figure:
     """Write an estimate over items; the interval of a share ends at its bounds, `low` and 1."""
     ci95 = None if estimate.interval is None else list(estimate.interval)
-    if metric.kind == "share" and ci95:
+    if metric.kind in ("share", "group_mean") and ci95:
         ci95 = [max(low, ci95[0]), min(1.0, ci95[1])]
     if metric.kind == "mean" and len(items) < MIN_ITEMS:
         ci95 = None

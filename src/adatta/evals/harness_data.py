@@ -35,8 +35,9 @@ class TaskData:
     """What a task asks: its items, and the shots before them.
 
     `pin` says which data they are: their `source`, `hub:OWNER/NAME` or `files`; its `revision`, the Hub's
-    commit or a hash of the files; and a hash of the `content`. `counts` are the rows that aren't asked: those
-    that are `repeated`, those that `are_shots`. `leaks` are the items whose question a shot holds.
+    commit or a hash of the files; and a hash of the `content`. `counts` are the `rows` of the split, those
+    `repeated` and those that `are_shots`, which aren't asked. `leaks` are the items whose question a shot
+    holds.
     """
 
     task: HarnessTask
@@ -52,7 +53,7 @@ def load_data(task: HarnessTask, data_dir: Path | None = None, *, pin: Pin | Non
 
     Args:
         task: The benchmark.
-        data_dir: Folder of original releases; None reads from the Hub.
+        data_dir: Folder of original releases; None reads from the Hub, as do tasks that name no files.
         pin: The data that were used first; from the Hub their commit is read again, without it the newest.
 
     Returns:
@@ -63,6 +64,7 @@ def load_data(task: HarnessTask, data_dir: Path | None = None, *, pin: Pin | Non
         RowError: Rows are broken, or lack a column.
         MissingExtraError: The package datasets isn't installed.
     """
+    data_dir = data_dir if task.data.files or not task.data.hub else None
     source = "files" if data_dir else f"hub:{task.data.hub}"
     revision = pin["revision"] if pin and pin["source"] == source else None
     revision, rows = _read_split(task, task.data.split, data_dir, revision)
@@ -75,9 +77,9 @@ def load_data(task: HarnessTask, data_dir: Path | None = None, *, pin: Pin | Non
     if not asked:
         raise DataError(f"{task.name} has no items in its split {task.data.split}; give all of its files")
     revision = revision if of_shots == revision else content_id([revision, of_shots])
-    content = content_id([sorted(items.keys() - are_shots), shots])
+    content = content_id([sorted(items.keys() - are_shots), shots, *filter(None, [task.definition])])
     pin = {"source": source, "revision": revision, "content": content}
-    counts = {"repeated": len(rows) - len(items), "are_shots": len(are_shots)}
+    counts = {"rows": len(rows), "repeated": len(rows) - len(items), "are_shots": len(are_shots)}
     leaks = list(find_leaks(task, asked, shots=shots))
     return TaskData(task=task, items=asked, shots=shots, pin=pin, counts=counts, leaks=leaks)
 

@@ -8,7 +8,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import metadata, resources
 from itertools import groupby, product
@@ -20,18 +20,28 @@ import jinja2
 
 from adatta.core.errors import AdattaError, DataError, EvalError
 from adatta.core.extras import require
-from adatta.core.fingerprint import canonical_json, content_id
+from adatta.core.fingerprint import canonical_json, content_id, hash_file
 from adatta.core.records import NO_TEMPLATE, Score
 from adatta.data.overlap import ItemText
-from adatta.evals import measures
+from adatta.evals import extraction, measures
 from adatta.evals.ask import Subject
 from adatta.evals.harness_data import TaskData, check_lock, draw_items, load_data, read_lock
-from adatta.evals.harness_suite import PROTOCOLS, HarnessSuite, HarnessTask, Protocol, Row, show_name
+from adatta.evals.harness_suite import (
+    BY_GROUP,
+    PROTOCOLS,
+    HarnessSuite,
+    HarnessTask,
+    Protocol,
+    Row,
+    show_name,
+)
 from adatta.evals.suite import CHAT, PLAIN, Shown
 
 T = TypeVar("T")
 Entry = dict[str, Any]
-CORPUS_METRICS = ("macro_f1", "mcc", "f1")  # of labels: an item alone is right or wrong
+CORPUS_METRICS = ("macro_f1", "mcc")  # of labels: an item alone is right or wrong
+LOWER = "_lower"  # the figure in which an answer that isn't found counts as wrong
+ROUNDING = 1e-6  # a sum of probabilities may be a little above 1
 UNPARSED = "[invalid]"  # what the harness' filters give where they find no answer
 _ROW = "adatta_row"
 _LOGIC = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
@@ -93,27 +103,34 @@ def load_benchmarks(
     """Read the data of a suite's tasks; one that can't be had leaves the others.
 
     Args:
-        suite: What `load_harness_suite` gives.
+        suite: What `open_suite` gives.
         folder: Of the run, whose suites.lock tells what was used first; None compares with nothing.
-        data_dir: Folder of original releases; None reads from the Hub.
+        data_dir: Folder of original releases; None reads from the Hub. A user's file has its data beside it.
         limit: Items of all tasks together; None takes the suite's number.
 
     Raises:
         DataError: A task's data aren't those of before, or no task has any.
     """
     lock = read_lock(folder) if folder else {}
+    data_dir = suite.path.parent if suite.path else data_dir
     tried: dict[str, TaskData | str] = {
         task.name: _attempt(load_data, task, data_dir, pin=lock.get(task.name)) for task in suite.tasks
     }
-    data = {name: found for name, found in tried.items() if isinstance(found, TaskData)}
+    told = {"suite_file": hash_file(suite.path)} if suite.path else {}
+    data = {
+        name: replace(found, pin={**found.pin, **told})
+        for name, found in tried.items()
+        if isinstance(found, TaskData)
+    }
     if folder:
         check_lock(folder, data.values())
     if not data:
         (name, reason), *others = tried.items()
-        told = f"{name}: {reason}" + f"; and {len(others)} others" * bool(others)
-        raise DataError(f"no task of suite {suite.name} has data; give the folder of its releases ({told})")
+        rest = f"; and {len(others)} others" if others else ""
+        what = f"no task of suite {suite.name} has data; give the folder of its releases"
+        raise DataError(f"{what} ({name}: {reason}{rest})")
     total = limit or suite.num_items
-    return Benchmarks(suite=suite, data=tried | (draw_items(data.values(), total) if total else {}))
+    return Benchmarks(suite=suite, data=tried | (draw_items(data.values(), total) if total else data))
 
 
 def run_benchmarks(
@@ -166,13 +183,17 @@ def run_task(
     """
     task = data.task
     scores: list[Score] = []
+    builds: list[Any] = []
     counts = Counter({"items": 0, "tied": 0, **data.counts})
     is_asked = protocol == "raw" or bool(lm.chat_template(True))
+    prompts: dict[str, list[str]] = {}
     num_truncated = len(getattr(lm, "truncated", ()))
     for part, members in groupby(sorted(data.items, key=task.part), key=task.part):
         rows = list(members)
         built = _build(task, part, rows, data.shots.get(part, ()))
+        builds.append(built)
         shots = [content_id(row) for row in data.shots.get(part, ())]
+        own = [task.definition] if task.definition else []
         bare: Iterator[tuple[Row, list[Any]]] = ((rows[doc[_ROW]], []) for doc in built.eval_docs)
         for row, requests in _ask(lm, built, rows, protocol) if is_asked else bare:
             common: Entry = {
@@ -185,18 +206,30 @@ def run_task(
                 "item_id": content_id(row),
                 "item_hash": hashlib.sha256(canonical_json(row).encode()).hexdigest(),
                 "cluster_id": content_id([row[task.cluster]] if task.cluster else row),
-                "prompt_hash": content_id([content_id(row), protocol, part, shots]),
+                "prompt_hash": content_id([content_id(row), protocol, part, shots, *own]),
                 "group": str(row[task.group]) if task.group else None,
             }
-            counts["items"] += 1
-            for metric, result in _judge(task, built, requests, counts):
+            prompts[content_id(row)] = [request.args[0] for request in requests]
+            judged = _judge(task, built, requests, counts)
+            for metric, result in sorted(judged, key=lambda found: found[0] != task.metric):  # primary first
                 scores.append(Score(metric=metric, **(common | result)))
     if not is_asked:
         return scores, {"status": "not run", "reason": NO_TEMPLATE}
-    counts["dropped"] = len(data.items) - counts["items"]  # by the task's process_docs
+    told = _describe(lm, data, builds, protocol)
+    counts["items"] = len(prompts)
+    counts["dropped"] = len(data.items) - len(prompts)  # by the task's process_docs
     if hasattr(lm, "truncated"):
+        told["cut"] = _find_cut(prompts, lm.truncated[num_truncated:])
         counts["truncated"] = len(lm.truncated) - num_truncated
-    return scores, _describe(lm, data, built, protocol) | {"counts": dict(counts)}
+    told["leaks"] = [leak for leak in data.leaks if leak["item"] in prompts]
+    return scores, told | {"counts": dict(counts)}
+
+
+def _find_cut(prompts: Mapping[str, Sequence[str]], truncated: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Return the items whose prompts lost ids, each with the most that one of its requests lost."""
+    lost = dict(sorted(truncated, key=lambda each: each[1]))
+    most = {item: max(lost.get(text, 0) for text in texts) for item, texts in prompts.items()}
+    return {item: num for item, num in most.items() if num}
 
 
 def _attempt(work: Callable[..., T], *args: Any, **options: Any) -> T | str:
@@ -239,8 +272,9 @@ def _build(task: HarnessTask, part: str, rows: Sequence[Row], shots: Sequence[Ro
         splits[split] = datasets.Dataset.from_dict(table | {_ROW: range(len(chosen))})
     own = {"task": name, "custom_dataset": lambda **_: splits, "dataset_kwargs": None}
     own |= {"test_split": "items", "validation_split": None, "training_split": None}
+    own |= {"process_results": extraction.SCORERS[task.scorer]} if task.scorer else {}
     config = {**task.settings, **own, "fewshot_split": "shots", "num_fewshot": len(shots)}
-    spec = config if task.settings else {"group": "adatta", "task": [config]}  # over a task of the harness
+    spec = {"group": "adatta", "task": [config]} if name in manager.all_tasks else config
     (built,) = manager.load(spec)["tasks"].values()
     if _ROW not in built.features:
         raise EvalError(f"process_docs of {name} drops columns; let it keep those that it is given")
@@ -292,7 +326,7 @@ def _judge(
         suffix = "" if key == "none" else f",{key}"
         kept = [name.removesuffix(suffix) for name in task.metrics if name.partition(",")[2] == suffix[1:]]
         measured = _attempt(_measure, built, requests, key, counts)
-        missing = {"status": "failed", "reason": "the harness gives no finite number for it"}
+        missing = {"status": "failed", "reason": "the harness gives no number from 0 to 1 for it"}
         if isinstance(measured, str):
             missing["reason"], measured = measured, {}
         for name in kept if task.metrics else built.aggregation():
@@ -302,14 +336,15 @@ def _judge(
 def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]) -> dict[str, Entry]:
     """Return what an item got on each metric of a filter."""
     answers = [request.filtered_resps[key] for request in requests]
+    shared: Entry = {"status": "scored", "output": str(requests[0].resps[0])}
     if UNPARSED in answers:
-        unscored = {"status": "unscored", "reason": "no answer found in the output"}
-        return dict.fromkeys(built.aggregation(), unscored)
+        unscored = {**shared, "status": "unscored", "reason": "no answer found in the output"}
+        lower = {f"{name}{LOWER}": {**shared, "score": 0.0} for name in built.aggregation()}
+        return lower | dict.fromkeys(built.aggregation(), unscored)
     if not all(math.isfinite(answer[0]) for answer in answers if isinstance(answer, tuple)):
         raise EvalError("a log-prob is not a finite number")
     doc = requests[0].doc
     found = dict(built.process_results(doc, answers))
-    shared: Entry = {"status": "scored", "output": str(requests[0].resps[0])}
     groups: Entry = {}
     if built.OUTPUT_TYPE == "multiple_choice":
         labels, gold = _read_options(built, doc)
@@ -321,27 +356,33 @@ def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]
         groups = {name: {"group": labels[gold]} for name in CORPUS_METRICS}
         num_bytes = measures.count_bytes(labels[gold])
         shared |= {"output": labels[picked], "log_prob": sums[gold], "num_bytes": num_bytes}
+    if "acc" in found:
+        found[BY_GROUP] = found["acc"]
+    found |= {f"{name}{LOWER}": value for name, value in found.items()}
     return {
-        name: {**shared, "score": float(value), **groups.get(name, {})}
+        name: {**shared, "score": min(1.0, max(0.0, float(value))), **groups.get(name, {})}
         for name, value in found.items()
-        if isinstance(value, Real) and math.isfinite(value)
+        if isinstance(value, Real) and -ROUNDING <= float(value) <= 1 + ROUNDING
     }
 
 
-def _describe(lm: Any, data: TaskData, built: Any, protocol: Protocol) -> Entry:
-    """Return what decides the scores of a task."""
-    config = built.config.to_dict(keep_callable=True) | {"custom_dataset": None, "metadata": None}
-    text = json.dumps(config, sort_keys=True, default=lambda value: getattr(value, "__name__", ""))
+def _describe(lm: Any, data: TaskData, builds: Sequence[Any], protocol: Protocol) -> Entry:
+    """Return what decides the scores of a task, which the harness may ask as several."""
+    configs = [
+        built.config.to_dict(keep_callable=True) | {"custom_dataset": None, "metadata": None}
+        for built in builds
+    ]
+    text = json.dumps(configs, sort_keys=True, default=lambda value: getattr(value, "__name__", ""))
+    told = {"harness", "shots", "metric", "chance", "licence", "origin", "note", "num_rows"}
     return {
-        **data.task.model_dump(include={"harness", "shots", "metric", "chance", "licence", "origin", "note"}),
+        **data.task.model_dump(include=told),
         **data.pin,
         **{name: getattr(lm, name, None) for name in ("engine", "max_length")},
         "backend": type(lm).__name__,
         "lm_eval": metadata.version("lm_eval"),
-        "task_version": built.VERSION,
+        "task_version": builds[0].VERSION,
         "config_hash": hashlib.sha256(text.encode()).hexdigest(),
         "protocol": protocol,
         "fewshot_as_multiturn": protocol == "chat",
         "template_hash": content_id(lm.chat_template(True)) if protocol == "chat" else None,
-        "leaks": list(data.leaks),
     }

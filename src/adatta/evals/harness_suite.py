@@ -8,10 +8,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from adatta.core.errors import RecipeError
-from adatta.core.extras import require
 from adatta.core.fingerprint import canonical_json
 from adatta.core.settings import Many, Settings
 from adatta.core.yaml_source import packaged_yaml
@@ -25,6 +24,8 @@ FormatName = Literal["rows", "italic", "squad", "arc", "truthfulqa", "include", 
 Kind = Literal["str", "int", "list", "dict", "str?"]
 Protocol = Literal["raw", "chat"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+Scorer = Literal["entities", "relations", "substitutes"]
+BY_GROUP = "acc_by_group"
 Row = dict[str, Any]
 
 
@@ -63,7 +64,7 @@ class ShotRule(Settings):
 class HarnessTask(Settings):
     """One benchmark."""
 
-    name: str = Field(min_length=1)
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name in scores and report."""
     harness: str
     """Task of the harness behind its folder (`xcopa/xcopa_it`), or one of ours; {column} is a row's value."""
@@ -77,6 +78,10 @@ class HarnessTask(Settings):
     """The primary metric, as the harness names it: `acc`, or `exact_match,FILTER`."""
     metrics: Many[str] = ()
     """All that are kept; empty: all that the harness gives."""
+    scorer: Scorer | None = None
+    """The function of `evals.extraction` that measures an answer in the place of the harness' own."""
+    num_rows: int | None = Field(default=None, ge=1)
+    """How many rows the split was published with; another number is warned of."""
     chance: float | None = None
     """What guessing gives on the primary metric, where it is one number."""
     licence: str = ""
@@ -89,8 +94,19 @@ class HarnessTask(Settings):
     """Column with the kind of an item, for figures of each kind."""
     note: str = ""
     """Known defects, in a line."""
-    settings: Mapping[str, Any] = {}
-    """Configuration of a user's task, as the harness takes it."""
+    quick: bool = True
+    """Whether the quick suite asks it, too."""
+    settings: Mapping[str, Any] = Field(default={}, exclude=True)
+    """Configuration of a user's task as the harness takes it, or what is changed in one of its own."""
+    definition: str = ""
+    """Hash of those settings and of the files of their functions."""
+
+    @model_validator(mode="after")
+    def _columns_are_there(self) -> HarnessTask:
+        unknown = {*self.question, self.cluster, self.group} - {None, *self.data.columns}
+        if self.data.columns and unknown:
+            raise ValueError(f"columns have no {', '.join(sorted(map(str, unknown)))}")
+        return self
 
     def part(self, row: Row) -> str:
         """Name the task of the harness that asks a row."""
@@ -112,8 +128,12 @@ class HarnessSuite(Settings):
     """Tag of its language."""
     num_items: int | None = None
     """Items of all tasks together, in equal shares; None takes all."""
-    tasks: Many[HarnessTask]
+    protocols: Many[Protocol] = ()
+    """How its benchmarks are asked; empty: as the recipe says."""
+    tasks: Many[HarnessTask] = Field(min_length=1)
     """Its benchmarks, in the order of the report."""
+    path: Path | None = Field(default=None, exclude=True)
+    """The user's file, beside which the data are."""
 
 
 def show_name(name: str, protocol: Protocol) -> str:
@@ -128,7 +148,7 @@ def list_harness_suites() -> tuple[str, ...]:
 
 
 def load_harness_suite(name: str) -> HarnessSuite:
-    """Return a suite by name; `quick-NAME` has 1,000 items of the same tasks.
+    """Return a suite by name; `quick-NAME` has 1,000 items of the same tasks, but for the slowest.
 
     Raises:
         RecipeError: There is no such suite.
@@ -136,58 +156,30 @@ def load_harness_suite(name: str) -> HarnessSuite:
     if name not in list_harness_suites():
         raise RecipeError(f"unknown suite {name!r}; there are: {', '.join(list_harness_suites())}")
     suite = HarnessSuite.model_validate(packaged_yaml(_PACKAGE, f"{name.removeprefix(QUICK)}.yaml"))
-    num_items = QUICK_ITEMS if name.startswith(QUICK) else None
-    return suite.model_copy(update={"name": name, "num_items": num_items})
+    if not name.startswith(QUICK):
+        return suite
+    tasks = tuple(task for task in suite.tasks if task.quick)
+    return suite.model_copy(update={"name": name, "num_items": QUICK_ITEMS, "tasks": tasks})
 
 
-def find_benchmark_metric(suite: str, task: str, *, name: str) -> Metric:
+def find_benchmark_metric(suite: str, task: str, *, name: str, first: str) -> Metric:
     """Describe a metric of a benchmark; all that we keep are better when higher.
 
     Args:
         suite: A suite's name.
         task: A task's, as `show_name` gives it.
         name: Of the metric, as the harness calls it.
+        first: The metric that comes first in the task's scores: the primary one of a user's benchmark.
     """
     plain = task.removesuffix(" (chat)")
-    primary = {each.name: each.metric for each in load_harness_suite(suite).tasks}.get(plain)
-    kind = name if name in ("macro_f1", "mcc") else "share"
+    tasks = load_harness_suite(suite).tasks if suite in list_harness_suites() else ()
+    primary = {each.name: each.metric for each in tasks}.get(plain, first)
+    kind = {"macro_f1": "macro_f1", "mcc": "mcc", BY_GROUP: "group_mean"}.get(name, "share")
     return Metric(
         name=name,
-        unit="share" if kind == "share" else "",
+        unit="" if name in ("macro_f1", "mcc") else "share",
         higher_is_better=True,
         primary=name == primary,
         kind=kind,  # type: ignore[arg-type]  # checked above
         may_miss=True,
     )
-
-
-def load_task_file(path: str | Path) -> HarnessTask:
-    """Read a user's task: a configuration as the harness takes it, with our keys for data and report beside.
-
-    Of ours, only `files` is needed, and where the data are on the Hub not even that: splits and shots are
-    those of the configuration. With its sampler `first_n` the shots are the first rows, else those of the
-    smallest hash.
-
-    Args:
-        path: A YAML file.
-
-    Raises:
-        RecipeError: It can't be read; keys are missing or wrong.
-        MissingExtraError: The harness isn't installed.
-    """
-    loader = require("lm_eval.tasks._yaml_loader", "eval")
-    try:
-        config = loader.load_yaml(path)
-        keys = (*DataSource.model_fields, *HarnessTask.model_fields)
-        ours = {key: config.pop(key) for key in keys if key in config}
-        name = config.get("task", Path(path).stem)
-        split = config.get("test_split") or config.get("validation_split") or "test"
-        pool = config.get("fewshot_split") or config.get("training_split") or split
-        rule = "first" if "first_n" in str(config.get("fewshot_config")) else "smallest-hash"
-        data = {"hub": config.get("dataset_path"), "config": config.get("dataset_name"), "split": split}
-        data |= {key: ours.pop(key) for key in DataSource.model_fields if key in ours}
-        shots = {"count": config.get("num_fewshot") or 0, "split": pool, "rule": rule}
-        task = {"name": name, "harness": name, "data": data, "shots": shots, "settings": config}
-        return HarnessTask.model_validate(task | ours)
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{path} is no task: {error}; write it as a task of lm_eval") from error

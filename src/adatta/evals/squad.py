@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 ARTICLES = {"it": ("il", "lo", "la", "i", "gli", "le", "l", "un", "uno", "una"), "en": ("a", "an", "the")}
@@ -21,8 +21,8 @@ def split_answer(text: str, language: str) -> list[str]:
     return [word for word in "".join(kept).split() if word not in ARTICLES[language]]
 
 
-def words_f1(given: Sequence[str], wanted: Sequence[str]) -> float:
-    """Give the F1 of the words of an answer: 0 where none is shared.
+def words_f1(given: Sequence[Hashable], wanted: Sequence[Hashable]) -> float:
+    """Give the F1 of the words, or whatever else, of an answer: 0 where none is shared.
 
     Source: arXiv:1606.05250, section 6.1.
     """

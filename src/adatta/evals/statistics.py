@@ -154,6 +154,38 @@ def mean_estimate(
     return Estimate(mean, error, (mean - half, mean + half))
 
 
+def stratified_mean(values: Sequence[float], strata: Sequence[Hashable]) -> Estimate:
+    """Estimate the plain mean of the strata's means, whatever their sizes; strata are fixed, not drawn.
+
+    Args:
+        values: One score an item, each by itself.
+        strata: One stratum an item; of one with a single item the variance is that of the others, pooled.
+
+    Returns:
+        Mean, standard error and 95% interval; the last two are None where no stratum has two items.
+
+    Raises:
+        EvalError: There are no values, or strata don't fit to them.
+
+    Source: Cochran 1977, eq. 5.7 (equal weights, no finite correction).
+    """
+    data_n = _checked(values)
+    if len(strata) != len(data_n):
+        raise EvalError(f"{len(data_n)} scores and {len(strata)} strata; give one a score")
+    parts: dict[Hashable, list[float]] = {}
+    for value, stratum in zip(data_n.tolist(), strata, strict=True):
+        parts.setdefault(stratum, []).append(value)
+    mean = float(np.mean([np.mean(part) for part in parts.values()]))
+    spare = sum(len(part) - 1 for part in parts.values())
+    if not spare:
+        return Estimate(mean, None, None)
+    pooled = sum(float(np.var(part)) * len(part) for part in parts.values()) / spare
+    variances = [np.var(part, ddof=1) if len(part) > 1 else pooled for part in parts.values()]
+    sizes = map(len, parts.values())
+    error = math.sqrt(sum(v / n for v, n in zip(variances, sizes, strict=True))) / len(parts)
+    return Estimate(mean, error, (mean - Z_95 * error, mean + Z_95 * error))
+
+
 def paired_difference(
     base: Sequence[float],
     adapted: Sequence[float],

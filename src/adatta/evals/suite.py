@@ -27,8 +27,9 @@ class Metric:
     """A figure over the items of a task.
 
     `kind` says how items make the figure: `share`, the mean of scores in [0, 1]; `mean`, of any others;
-    `bits_per_byte`, the ratio of summed bits and bytes; `macro_f1` and `mcc`, figures of gold labels (`group`
-    of a score) and predicted ones (`output`). A metric that `may_miss` has no figure for a model without a
+    `group_mean`, the plain mean of the means of each `group`; `bits_per_byte`, the ratio of summed bits and
+    bytes; `macro_f1` and `mcc`, figures of gold labels (`group` of a score) and predicted ones (`output`). A
+    metric that `may_miss` has no figure for a model without a
     scored item; of others that is an error where they are primary.
     """
 
@@ -36,7 +37,7 @@ class Metric:
     unit: str
     higher_is_better: bool
     primary: bool
-    kind: Literal["share", "mean", "bits_per_byte", "macro_f1", "mcc"]
+    kind: Literal["share", "mean", "group_mean", "bits_per_byte", "macro_f1", "mcc"]
     may_miss: bool = False
 
 

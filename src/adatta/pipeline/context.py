@@ -23,7 +23,7 @@ from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
 from adatta.pipeline.prepare import StageRows, prepare_stage
 from adatta.pipeline.sources import find_wrong, read_structure
-from adatta.pipeline.suites import list_suites, load_suites
+from adatta.pipeline.suites import is_suite, list_suites, load_suites
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -237,8 +237,10 @@ def refuse_unknown_names(loaded: LoadedRecipe) -> None:
     problems = []
     for key, known in (("suites", list_suites()), ("formats", list_names("adatta.export.formats"))):
         hint = f"there are: {', '.join(known)}"
-        unknown = ((path, name) for path, name in _names(loaded, key) if name not in known)
-        problems += [loaded.problem(path, f"there is no '{name}'", hint=hint) for path, name in unknown]
+        for path, name in _names(loaded, key):
+            what, help_ = loaded.missing.get(path, (f"there is no '{name}'", hint))
+            if name not in known and not (key == "suites" and is_suite(name)):
+                problems.append(loaded.problem(path, what, hint=help_))
     problems += [*_taken_names(loaded), *_missing_folders(loaded), *_unusable_optimizers(loaded)]
     if problems:
         raise RecipeError(problems)

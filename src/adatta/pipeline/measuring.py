@@ -200,18 +200,19 @@ def _read_pilot(name: str) -> dict[str, float]:
 
 def _list_sizes(suite: str, data_dir: str | None) -> Iterator[tuple[str, int | str]]:
     """Yield each task of a suite with its number of items, or why it has none."""
+    from adatta.evals.harness_file import open_suite
     from adatta.evals.harness_run import load_benchmarks
-    from adatta.evals.harness_suite import list_harness_suites, load_harness_suite
+    from adatta.evals.harness_suite import list_harness_suites
     from adatta.evals.suite import load_suite
-    from adatta.pipeline.suites import list_suites
+    from adatta.pipeline.suites import is_suite, list_suites
 
-    if suite not in list_suites():
+    if not is_suite(suite):
         raise RecipeError(f"unknown suite {suite!r}; there are: {', '.join(list_suites())}")
-    if suite not in list_harness_suites():
+    if suite in list_suites() and suite not in list_harness_suites():
         yield from ((task, len(items)) for task, items in load_suite(suite).items().items())
         return
     folder = Path(data_dir) if data_dir else None
-    for task, found in load_benchmarks(load_harness_suite(suite), data_dir=folder).data.items():
+    for task, found in load_benchmarks(open_suite(suite), data_dir=folder).data.items():
         yield task, f"not run: {found}" if isinstance(found, str) else len(found.items)
 
 

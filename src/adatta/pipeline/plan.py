@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,10 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedStage:
-    """A stage with its place, identity and, when it was done before, its artefact."""
+    """A stage with its place, identity and, when it was done before, its artefact.
+
+    One that `is_open` is done again: a benchmark failed in it, or, of a report, in an evaluation before it.
+    """
 
     number: int
     stage: Stage
@@ -42,6 +45,7 @@ class PlannedStage:
     parents: tuple[str, ...]
     model_in: str
     artefact: Artefact | None
+    is_open: bool = False
 
     @property
     def name(self) -> str:
@@ -69,9 +73,14 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
     current = BASE
     done: list[str] = []
     planned: list[PlannedStage] = []
+    failed = False
     for number, stage in enumerate(recipe.stages, start=1):
         parents, identity = _identity(stage, recipe, inputs, models, current, done)
         mark = fingerprint({"kind": stage.kind, "version": VERSIONS[stage.kind], **identity})
+        made = find_complete(run_dir, kind=stage.kind, fingerprint=mark)
+        told = made.record["results"].get("benchmarks", {}) if made else {}
+        is_open = any(map(has_failed, told.values())) or (failed and stage.kind == "report")
+        failed |= is_open
         planned.append(
             PlannedStage(
                 number=number,
@@ -79,13 +88,23 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
                 fingerprint=mark,
                 parents=parents,
                 model_in=current,
-                artefact=find_complete(run_dir, kind=stage.kind, fingerprint=mark),
+                artefact=None if is_open else made,
+                is_open=is_open,
             )
         )
         done.append(mark)
         if stage.kind in TRAINING:
             models[stage.name], current = mark, stage.name
     return tuple(planned)
+
+
+def has_failed(benchmarks: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether a benchmark failed for a model: it is tried again by the next run.
+
+    Args:
+        benchmarks: what the record tells of each.
+    """
+    return any(entry["status"] == "failed" for entry in benchmarks)
 
 
 def evaluated_models(stage: Stage, recipe: Recipe) -> tuple[str, ...]:

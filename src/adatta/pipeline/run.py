@@ -74,7 +74,8 @@ def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> A
 
     from adatta.pipeline.stages import DO
 
-    folder = begin(context.run_dir, number=planned.number, kind=planned.kind, fingerprint=planned.fingerprint)
+    number, kind, mark = planned.number, planned.kind, planned.fingerprint
+    folder = begin(context.run_dir, number=number, kind=kind, fingerprint=mark, anew=planned.is_open)
     reset_peak_memory()
     start = time.monotonic()
     part = DO[planned.kind](context, planned, folder, done)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain, islice, pairwise
+from itertools import chain, islice, pairwise, starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -17,7 +17,7 @@ from adatta.core.progress import track
 from adatta.core.records import BASE
 from adatta.pipeline.context import Context
 from adatta.pipeline.exporting import write_formats
-from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, protocol
+from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, has_failed, protocol
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
@@ -119,11 +119,12 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
     for name in models:
         role = "base-" * (name == BASE)  # the base is asked under the controls as well
         part = folder / "parts" / f"{role}{marks[name]}-{mark}.parquet"
-        if not part.exists():
+        if not _is_measured(part):
             part.parent.mkdir(exist_ok=True)
             # Scores of the same model under the same protocol in a complete evaluation of this run.
             same = sorted(context.run_dir.glob(f"*-evaluate-*/parts/{part.name}"))
-            earlier = [path for path in same if (path.parents[1] / "record.json").exists()]
+            complete = (path for path in same if (path.parents[1] / "record.json").exists())
+            earlier = list(filter(_is_measured, complete))
             if earlier:
                 found = read_scores(earlier[0])
                 told = json.loads(earlier[0].with_suffix(".json").read_text(encoding="utf-8"))
@@ -134,7 +135,8 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
                 )
             write_json(part.with_suffix(".json"), told)
             write_scores(part, found)
-            part.with_suffix(".jsonl").unlink(missing_ok=True)
+            if not has_failed(told["benchmarks"]):
+                part.with_suffix(".jsonl").unlink(missing_ok=True)
         about[name] = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         # What another chain measured gets the name that the model has in this one.
         scores += [
@@ -157,17 +159,27 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
             "fertility": {name: told["fertility"] for name, told in about.items()},
             "overlap": context.overlap,
         },
-        "warnings": [text for name, told in about.items() for text in warn_of(name, told["benchmarks"])],
+        "warnings": list(dict.fromkeys(chain.from_iterable(starmap(warn_of, about.items())))),
     }
 
 
-def warn_of(name: str, benchmarks: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield what is doubtful about a model's benchmarks: tasks that failed, requests that were cut."""
-    for entry in benchmarks:
+def _is_measured(part: Path) -> bool:
+    """Tell whether a model's scores are there, and no benchmark among them that failed: it is tried again."""
+    told = part.with_suffix(".json")
+    return part.exists() and not has_failed(json.loads(told.read_text(encoding="utf-8"))["benchmarks"])
+
+
+def warn_of(name: str, told: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is doubtful about a model's benchmarks: failures, cut requests, numbers of rows."""
+    for entry in told["benchmarks"]:
         if entry["status"] == "failed":
             yield f"{entry['task']} failed for {name}: {entry['reason']}"
         if cut := entry.get("counts", {}).get("truncated"):
-            yield f"{entry['task']}: {cut} requests to {name} lost their beginning, its window is too short"
+            what = f"{cut} requests to {name} lost their beginning, its window is too short"
+            yield f"{entry['task']}: {what}; the record names their {len(entry['cut'])} items"
+        wanted = entry.get("num_rows")
+        if wanted and wanted != (rows := entry["counts"]["rows"]):
+            yield f"{entry['task']} has {rows} rows, its split was published with {wanted}"
 
 
 def measure(
@@ -251,7 +263,7 @@ def measure_benchmarks(
         lm = ForestLM(str(folder), dtype=recipe.precision, engine=recipe.engine)
         lm.journal = journal
         for suite in suites:
-            for asked in planned.stage.evaluation.protocols:
+            for asked in suite.suite.protocols or planned.stage.evaluation.protocols:
                 found, told = run_benchmarks(lm, suite, subject=subject, protocol=asked)
                 scores += found
                 entries += told

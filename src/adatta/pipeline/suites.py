@@ -45,13 +45,14 @@ def list_suites() -> tuple[str, ...]:
     return (*(suite.name for suite in load_registry("adatta.evals.suites").values()), *list_harness_suites())
 
 
-def _require_harness() -> bool:
-    return bool(require("lm_eval", "eval"))
+def is_suite(name: str) -> bool:
+    """Tell whether there is such a suite, also as a file of the user's."""
+    from adatta.evals.harness_file import is_suite_file
+
+    return name in list_suites() or is_suite_file(name)
 
 
 def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite | Benchmarks]:
-    from adatta.evals.harness_suite import list_harness_suites, load_harness_suite
-
     suites = {suite.name: suite for suite in load_registry("adatta.evals.suites").values()}
     data_dir = Path(stage.evaluation.data_dir) if stage.evaluation.data_dir else None
     folder = run_dir(loaded.recipe.name)
@@ -59,13 +60,18 @@ def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite 
     for name in stage.evaluation.suites:
         if name in suites:
             yield suites[name]
-        elif is_there and name in list_harness_suites() and checks.attempt(f"suite {name}", _require_harness):
-            from adatta.evals.harness_run import load_benchmarks
-
-            load = partial(load_benchmarks, load_harness_suite(name), folder=folder, data_dir=data_dir)
-            if found := checks.attempt(f"suite {name}", load):
-                yield found
+        elif is_there and is_suite(name):
+            found = checks.attempt(f"suite {name}", partial(_open, name, folder, data_dir))
+            yield from [found] if found else []
     yield from checks.attempt(f"texts of {stage.name}", lambda: _read_own(stage, loaded)) or ()
+
+
+def _open(name: str, folder: Path, data_dir: Path | None) -> Benchmarks:
+    require("lm_eval", "eval")
+    from adatta.evals.harness_file import open_suite
+    from adatta.evals.harness_run import load_benchmarks
+
+    return load_benchmarks(open_suite(name), folder=folder, data_dir=data_dir)
 
 
 def _read_own(stage: Stage, loaded: LoadedRecipe) -> tuple[Suite, ...]:

@@ -48,6 +48,17 @@ def test_begin_again_gives_the_incomplete_folder_also_at_another_place(folder):
     assert begin(folder.parent, number=3, kind="sft", fingerprint="abd").name == "03-sft-abd"
 
 
+def test_begin_anew_takes_the_record_away_and_keeps_the_rest(folder):
+    again = {"number": 1, "kind": "sft", "fingerprint": "abc"}
+    assert begin(folder.parent, **again, anew=True) == folder  # one that isn't complete
+    complete(folder, RECORD)
+    with pytest.raises(ArtefactError, match="nothing is overwritten"):
+        begin(folder.parent, **again)
+    assert begin(folder.parent, **again, anew=True) == folder
+    assert (folder / "metrics.jsonl").read_text() == "metrics.jsonl"
+    assert find_complete(folder.parent, kind="sft", fingerprint="abc") is None
+
+
 def test_complete_writes_a_record_of_all_files_but_checkpoints(folder):
     (folder / ".weights.bin.77.tmp").write_text("left by a crash")
     assert find_complete(folder.parent, kind="sft", fingerprint="abc") is None

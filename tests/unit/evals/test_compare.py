@@ -386,3 +386,54 @@ def test_figure_that_was_to_be_measured_stays_in_the_family_of_holm():
     found, missing = compare(scores, base_stage="base", stages=["sft"])
     assert found["difference"]["p_holm"] == pytest.approx(2 * found["difference"]["p"])
     assert (missing["primary"], missing["difference"]) == (True, None)
+
+
+def benchmark(stage, values, groups, metric="acc_by_group", suite="english"):
+    rows = make_scores(stage, values, task="mmlu", metric=metric, language="en")
+    return [replace(row, suite=suite, group=group) for row, group in zip(rows, groups, strict=True)]
+
+
+def test_the_plain_mean_over_subjects_weighs_each_alike_and_not_its_items():
+    groups = ["storia"] * 30 + ["fisica"] * 10
+    base, better = [1.0] * 15 + [0.0] * 15 + [0.0] * 10, [1.0] * 15 + [0.0] * 15 + [1.0] * 4 + [0.0] * 6
+    items = [*benchmark("base", base, groups, "acc"), *benchmark("sft", better, groups, "acc")]
+    entries = compare(
+        [*items, *benchmark("base", base, groups), *benchmark("sft", better, groups)],
+        base_stage="base",
+        stages=["sft"],
+    )
+    acc, plain = entries
+    assert (acc["primary"], plain["primary"]) == (True, False)
+    assert (acc["base"]["value"], plain["base"]["value"]) == (15 / 40, (0.5 + 0.0) / 2)
+    assert plain["difference"]["value"] == pytest.approx(0.2)
+    variances = [0.0, 10 / 9 * 0.4 * 0.6]
+    error = math.sqrt(variances[0] / 30 + variances[1] / 10) / 2
+    ends = [0.2 - 1.959964 * error, 0.2 + 1.959964 * error]
+    assert plain["difference"]["ci95"] == pytest.approx(ends, abs=1e-6)
+    assert plain["difference"]["p"] == acc["difference"]["p"] == 2 / 16  # four of one sign
+    assert set(acc["groups"]) == {"storia", "fisica"}
+    assert plain["groups"] == {}
+    assert "discordant" not in plain["difference"]
+
+
+def test_a_gain_in_a_small_subject_counts_more_than_a_loss_in_a_large_one():
+    groups = ["storia"] * 60 + ["fisica"] * 12
+    base, other = [1.0] * 60 + [0.0] * 12, [0.0] * 6 + [1.0] * 54 + [1.0] * 6 + [0.0] * 6
+    entry = one([*benchmark("base", base, groups), *benchmark("sft", other, groups)])
+    assert entry["difference"]["value"] == pytest.approx((0.5 - 0.1) / 2)
+    even = one([*benchmark("base", base, groups, "acc"), *benchmark("sft", other, groups, "acc")])
+    assert even["difference"]["value"] == 0.0
+    assert entry["difference"]["p"] < even["difference"]["p"] == 1.0
+
+
+def test_the_first_metric_of_a_users_benchmark_is_its_primary_one():
+    groups = ["x"] * 4
+    rows = benchmark("base", [1.0, 0.0, 1.0, 0.0], groups, "acc_norm", suite="mele")
+    rows += benchmark("base", [1.0, 0.0, 0.0, 0.0], groups, "acc", suite="mele")
+    entries = compare(rows, base_stage="base", stages=[])
+    assert [(entry["metric"], entry["primary"]) for entry in entries] == [("acc_norm", True), ("acc", False)]
+
+
+def test_a_metric_that_no_task_of_ours_has_is_told():
+    with pytest.raises(EvalError, match="no task has a metric gone"):
+        compare(make_scores("base", BASE, metric="gone"), base_stage="base", stages=[])

@@ -75,7 +75,7 @@ def test_items_that_stand_twice_count_once_and_shots_are_not_asked(tmp_path):
     data = load_data(make_task(count=2, split="prova"), write(tmp_path, [*items, items[4], items[5]]))
     assert questions(data.shots["mele"]) == questions(items[:2])
     assert questions(data.items) == questions(items[2:])
-    assert data.counts == {"repeated": 2, "are_shots": 2}
+    assert data.counts == {"rows": 8, "repeated": 2, "are_shots": 2}
 
 
 def test_a_split_with_shots_only_has_no_items(tmp_path):

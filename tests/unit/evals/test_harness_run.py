@@ -14,9 +14,11 @@ from adatta.core.fingerprint import content_id
 from adatta.evals import harness_run
 from adatta.evals.ask import Subject
 from adatta.evals.backend import ForestLM
+from adatta.evals.compare import compare
 from adatta.evals.harness_data import load_data, write_lock
+from adatta.evals.harness_file import open_suite
 from adatta.evals.harness_run import load_benchmarks, run_benchmarks, run_task
-from adatta.evals.harness_suite import load_harness_suite, load_task_file
+from adatta.evals.harness_suite import load_harness_suite
 from tests.toys import benchmarks
 from tests.toys.benchmarks import FakeLM
 
@@ -46,6 +48,10 @@ GOLD = {
     "include_it": lambda doc: doc["answer"],
     "multiblimp_it": lambda doc: 0,
     "global_piqa_it": lambda doc: doc["label"],
+    "truthfulqa_it_mc1": lambda doc: 0,
+    "arc_challenge_mt_it": lambda doc: doc["choices"]["label"].index(doc["answerKey"]),
+    "global_mmlu_it": lambda doc: "ABCD".index(doc["answer"]),
+    "mela_it": lambda doc: 1 - doc["label"],
     "arc_challenge": lambda doc: doc["choices"]["label"].index(doc["answerKey"]),
     "hellaswag": lambda doc: int(doc["label"]),
     "mmlu": lambda doc: doc["answer"],
@@ -179,7 +185,7 @@ def test_labels_of_corpus_metrics_stand_beside_each_item(releases, tmp_path):
     assert labels == [("sì", "sì", 1.0)] * 7 + [("no", "sì", 0.0)] * 3
     assert means(scores)["hatecheck_it", "acc"] == 0.7
     assert {s.group for s in scores if s.task == "hatecheck_it" and s.metric == "acc"} == {
-        "derog_neg_emote_h",
+        "derog_0_h",
         "target_obj_nh",
     }
     kinds = {(s.group, s.output) for s in scores if s.metric == "mcc"}
@@ -200,9 +206,9 @@ def test_answers_in_which_the_filter_finds_nothing_are_unscored(releases, tmp_pa
         return ("It is hard to say.", f" So {number}", f" #### {number}", " #### 999")[int(number) % 4]
 
     scores, _ = run(FakeLM(answer=answer), only(ENGLISH, "gsm8k"), releases, tmp_path)
-    strict, flexible = (
-        [score for score in scores if score.metric == f"exact_match,{name}"]
-        for name in ("strict-match", "flexible-extract")
+    strict, flexible, lower = (
+        [score for score in scores if score.metric == f"exact_match{name}"]
+        for name in (",strict-match", ",flexible-extract", "_lower,strict-match")
     )
     assert [(s.status, s.score) for s in strict] == [
         ("unscored", None), ("scored", 1.0), ("scored", 0.0), ("unscored", None)
@@ -210,6 +216,8 @@ def test_answers_in_which_the_filter_finds_nothing_are_unscored(releases, tmp_pa
     assert {s.reason for s in strict if s.score is None} == {"no answer found in the output"}
     assert [s.status for s in flexible].count("unscored") == 1
     assert [s.score for s in flexible if s.status == "scored"] == [1.0, 1.0, 0.0]
+    assert [(s.status, s.score) for s in lower] == [("scored", score) for score in (0.0, 1.0, 0.0, 0.0)]
+    assert {s.output for s in strict} == {s.output for s in lower}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -263,7 +271,15 @@ def test_gold_answers_that_are_no_option_fail(releases, tmp_path):
 @pytest.mark.parametrize("suite", [ITALIAN, ENGLISH], ids=["italian", "english"])
 def test_a_model_goes_through_every_release(suite, forest, releases, tmp_path):
     names = (
-        ("arc_it", "italic_letters", "xcopa_it", "hatecheck_it", "squad_it", "itacola")
+        (
+            "arc_it",
+            "truthfulqa_it_mc2",
+            "global_mmlu_it",
+            "italic_letters",
+            "evalita_ner_adg",
+            "mela_it",
+            "squad_it",
+        )
         if suite is ITALIAN
         else ("mmlu", "gsm8k", "winogrande", "truthfulqa_mc2")
     )
@@ -295,9 +311,13 @@ def test_means_are_those_of_the_harness_own_loop(name, releases, tmp_path):
     )
     options = {"bootstrap_iters": 0, "cache_requests": False}
     theirs = evaluate(lm, {"tasks": {built.task_name: built}}, **options)["results"][built.task_name]
-    for metric in set(data.task.metrics) - {"acc_ties"}:
-        found = [score.score or 0.0 for score in scores if score.metric == metric]  # unparsed is wrong there
-        key = metric if "," in metric else f"{metric},none"
+    for metric in set(data.task.metrics) - {
+        "acc_ties",
+        "exact_match,strict-match",
+        "exact_match,flexible-extract",
+    }:
+        found = [score.score for score in scores if score.metric == metric]
+        key = metric.replace("_lower", "") if "," in metric else f"{metric},none"  # unparsed is wrong there
         assert sum(found) / len(found) == pytest.approx(theirs[key], abs=1e-12), metric
 
 
@@ -345,12 +365,132 @@ def test_shots_stand_in_their_order_before_every_item(releases, tmp_path):
     assert len({prompt.rpartition("\n\n")[0] for prompt in physics}) == 1
 
 
-def test_what_was_cut_is_counted(toy_folder, releases, tmp_path):
+def test_what_was_cut_is_counted_and_named(toy_folder, releases, tmp_path):
     lm = ForestLM(str(toy_folder), device="cpu", max_length=100)
     _, (letters, xcopa) = run(lm, only(ITALIAN, "italic_letters", "xcopa_it"), releases, tmp_path)
     assert letters["counts"]["truncated"] > 0
     assert xcopa["counts"]["truncated"] == 0
+    assert xcopa["cut"] == {}
     assert (letters["max_length"], letters["backend"]) == (100, "ForestLM")
+
+
+def test_only_items_that_lost_ids_are_named(toy_folder, releases, tmp_path):
+    suite = only(ITALIAN, "arc_it")
+    asked = FakeLM()
+    scores, (entry,) = run(asked, suite, releases, tmp_path)
+    assert "cut" not in entry  # a backend that doesn't tell
+    ids = list(dict.fromkeys(score.item_id for score in scores))
+    lm = ForestLM(str(toy_folder), device="cpu", max_length=2048)
+    longest = defaultdict(int)
+    for request in asked.asked:
+        length = sum(map(len, lm._encode_pair(*request.args)))
+        item = ids[request.doc["adatta_row"]]
+        longest[item] = max(longest[item], length)
+    room = sorted(longest.values())[4]
+    lm = ForestLM(str(toy_folder), device="cpu", max_length=room - 1)  # the last id is not read
+    _, (entry,) = run(lm, suite, releases, tmp_path)
+    assert entry["cut"] == {item: length - room for item, length in longest.items() if length > room}
+    assert 0 < len(entry["cut"]) < len(ids)
+
+
+def test_leaks_are_counted_over_what_is_scored(tmp_path):
+    items = benchmarks.sums(8)
+    train = [{**row, "option_d": "altro"} for row in benchmarks.lettered(items[:5], "instruction")]
+    files = {
+        "m_mmlu/it/test.jsonl": benchmarks.jsonl(benchmarks.lettered(items, "instruction")),
+        "m_mmlu/it/train.jsonl": benchmarks.jsonl(train),
+    }
+    folder, suite = benchmarks.write_files(tmp_path / "r", files), only(ITALIAN, "m_mmlu_it")
+    (all_of_them,) = run(FakeLM(), suite, folder, tmp_path)[1]
+    scores, (few,) = run(FakeLM(), suite, folder, tmp_path, limit=3)
+    asked = {score.item_id for score in scores}
+    assert len(all_of_them["leaks"]) == 5
+    assert few["leaks"] == [leak for leak in all_of_them["leaks"] if leak["item"] in asked]
+    assert 0 < len(few["leaks"]) < 3
+
+
+def test_the_configuration_of_every_part_is_in_its_hash(releases, tmp_path, monkeypatch):
+    suite = only(ENGLISH, "mmlu")
+    (before,) = run(FakeLM(), suite, releases, tmp_path)[1]
+    build = harness_run._build
+    for changed in ("mmlu_abstract_algebra", "mmlu_high_school_physics"):
+
+        def build_other(task, part, rows, shots, changed=changed):
+            built = build(task, part, rows, shots)
+            if built.task_name == changed:
+                built.config.description = "Other words."
+            return built
+
+        monkeypatch.setattr(harness_run, "_build", build_other)
+        (entry,) = run(FakeLM(), suite, releases, tmp_path)[1]
+        assert entry["config_hash"] != before["config_hash"], changed
+
+
+def test_subjects_stand_with_each_score_for_their_plain_mean(releases, tmp_path):
+    scores, _ = run(FakeLM(), only(ENGLISH, "mmlu"), releases, tmp_path)
+    by_metric = defaultdict(list)
+    for score in scores:
+        by_metric[score.metric].append((score.item_id, score.group, score.score))
+    assert by_metric["acc_by_group"] == by_metric["acc"]
+    assert {group for _, group, _ in by_metric["acc"]} == {"abstract_algebra", "high_school_physics"}
+
+
+def test_each_functionality_of_hatecheck_is_a_group_of_its_accuracy(tmp_path):
+    files = {
+        "hatecheck_cases_final_italian.csv": benchmarks.table(benchmarks.hatecheck(200, functions=26), ",")
+    }
+    folder = benchmarks.write_files(tmp_path / "r", files)
+    hateful = FakeLM(lambda request: 0.0 if request.args[1].strip() == "sì" else -1.0)
+    scores, _ = run(hateful, only(ITALIAN, "hatecheck_it"), folder, tmp_path)
+    by_metric = {entry["metric"]: entry["groups"] for entry in compare(scores, base_stage="base", stages=())}
+    assert len(by_metric["acc"]) == 27
+    assert by_metric["acc"]["target_obj_nh"]["base"]["value"] == 0.0
+    assert {
+        figures["base"]["value"] for name, figures in by_metric["acc"].items() if name.endswith("_h")
+    } == {1.0}
+    assert sum(figures["base"]["n"] for figures in by_metric["acc"].values()) == 200
+
+
+LISTS = (
+    "evalita_ls",
+    "evalita_ner_adg",
+    "evalita_ner_fic",
+    "evalita_ner_wn",
+    "evalita_re",
+    "evalita_sum_small",
+)
+
+
+def test_lists_and_summaries_are_measured_by_ours(releases, tmp_path):
+    right = {
+        "answers": lambda doc: " abitazione, dimora\nAltro",
+        "entities": lambda doc: (
+            ", ".join(f"{e['entity_text']}${e['type']}" for e in doc["entities"]) or "&&NOENT&&"
+        ),
+        "relations": lambda doc: "%".join(map("$".join, doc["relations"])) or "&&NOREL&&",
+        "target": lambda doc: doc["target"].upper(),
+    }
+
+    def know(request):
+        return next(write(request.doc) for key, write in right.items() if key in request.doc)
+
+    scores, record = run(FakeLM(answer=know), only(ITALIAN, *LISTS), releases, tmp_path)
+    assert [(entry["task"], entry["status"]) for entry in record] == [(name, "run") for name in LISTS]
+    assert {score.score for score in scores} == {1.0}
+    assert len(scores) == 18
+    silent, _ = run(FakeLM(), only(ITALIAN, *LISTS), releases, tmp_path)
+    assert {score.score for score in silent} == {0.0}
+
+
+def test_reasoned_answers_come_from_their_last_sentence(releases, tmp_path):
+    suite = only(ITALIAN, "mmlu_prox_lite_it")
+    lm = FakeLM(answer=lambda r: f" Sette più {r.doc['adatta_row']}. La risposta è ({r.doc['answer']}).")
+    found = means(run(lm, suite, releases, tmp_path)[0])
+    assert set(found.values()) == {1.0}
+    assert lm.asked[0].args[0].count("La risposta è (") == 6  # in the description and in five shots
+    assert found.keys() == {
+        ("mmlu_prox_lite_it", f"exact_match{kind},custom-extract") for kind in ("", "_lower")
+    }
 
 
 def test_a_limit_draws_items_by_their_hash_and_keeps_the_lock(releases, tmp_path):
@@ -368,7 +508,8 @@ def test_the_record_says_what_decides_the_scores(releases, tmp_path):
     assert entry["shots"] == {"count": 5, "split": "train", "rule": "first"}
     assert (entry["licence"], entry["origin"], entry["note"]) == (task.licence, task.origin, task.note)
     assert (entry["source"], entry["task_version"], entry["protocol"]) == ("files", 0.0, "raw")
-    assert entry["counts"] == {"items": 8, "tied": 8, "dropped": 0, "repeated": 0, "are_shots": 0}
+    told = {"items": 8, "tied": 8, "dropped": 0, "rows": 8, "repeated": 0, "are_shots": 0}
+    assert (entry["counts"], entry["num_rows"]) == (told, 13_237)
     assert entry["leaks"] == []
     again = run(FakeLM(), only(ITALIAN, "m_mmlu_it", "xcopa_it"), releases, tmp_path)[1]
     assert again[0]["config_hash"] == entry["config_hash"] != again[1]["config_hash"]
@@ -399,16 +540,21 @@ def test_real_samples_run(tmp_path):
 
 
 USERS_TASK = """
-task: pari
-output_type: multiple_choice
-test_split: test
-doc_to_text: "{{domanda}}"
-doc_to_choice: ["sì", "no"]
-doc_to_target: giusta
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
-files: {test: ["prova.csv"]}
-fields: {domanda: testo}
-columns: {domanda: str, giusta: int}
+language: it
+tasks:
+  - name: pari
+    data:
+      split: test
+      files: {test: ["dati/prova.csv"]}
+      fields: {domanda: testo}
+      columns: {domanda: str, giusta: int}
+    metric: acc
+    settings:
+      output_type: multiple_choice
+      doc_to_text: "{{domanda}}"
+      doc_to_choice: ["sì", "no"]
+      doc_to_target: giusta
+      metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 """
 PROCESS = """
 def keep_even(dataset):
@@ -423,8 +569,12 @@ def drop_columns(dataset):
     ("process", "items", "reason"),
     [
         ("", ["Il numero 0 è pari?", "Il numero 1 è pari?", "Il numero 2 è pari?"], None),
-        ("process_docs: !function prepara.keep_even\n", ["Il numero 0 è pari?", "Il numero 2 è pari?"], None),
-        ("process_docs: !function prepara.drop_columns\n", [], "process_docs of pari drops columns"),
+        (
+            "      process_docs: !function prepara.keep_even\n",
+            ["Il numero 0 è pari?", "Il numero 2 è pari?"],
+            None,
+        ),
+        ("      process_docs: !function prepara.drop_columns\n", [], "process_docs of pari drops columns"),
     ],
 )
 def test_a_users_task_runs_from_a_table(tmp_path, process, items, reason):
@@ -437,9 +587,9 @@ def test_a_users_task_runs_from_a_table(tmp_path, process, items, reason):
             "prepara.py": PROCESS,
         },
     )
-    suite = ITALIAN.model_copy(update={"tasks": (load_task_file(folder / "pari.yaml"),)})
+    suite = open_suite(str(folder / "pari.yaml"))
     lm = FakeLM(lambda request: 0.0 if request.idx == request.doc["giusta"] else -1.0)
-    scores, (entry,) = run(lm, suite, folder / "dati", tmp_path)
+    scores, (entry,) = run(lm, suite, None, tmp_path)
     assert (reason or "None") in str(entry.get("reason"))
     assert [(s.metric, s.score, s.output) for s in scores] == [
         ("acc", 1.0, "no" if "1" in text else "sì") for text in items
@@ -447,6 +597,35 @@ def test_a_users_task_runs_from_a_table(tmp_path, process, items, reason):
     expected = [(text, answer) for text in items[:1] for answer in (" sì", " no")]
     assert [request.args for request in lm.asked[:2]] == expected
     assert entry.get("counts", {}).get("dropped", 3) == 3 - len(items)
+
+
+@pytest.mark.parametrize(("value", "score"), [("1 + 1e-9", 1.0), ("-1e-9", 0.0), ("7", None), ("-1", None)])
+def test_numbers_outside_0_to_1_are_no_scores(tmp_path, value, score):
+    own = USERS_TASK + "      process_results: !function misura.misura\n"
+    rows = [{"testo": f"Il numero {n} è pari?", "giusta": str(n % 2)} for n in range(3)]
+    code = f"def misura(doc, results):\n    return {{'acc': {value}}}\n"
+    files = {"dati/prova.csv": benchmarks.table(rows, ","), "pari.yaml": own, "misura.py": code}
+    suite = open_suite(str(benchmarks.write_files(tmp_path, files) / "pari.yaml"))
+    scores, _ = run(FakeLM(), suite, None, tmp_path)
+    reason = None if score is not None else "the harness gives no number from 0 to 1 for it"
+    assert [(s.score, s.reason) for s in scores] == [(score, reason)] * 3
+
+
+def test_other_words_of_a_users_task_are_another_prompt(tmp_path):
+    rows = [{"testo": f"Il numero {n} è pari?", "giusta": str(n % 2)} for n in range(3)]
+    hashes = []
+    for text in (USERS_TASK, USERS_TASK.replace('["sì", "no"]', '["no", "sì"]')):
+        files = {"dati/prova.csv": benchmarks.table(rows, ","), "pari.yaml": text}
+        folder = benchmarks.write_files(tmp_path / str(len(hashes)), files)
+        scores, _ = run(FakeLM(), open_suite(str(folder / "pari.yaml")), None, folder)
+        hashes.append({s.item_id: s.prompt_hash for s in scores})
+    assert hashes[0].keys() == hashes[1].keys()
+    assert not set(hashes[0].values()) & set(hashes[1].values())
+
+
+def test_the_primary_metric_comes_first_in_the_scores(releases, tmp_path):
+    scores, _ = run(FakeLM(), only(ITALIAN, "arc_it"), releases, tmp_path)
+    assert [s.metric for s in scores[:3]] == ["acc_norm", "acc", "acc_ties"]
 
 
 def test_scores_name_item_cluster_and_prompt(releases, tmp_path):

@@ -9,7 +9,13 @@ import pytest
 
 from adatta.core.errors import RecipeError
 from adatta.evals.harness_formats import CONVERTERS
-from adatta.evals.harness_suite import FormatName, list_harness_suites, load_harness_suite, load_task_file
+from adatta.evals.harness_suite import (
+    FormatName,
+    HarnessTask,
+    find_benchmark_metric,
+    list_harness_suites,
+    load_harness_suite,
+)
 
 LEADERBOARD = {
     "arc_challenge": (25, "acc_norm"),
@@ -19,22 +25,6 @@ LEADERBOARD = {
     "winogrande": (5, "acc"),
     "gsm8k": (5, "exact_match,strict-match"),
 }
-TASK = """
-task: mele
-output_type: multiple_choice
-validation_split: prova
-fewshot_split: esempi
-num_fewshot: 2
-doc_to_text: "{{domanda}}"
-doc_to_choice: ["sì", "no"]
-doc_to_target: giusta
-metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
-files: {prova: ["prova.csv"], esempi: ["esempi.csv"]}
-fields: {domanda: testo}
-columns: {domanda: str, giusta: int}
-question: [domanda]
-licence: mia
-"""
 
 
 def test_each_suite_has_a_quick_one_of_1000_items():
@@ -42,7 +32,10 @@ def test_each_suite_has_a_quick_one_of_1000_items():
     for name in ("italian", "english"):
         suite, quick = load_harness_suite(name), load_harness_suite(f"quick-{name}")
         assert suite.num_items is None
-        assert (quick.name, quick.num_items, quick.tasks) == (f"quick-{name}", 1000, suite.tasks)
+        assert (quick.name, quick.num_items) == (f"quick-{name}", 1000)
+        slow = [task.name for task in suite.tasks if task not in quick.tasks]
+        assert slow == (["mmlu_prox_lite_it"] if name == "italian" else [])
+        assert quick.tasks == tuple(task for task in suite.tasks if task.name not in slow)
 
 
 def test_an_unknown_suite_names_those_that_there_are():
@@ -96,35 +89,53 @@ def test_every_format_has_its_reader():
 def test_every_task_is_in_the_installed_harness_or_ours(suite):
     from adatta.evals.harness_run import find_tasks
 
-    parts = {"mmlu": ["subject"], "include_it": ["domain"]}
-    values = {"subject": "abstract_algebra", "domain": "Arts & Humanities"}
+    values = {
+        "subject": "abstract_algebra",
+        "domain": "Arts & Humanities",
+        "subject_category": "Social Sciences",
+        "category": "computer science",
+    }
     for task in load_harness_suite(suite).tasks:
-        part = task.part({name: values[name] for name in parts.get(task.name, [])})
+        part = task.part(values)
         folder, _, name = part.rpartition("/")
         assert name in find_tasks(folder).all_tasks
 
 
-@pytest.mark.torch
-def test_a_users_task_is_the_harness_own_yaml_with_our_keys(tmp_path):
-    path = tmp_path / "mele.yaml"
-    path.write_text(TASK, encoding="utf-8")
-    task = load_task_file(path)
-    assert (task.name, task.data.split, task.data.fields, task.licence) == (
-        "mele",
-        "prova",
-        {"domanda": "testo"},
-        "mia",
-    )
-    assert (task.shots.count, task.shots.split, task.shots.rule) == (2, "esempi", "smallest-hash")
-    assert "files" not in task.settings
-    assert task.settings["doc_to_text"] == "{{domanda}}"
+def test_evalita_has_all_of_its_ten_tasks():
+    names = {task.name for task in load_harness_suite("italian").tasks}
+    evalita = ("te", "sa", "wic", "hs", "at", "faq", "ls", "ner_adg", "ner_fic", "ner_wn", "re", "sum_small")
+    assert {f"evalita_{name}" for name in evalita} <= names
 
 
-@pytest.mark.torch
-@pytest.mark.parametrize("text", ["chance: viel\n", "- una lista\n", None])
-def test_a_users_task_with_a_mistake_names_its_file(tmp_path, text):
-    path = tmp_path / "mele.yaml"
-    if text is not None:
-        path.write_text(text, encoding="utf-8")
-    with pytest.raises(RecipeError, match=r"mele\.yaml is no task"):
-        load_task_file(path)
+def test_published_numbers_of_rows_are_known():
+    sizes = {
+        task.name: task.num_rows
+        for suite in ("italian", "english")
+        for task in load_harness_suite(suite).tasks
+    }
+    assert (sizes["mmlu"], sizes["hatecheck_it"], sizes["italic_texts"]) == (14_042, 3_690, 10_000)
+    assert sizes["evalita_te"] is None  # nothing confirms one
+
+
+@pytest.mark.parametrize(
+    ("suite", "task", "name", "kind", "primary"),
+    [
+        ("italian", "arc_it", "acc_norm", "share", True),
+        ("italian", "arc_it", "acc", "share", False),
+        ("italian", "mela_it (chat)", "mcc", "mcc", True),
+        ("english", "mmlu", "acc_by_group", "group_mean", False),
+        ("mele", "pere", "acc", "share", True),
+        ("mele", "pere", "acc_norm", "share", False),
+    ],
+)
+def test_a_metric_is_primary_where_its_suite_says_so_and_a_users_where_it_comes_first(
+    suite, task, name, kind, primary
+):
+    metric = find_benchmark_metric(suite, task, name=name, first="acc")
+    assert (metric.kind, metric.primary) == (kind, primary)
+
+
+def test_columns_that_are_not_there_are_no_question():
+    task = load_harness_suite("italian").tasks[0]
+    with pytest.raises(ValueError, match="columns have no domanda"):
+        HarnessTask.model_validate(task.model_dump() | {"question": ("domanda",)})

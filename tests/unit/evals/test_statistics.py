@@ -152,6 +152,27 @@ def test_sign_flip_equals_plain_enumeration(differences):
     assert statistics.sign_flip(differences) == pytest.approx(flip_all(differences))
 
 
+def test_mean_of_strata_equals_the_closed_form():
+    values = {"a": [1.0, 0.0, 1.0, 1.0], "b": [0.0, 1.0], "c": [1.0]}
+    strata = [name for name, part in values.items() for _ in part]
+    found = statistics.stratified_mean([x for part in values.values() for x in part], strata)
+    assert found.value == pytest.approx((0.75 + 0.5 + 1.0) / 3)
+    pooled = (4 * 0.75 * 0.25 + 2 * 0.25) / (3 + 1)  # squared deviations over what is free in a and b
+    variance = (4 / 3 * 0.75 * 0.25 / 4 + 2 * 0.25 / 2 + pooled) / 9
+    assert found.standard_error == pytest.approx(math.sqrt(variance))
+    assert found.interval == pytest.approx(
+        (0.75 - 1.959964 * math.sqrt(variance), 0.75 + 1.959964 * math.sqrt(variance)), abs=1e-6
+    )
+    assert statistics.stratified_mean([1.0, 0.0], ["a", "b"]) == (0.5, None, None)
+
+
+def test_mean_of_equal_strata_is_the_mean_with_less_spread():
+    values, strata = [1.0] * 9 + [0.0] + [0.0] * 9 + [1.0], ["a"] * 10 + ["b"] * 10
+    plain, found = statistics.mean_estimate(values), statistics.stratified_mean(values, strata)
+    assert found.value == plain.value == 0.5
+    assert found.standard_error < 0.7 * plain.standard_error
+
+
 def test_sign_flip_moves_clusters_as_one():
     differences, clusters = [1, 2, -1, 3], ["a", "a", "b", "c"]
     assert statistics.sign_flip(differences, clusters=clusters) == pytest.approx(flip_all([3, -1, 3]))
@@ -235,6 +256,8 @@ def test_ratio_interval_covers_the_truth_with_few_documents(monkeypatch):
         lambda: statistics.mean_estimate([1.0, math.nan]),
         lambda: statistics.mean_estimate([1.0, 0.0], clusters=["a"]),
         lambda: statistics.paired_difference([1.0], [1.0, 0.0]),
+        lambda: statistics.stratified_mean([], []),
+        lambda: statistics.stratified_mean([1.0, 0.0], ["a"]),
         lambda: statistics.wilson(0, 0),
         lambda: statistics.wilson(11, 10),
         lambda: statistics.sign_flip([]),

@@ -49,3 +49,39 @@ def test_text_named_as_a_task_of_a_suite_is_told_at_its_line(tmp_path: Path, sui
     (problem,) = caught.value.problems
     assert Path(problem.where).name == "recipe.yaml:4"
     assert problem.what == f"stages.0.evaluate.texts.text_it: a task of suite {suite} is called so"
+
+
+def test_a_suite_of_the_users_own_is_found_beside_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "mele.yaml").write_text("language: it\n", encoding="utf-8")
+    loaded = load(tmp_path, "{suites: [offline, mele.yaml]}")
+    assert loaded.recipe.stages[0].evaluation.suites == ("offline", str(tmp_path / "mele.yaml"))
+    refuse_unknown_names(loaded)
+
+
+@pytest.mark.parametrize(
+    ("suite", "what", "hint"),
+    [
+        ("mele.yaml", "no file or folder 'mele.yaml'", "looked in "),
+        ("mele.yml", "there is no 'mele.yml'", "there are: offline"),
+        ("offlin", "there is no 'offlin'", "there are: offline"),
+    ],
+)
+def test_suites_that_are_not_there_are_told_at_their_line(
+    tmp_path: Path, suite: str, what: str, hint: str
+) -> None:
+    (tmp_path / "mele.yml").write_text("language: it\n", encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        refuse_unknown_names(load(tmp_path, f"{{suites: [offline, {suite}]}}"))
+    (problem,) = caught.value.problems
+    assert Path(problem.where).name == "recipe.yaml:4"
+    assert problem.what == f"stages.0.evaluate.suites.1: {what}"
+    assert problem.hint.startswith(hint)
+
+
+def test_formats_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "mele.yaml").write_text("", encoding="utf-8")
+    path = tmp_path / "recipe.yaml"
+    text = f"name: r\nmodel: {{name: a/b}}\nstages:\n  - export: {{formats: [{tmp_path}/mele.yaml]}}\n"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match="there is no '"):
+        refuse_unknown_names(load_recipe(path))

@@ -15,7 +15,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    suite: Annotated[list[str] | None, typer.Option(help="A suite; more than once for more.")] = None,
+    suite: Annotated[
+        list[str] | None, typer.Option(help="A suite, or a YAML file with your own; more than once for more.")
+    ] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Folder of public benchmarks' releases; else they come from the Hub.")
     ] = None,
