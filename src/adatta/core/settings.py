@@ -289,8 +289,9 @@ NAMES = {
 class EvaluateSettings(Settings):
     """Measure models of the chain on suites, and on texts of your own."""
 
-    suites: Many[str] = Field(default=("offline",), min_length=1)
-    """Names of suites, or paths of YAML files with your own; by default those of the language's profile."""
+    suites: Many[str] = ("offline",)
+    """Names of suites, or paths of YAML files with your own; by default those of the language's profile.
+    Empty (`[]`) measures your own texts only."""
     data_dir: str | None = None
     """Folder with the original releases of public benchmarks; empty reads them from the Hub."""
     protocols: Many[Literal["raw", "chat"]] = Field(default=("raw",), min_length=1)
@@ -312,6 +313,12 @@ class EvaluateSettings(Settings):
         if wrong:
             raise ValueError(f"name {wrong[0]!r}: write up to 60 of {signs}, a letter first")
         return given
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> Self:
+        if not (self.suites or self.texts):
+            raise ValueError("neither suites nor texts: name one of them")
+        return self
 
 
 class ExportSettings(Settings):

@@ -209,6 +209,12 @@ stages:
     ]
 
 
+def test_an_evaluation_of_nothing_is_refused(write):
+    path = write(HEAD + "stages:\n- evaluate: {suites: []}\n")
+    (problem,) = problems_of(path)
+    assert problem.endswith("stages.0.evaluate: neither suites nor texts: name one of them")
+
+
 def test_unknown_key_is_shown_with_what_is_known_there(write):
     path = write(
         HEAD + "stages:\n- sft:\n    data: [{path: c.jsonl}]\n    optimizer: {learning_rate: 1e-4}\n"
