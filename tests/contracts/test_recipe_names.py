@@ -51,6 +51,7 @@ TRAINING_DEFAULTS = {
     "merge": {"into": "full"},
 }
 SOURCE = {"config": None, "split": "train", "revision": None, "fields": {}, "weight": 1.0, "rows": None}
+SOURCE |= {"license": None}
 ADAPTER = {"dropout": 0.0, "targets": "all-linear", "dora": False, "also": []}
 OPTIMIZER = {"name": "adamw", "weight_decay": 0.0, "clip": 1.0}
 DEFAULTS = {

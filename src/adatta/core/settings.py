@@ -61,6 +61,8 @@ class DataSettings(Settings):
     """How often each row is used in a pass: 0.5 draws half of the rows, 2 uses each twice."""
     rows: int | None = Field(default=None, ge=1)
     """Use just this many rows, drawn with the recipe's seed, instead of a weight."""
+    license: str | None = Field(default=None, min_length=1)
+    """Licence of these rows, such as cc-by-4.0: the model card names it. Nothing is trained anew for it."""
 
 
 class AdapterSettings(Settings):
