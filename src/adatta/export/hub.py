@@ -15,7 +15,7 @@ from adatta.core.errors import AdattaError, ExportError, PublishError
 # that fails is a RuntimeError, metadata that the Hub refuses are a ValueError.
 _FAILURES: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, RuntimeError, ValueError)
 _LOGIN = "make one that may write (huggingface.co/settings/tokens), then `hf auth login` or set HF_TOKEN"
-_REPO = re.compile(r"(?=.{1,96}$)(?!.*(--|\.\.|\.git$))\w([\w.-]*\w)?/\w([\w.-]*\w)?", re.ASCII)
+_REPO = re.compile(r"(?!.*(--|\.\.|\.git$))\w([\w.-]*\w)?/(?=.{1,96}$)\w([\w.-]*\w)?", re.ASCII)
 _STATUS = {
     401: f"the Hub doesn't know this token; {_LOGIN}",
     403: f"this token may not write there; {_LOGIN}, or publish to another owner",
@@ -34,8 +34,8 @@ def require_repo(repo: str) -> None:
     """
     if not _REPO.fullmatch(repo):
         raise PublishError(
-            f"no repository can be called {repo!r}: write OWNER/NAME in letters, digits, '-', '_' and '.', 96 at "
-            "most, no '--' or '..', no '-' or '.' at an end, not .git"
+            f"no repository can be called {repo!r}: write OWNER/NAME in letters, digits, '-', '_' and '.', at "
+            "most 96 a name, no '--' or '..', no '-' or '.' at an end, not .git"
         )
 
 
@@ -77,7 +77,8 @@ def _explain(error: Exception, *, repo: str, token: str) -> AdattaError:
     """Say what failed and what to do, without the token, which a library or a server may repeat."""
     if isinstance(error, OfflineModeIsEnabled):
         return PublishError("HF_HUB_OFFLINE forbids to publish; unset it, or look with --dry-run")
-    words = " ".join(f"{error} {error.__cause__ or ''}".split()).replace(token, "[token]")
+    cause = error.__cause__ if isinstance(error, RuntimeError) else ""
+    words = " ".join(f"{error} {cause}".split()).replace(token, "[token]")
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in _STATUS:
         return PublishError(f"{repo}: {_STATUS[status]} (the Hub says: {words})")

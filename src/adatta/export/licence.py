@@ -124,5 +124,5 @@ def _read(place: Path | None) -> tuple[Any, Any, Any]:
     if not place or not (place / "README.md").is_file():
         return None, None, None
     card: Any = ModelCard((place / "README.md").read_text(encoding="utf-8"), ignore_metadata_errors=True).data
-    first = card.license[0] if isinstance(card.license, list) else card.license
+    first = [*card.license, None][0] if isinstance(card.license, list) else card.license
     return first, card.license_name, card.license_link
