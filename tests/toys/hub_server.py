@@ -1,4 +1,4 @@
-"""A small Hub on this machine: the calls of an upload, as huggingface_hub 2 makes them with HF_HUB_DISABLE_XET=1."""
+"""A small Hub on this machine: the calls of an upload without Xet, as huggingface_hub 2 makes them."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ LARGE, LARGE_BYTES = (".safetensors", ".gguf", ".bin"), 10_000  # the Hub's limi
 class Hub:
     """What the server has and was asked. `sent` are the hashes of large files in the order they arrived.
 
-    `cut_at`: the connection breaks off in that upload of a large file (1 is the first), and so does every call
-    after it, until `mend`. `refuse` answers every call with a status and words.
+    `cut_at`: the connection breaks off in that upload of a large file (1 is the first), and so does every
+    call after it, until `mend`. `refuse` answers every call with a status and words.
     """
 
     address: str = ""
@@ -219,7 +219,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve_hub() -> Iterator[Hub]:
-    """Serve a Hub on 127.0.0.1, and have huggingface_hub speak with it, without waiting between its attempts."""
+    """Serve a Hub on 127.0.0.1, and have huggingface_hub speak with it, not waiting between attempts."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHandler", (Handler,), {"hub": hub}))
     server.daemon_threads = True

@@ -86,8 +86,9 @@ def _list_results(table: Mapping[str, Any], model: str) -> Iterator[EvalResult]:
         base, own = rows["base"], rows[model]
         unit, factor = ("%", 100) if entry["unit"] == "share" else (entry["unit"] or "no unit", 1)
         words = (
-            f"{table['label']} ({unit}, n = {entry['n']}, 95% interval {own['interval']}; base {base['value']}"
-            f" {base['interval']}; difference {own['difference']} {own['difference_interval']})"
+            f"{table['label']} ({unit}, n = {entry['n']}, 95% interval {own['interval']}; base "
+            f"{base['value']} {base['interval']}; "
+            f"difference {own['difference']} {own['difference_interval']})"
         )
         yield EvalResult(
             task_type="text-generation",

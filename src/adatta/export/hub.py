@@ -34,8 +34,8 @@ def require_repo(repo: str) -> None:
     """
     if not _REPO.fullmatch(repo):
         raise PublishError(
-            f"no repository can be called {repo!r}: write OWNER/NAME in letters, digits, '-', '_' and '.', at "
-            "most 96 a name, no '--' or '..', no '-' or '.' at an end, not .git"
+            f"no repository can be called {repo!r}: write OWNER/NAME in letters, digits, '-', '_' and '.', "
+            "at most 96, no '--' or '..', no '-' or '.' at an end, not .git"
         )
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Files = dict[str, Path | bytes]
 """Files by their path in the repository, as files of this machine or as content."""
-ADAPTER = {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"}
+_CONFIG, _WEIGHTS = "adapter/adapter_config.json", "adapter/adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +103,8 @@ def prepare_publication(
     offered = list_formats(run, base)
     chosen = list(formats or offered)
     if not chosen or set(chosen) - set(offered):
-        there = ", ".join(offered) or "nothing"
-        raise PublishError(
-            f"run {name} has {there} to publish, asked for: {', '.join(chosen)}; see export.formats"
-        )
+        given, there = ", ".join(chosen) or "all", ", ".join(offered) or "nothing"
+        raise PublishError(f"run {name} has {there} to publish, asked for: {given}; see export.formats")
     release = Release(
         repo=repo,
         model=run.trained[-1].record["name"],
@@ -135,33 +133,26 @@ def open_run(name: str) -> FinishedRun:
     """
     from adatta.model.name import parse_name
 
-    folder = parse_name(name).path
-    if parse_name(name).kind != "run" or folder is None:
-        raise PublishError(
-            f"{name} isn't a run; give a folder of runs/ in which `adatta run` came to its end"
-        )
-    chain = [verify(folder / stage["folder"]) for stage in read_current(folder)["stages"]]
-    trained, exports, reports = (
-        [artefact for artefact in chain if artefact.record["kind"] in kinds]
-        for kinds in (TRAINING, ("export",), ("report",))
-    )
+    found = parse_name(name)
+    if found.kind != "run" or found.path is None:
+        raise PublishError(f"{name} isn't a run; give a folder of runs/ that `adatta run` finished")
+    chain = [verify(found.path / stage["folder"]) for stage in read_current(found.path)["stages"]]
+    trained = [one for one in chain if one.record["kind"] in TRAINING]
+    reports = [one for one in chain if one.record["kind"] == "report"]
     if not trained or not reports:
         raise PublishError(f"run {name} needs a training stage and `report: {{}}` to be published")
-    last, report = (
-        trained[-1].record,
-        json.loads((reports[-1].folder / "report.json").read_text(encoding="utf-8")),
-    )
-    reasons = [*reports[-1].record["results"].get("not_held", ()), *report["problems"]]
-    if last["name"] not in report["expected"]["evaluated"]:
+    last, report = trained[-1].record, reports[-1]
+    content = json.loads((report.folder / "report.json").read_text(encoding="utf-8"))
+    reasons = [*report.record["results"].get("not_held", ()), *content["problems"]]
+    if last["name"] not in content["expected"]["evaluated"]:
         reasons.append(f"{last['name']}, whose model is published, was not measured")
+    mine = [last["fingerprint"]]
     return FinishedRun(
-        folder=folder,
+        folder=found.path,
         trained=trained,
-        exports=[
-            one for one in exports if one.record["inputs"]["model"]["fingerprint"] == last["fingerprint"]
-        ],
-        report={"clean": [], **report},  # which older versions didn't write
-        recipe=reports[-1].record["recipe"],
+        exports=[one for one in chain if one.record["kind"] == "export" and one.record["parents"] == mine],
+        report={"clean": [], **content},  # which older versions didn't write
+        recipe=report.record["recipe"],
         reasons=reasons,
     )
 
@@ -177,7 +168,7 @@ def trace(run: FinishedRun) -> tuple[ModelName, list[Source]]:
         licence that the run's recipe names now, else the one that it named then.
 
     Raises:
-        PublishError: the base was a folder that isn't there any more.
+        PublishError: the base was a folder that isn't there, or an adapter of the Hub.
     """
     from adatta.model.name import parse_name
 
@@ -188,7 +179,7 @@ def trace(run: FinishedRun) -> tuple[ModelName, list[Source]]:
     if base.kind == "run":
         base, before = trace(open_run(base.name))
     elif base.kind == "hub" and len(commit) != 40:
-        raise PublishError(f"the base {base.name} was a folder and isn't there; publish where it was trained")
+        raise PublishError(f"the base {base.name} was a folder or an adapter; publish where its folder is")
     elif base.kind == "hub":
         base = replace(base, revision=commit)
     stages = load_recipe(run.folder / "recipe.yaml").recipe.stages
@@ -209,32 +200,26 @@ def list_formats(run: FinishedRun, base: ModelName) -> dict[str, Files]:
     if last.has_model:
         formats["safetensors"] = {path.name: path for path in sorted((last.folder / "model").iterdir())}
     for artefact in run.exports:
-        for path in (artefact.folder / name for name in artefact.record["results"]["exported"]):
-            kind = path.stem.removeprefix(f"{artefact.record['recipe']['name']}-")
-            formats.setdefault(f"gguf-{kind}" if path.suffix == ".gguf" else "safetensors", {})[path.name] = (
-                path
-            )
+        prefix = f"{artefact.record['recipe']['name']}-"
+        for path in map(artefact.folder.joinpath, artefact.record["results"]["exported"]):
+            name = f"gguf-{path.stem.removeprefix(prefix)}" if path.suffix == ".gguf" else "safetensors"
+            formats.setdefault(name, {})[path.name] = path
     names = last.record["inputs"]["model"]["name"], last.record["recipe"]["model"]["name"]
     adapter = {f"adapter/{path.name}": path for path in sorted((last.folder / "adapter").iterdir())}
-    if names == (BASE, base.name) and base.repository and set(adapter) == ADAPTER:
-        config = json.loads(adapter["adapter/adapter_config.json"].read_text(encoding="utf-8"))
+    if names == (BASE, base.name) and base.repository and set(adapter) == {_CONFIG, _WEIGHTS}:
+        config = json.loads(adapter[_CONFIG].read_text(encoding="utf-8"))
         config |= {"base_model_name_or_path": base.repository, "revision": base.revision}
-        formats["adapter"] = adapter | {
-            "adapter/adapter_config.json": json.dumps(config, indent=2).encode("utf-8")
-        }
+        formats["adapter"] = {**adapter, _CONFIG: json.dumps(config, indent=2).encode("utf-8")}
     return formats
 
 
 def write_papers(release: Release) -> Files:
     """Return the base's licence and notices, and the notice that its licence asks for."""
-    files: Files = {path.name: path for path in release.licence.papers}
+    papers = release.licence.papers
+    files: Files = {path.name: path for path in papers}
     if notice := release.licence.rule.get("notice"):
-        before = [
-            path.read_text(encoding="utf-8") for path in release.licence.papers if path.name == "NOTICE"
-        ]
-        files["NOTICE"] = "\n".join(
-            [*before, notice, f"Changed from {release.base} by training.", ""]
-        ).encode("utf-8")
+        before = "".join(path.read_text(encoding="utf-8") for path in papers if path.name == "NOTICE")
+        files["NOTICE"] = f"{before}\n{notice}\nChanged from {release.base} by training.\n".encode()
     return files
 
 

@@ -63,7 +63,10 @@ def test_results_have_n_interval_and_base_in_their_name() -> None:
     (result,) = model["results"]
     assert model["name"] == "demo"
     assert result["dataset"] == {"type": "adatta-italian-arc-it-raw", "name": "arc it/raw, suite italian"}
-    name = "Italian arc (%, n = 100, 95% interval [30.0, 50.0]; base 30.0 [20.0, 40.0]; difference +10.0 [+1.0, +19.0])"
+    name = (
+        "Italian arc (%, n = 100, 95% interval [30.0, 50.0]; base 30.0 [20.0, 40.0]; "
+        "difference +10.0 [+1.0, +19.0])"
+    )
     assert result["metrics"] == [{"type": "acc", "value": 40.0, "name": name}]
 
 

@@ -152,7 +152,7 @@ def test_hub_that_is_not_there_says_to_try_again(monkeypatch: pytest.MonkeyPatch
 
 def test_card_that_the_hub_refuses_is_told_before_anything_is_sent(hub: Hub) -> None:
     with pytest.raises(
-        ExportError, match='refused the card of rosa/demo: .*"license" must be one of the list'
+        ExportError, match=r'refused the card of rosa/demo: .*"license" must be one of the list'
     ):
         send(files={**FILES, "README.md": b"---\nlicense: mine\n---\n"})
     assert not hub.stored

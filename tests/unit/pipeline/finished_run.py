@@ -48,6 +48,7 @@ def write_finished_run(
         record["fingerprint"] = f"{number}a9c41d07be{number}"
         record["settings"] = stage.settings.model_dump(mode="json")
         record["recipe"] = recipe.resolved
+        record["parents"] = [mark]
         record["inputs"] = record["inputs"] | {"model": {"name": before, "fingerprint": mark}}
         folder = begin(run, number=number, kind=stage.kind, fingerprint=record["fingerprint"])
         if stage.kind == "report":

@@ -244,7 +244,7 @@ def test_base_of_the_hub_is_named_at_its_commit_and_a_lost_folder_is_not_taken_f
     assert (told["base_model"], told["license"]) == ("owner/base", "mit")
     shutil.rmtree(hub_run)
     write_finished_run(work, base="owner/base", identity="7d0c1f39be52")
-    with pytest.raises(PublishError, match="owner/base was a folder and isn't there"):
+    with pytest.raises(PublishError, match="owner/base was a folder or an adapter"):
         prepare()
 
 
@@ -265,7 +265,7 @@ def test_run_that_did_not_end_or_trained_nothing_is_refused(run: Path) -> None:
     current = json.loads((run / "current.json").read_text())
     for kinds in (("evaluate", "report"), ("sft", "dpo", "adapt")):
         set_current(run, current | {"stages": [one for one in current["stages"] if one["kind"] in kinds]})
-        with pytest.raises(PublishError, match="needs a training stage and `report: {}`"):
+        with pytest.raises(PublishError, match="needs a training stage and `report"):
             prepare()
     (run / "current.json").unlink()
     with pytest.raises(ModelError, match="no finished model yet"):
