@@ -142,7 +142,7 @@ def test_what_the_recipe_leaves_out_has_defaults(recipe_path):
     assert load_recipe(recipe_path).resolved == {
         "name": "d",
         "seed": 42,
-        "model": {"name": "m", "revision": None},
+        "model": {"name": "m", "revision": None, "license": None},
         "language": "it",
         "context": 1024,
         "precision": "auto",

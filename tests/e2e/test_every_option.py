@@ -177,11 +177,11 @@ def kept_models(bench, recipe, overrides):
 
 
 def licences(bench, recipe, overrides):
-    """What a model card says of the data of a whole run."""
+    """What a model card says of the licences of base and data of a whole run."""
     folder, stages = _run(bench, recipe, overrides)
     trained = [read_artefact(folder / stage["folder"]) for stage in stages if stage["kind"] in TRAINING]
     run = FinishedRun(folder=folder, trained=trained, exports=(), report={}, recipe={}, reasons=())
-    return trace(run)[1]
+    return trace(run)[1:]
 
 
 def measured(bench, recipe, overrides):
@@ -260,6 +260,7 @@ OPTIONS: Mapping[str, Option] = {
     "Recipe.keep_merged": Option("chain", "keep_merged=last", kept_models, ALL),
     "ModelSettings.name": Option("sft", "model.name=other-model", logged("loss")),
     "ModelSettings.revision": Option("sft", "model.revision=v1", rows, refused="revision"),
+    "ModelSettings.license": Option("chain", "model.license=mit", licences),
     "DataSettings.path": sft("data.0.path=more.jsonl", rows),
     "DataSettings.config": sft("data.0.config=small", rows, HUB),
     "DataSettings.split": sft("data.0.split=test", rows, HUB),

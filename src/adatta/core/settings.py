@@ -42,6 +42,8 @@ class ModelSettings(Settings):
     """Hub id, folder, PEFT adapter folder, run, GGUF file, or package:NAME/FILE."""
     revision: str | None = None
     """Branch, tag or commit of a Hub id; the newest when empty."""
+    license: str | None = Field(default=None, min_length=1)
+    """Its licence by the Hub's identifier, such as mit, where neither its files nor the Hub say it."""
 
 
 class DataSettings(Settings):

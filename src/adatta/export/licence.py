@@ -61,14 +61,14 @@ def find_licence(base: ModelName, given: str | None) -> Licence:
 
     Args:
         base: the model that the chain starts from.
-        given: one of the Hub's identifiers; None where the user says nothing.
+        given: one of the Hub's identifiers, as recipes name it; None where they don't.
 
     Raises:
         PublishError: nobody knows the licence, or what is given is none, or isn't that of the base.
     """
     if given is not None and given not in _TABLE["known"]:
         raise PublishError(
-            f"--license {given}: the Hub has no such identifier; one is apache-2.0, in lower case"
+            f"model.license {given}: the Hub has no such identifier; one is apache-2.0, in lower case"
         )
     folder = _find_papers(base)
     identifier, name, link = _read(base.path if base.kind in ("gguf", "package") else folder)
@@ -76,12 +76,13 @@ def find_licence(base: ModelName, given: str | None) -> Licence:
         identifier = given
     if identifier is None:
         raise PublishError(
-            f"the licence of the base {base.name} stands neither in its files nor on the Hub; name it with "
-            "--license, or write license, license_name and license_link into a README.md in its folder"
+            f"the licence of the base {base.name} stands neither in its files nor on the Hub; name it in "
+            "the recipe (model.license) and run it again, which trains nothing; or write license, "
+            "license_name and license_link into a README.md in its folder"
         )
     if given not in (None, identifier):
         raise PublishError(
-            f"--license {given}: {base.name} is under {name or identifier}, which is kept; leave it out"
+            f"model.license {given}: {base.name} is under {name or identifier}, which is kept; leave it out"
         )
     papers = [path for pattern in PAPERS[1:] for path in sorted(folder.glob(pattern))] if folder else []
     return Licence(identifier=identifier, name=name, link=link, papers=tuple(papers))

@@ -72,16 +72,13 @@ class Publication:
             yield f"warning: add the text of the base's licence as LICENSE: {release.licence.rule['link']}"
 
 
-def prepare_publication(
-    name: str, repo: str, *, formats: Sequence[str], licence: str | None, anyway: bool
-) -> Publication:
+def prepare_publication(name: str, repo: str, *, formats: Sequence[str], anyway: bool) -> Publication:
     """Collect what is uploaded of a run, and write its card; nothing is sent.
 
     Args:
         name: the run's folder, or its name in runs/.
         repo: OWNER/NAME.
         formats: which of the run's; all of them when empty.
-        licence: of the base model, where nothing else says it.
         anyway: whether a guard that says no is overruled.
 
     Raises:
@@ -97,8 +94,8 @@ def prepare_publication(
     run = open_run(name)
     if run.reasons and not anyway:
         raise GuardError("\n  ".join(["not published without --anyway:", *run.reasons]))
-    base, sources = trace(run)
-    kept = find_licence(base, licence)
+    base, said, sources = trace(run)
+    kept = find_licence(base, said)
     require_name(kept, repo)
     offered = list_formats(run, base)
     chosen = list(formats or offered)
@@ -157,36 +154,38 @@ def open_run(name: str) -> FinishedRun:
     )
 
 
-def trace(run: FinishedRun) -> tuple[ModelName, list[Source]]:
+def trace(run: FinishedRun) -> tuple[ModelName, str | None, list[Source]]:
     """Follow a run to the model that it started from, through runs that were its base.
 
     Args:
         run: the run.
 
     Returns:
-        The base, on the Hub at the commit that was trained; and all that was trained on, each with the
-        licence that the run's recipe names now, else the one that it named then.
+        The base, on the Hub at the commit that was trained; the licence that recipes name for it; and all
+        that was trained on, each with the licence that the recipe names now, else the one that it named then.
 
     Raises:
         PublishError: the base was a folder that isn't there, or an adapter of the Hub.
     """
     from adatta.model.name import parse_name
 
-    first = run.trained[0].record
+    first, recipe = run.trained[0].record, load_recipe(run.folder / "recipe.yaml").recipe
     base = parse_name(first["recipe"]["model"]["name"], revision=first["recipe"]["model"]["revision"])
     commit: str = first["inputs"]["model"]["fingerprint"]
     before: list[Source] = []
+    said = recipe.model.license
     if base.kind == "run":
-        base, before = trace(open_run(base.name))
+        base, earlier, before = trace(open_run(base.name))
+        said = said or earlier
     elif base.kind == "hub" and len(commit) != 40:
         raise PublishError(f"the base {base.name} was a folder or an adapter; publish where its folder is")
     elif base.kind == "hub":
         base = replace(base, revision=commit)
-    stages = load_recipe(run.folder / "recipe.yaml").recipe.stages
-    data = [source for stage in stages if stage.kind in TRAINING for source in stage.training.data]
+    data = [source for stage in recipe.stages if stage.kind in TRAINING for source in stage.training.data]
     named = {source.path: source.license for source in data if source.license}
     used = [source for artefact in run.trained for source in artefact.record["settings"]["data"]]
-    return base, [*before, *((one["path"], named.get(one["path"]) or one.get("license")) for one in used)]
+    own = [(one["path"], named.get(one["path"]) or one.get("license")) for one in used]
+    return base, said, [*before, *own]
 
 
 def list_formats(run: FinishedRun, base: ModelName) -> dict[str, Files]:

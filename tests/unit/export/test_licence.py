@@ -52,7 +52,7 @@ def test_licence_stands_in_the_folders_card(tmp_path: Path, front: str, expected
 @pytest.mark.parametrize("front", ["license: unknown", "license: other", "license: []", "language: it"])
 def test_card_that_names_no_licence_needs_the_user(tmp_path: Path, front: str) -> None:
     base = write_card(tmp_path / "base", front)
-    with pytest.raises(PublishError, match="name it with --license"):
+    with pytest.raises(PublishError, match="name it in the recipe"):
         find_licence(base, None)
     assert find_licence(base, "mit").identifier == "mit"
 

@@ -26,6 +26,7 @@ def write_finished_run(
     licences: Mapping[str, str] | None = None,
     not_held: Sequence[str] = (),
     identity: str = "7d0c1f39be52",
+    said: str | None = None,
 ) -> Path:
     """Write a run called demo, with its data and its recipe.
 
@@ -36,10 +37,12 @@ def write_finished_run(
         licences: of the data of a stage, by its name; the others have none.
         not_held: what the run's guard found.
         identity: the base model's fingerprint; the commit, for one of the Hub.
+        said: the base's licence by the recipe.
     """
     run = home / "runs" / "demo"
     run.mkdir(parents=True)
-    recipe = write_recipe(home, base=base, stages=stages, licences=licences or {})
+    model = {"name": base, "license": said}
+    recipe = write_recipe(home, model=model, stages=stages, licences=licences or {})
     chain: list[dict[str, Any]] = []
     before, mark = "base", identity
     made = {record["kind"]: record for record in make_inputs().records}
@@ -68,7 +71,9 @@ def write_finished_run(
     return run
 
 
-def write_recipe(home: Path, *, base: str, stages: Sequence[str], licences: Mapping[str, str]) -> Any:
+def write_recipe(
+    home: Path, *, model: Mapping[str, Any], stages: Sequence[str], licences: Mapping[str, str]
+) -> Any:
     """Write rows and a recipe of the stages, and the resolved one into the run; return it loaded."""
     entries = []
     for kind in stages:
@@ -79,7 +84,7 @@ def write_recipe(home: Path, *, base: str, stages: Sequence[str], licences: Mapp
             settings = {"data": [{"path": f"{kind}.jsonl", **licence}], "method": "lora"}
         entries.append({kind: settings})
     with (home / "recipe.yaml").open("w", encoding="utf-8") as file:
-        YAML().dump({"name": "demo", "model": {"name": base}, "precision": "fp32", "stages": entries}, file)
+        YAML().dump({"name": "demo", "model": dict(model), "precision": "fp32", "stages": entries}, file)
     loaded = load_recipe(home / "recipe.yaml")
     text = dump_recipe(loaded.recipe, loaded.sources)
     (home / "runs" / "demo" / "recipe.yaml").write_text(text, encoding="utf-8")

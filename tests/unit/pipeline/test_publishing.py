@@ -18,7 +18,7 @@ from tests.unit.pipeline.finished_run import COMMIT, write_base, write_finished_
 
 
 def prepare(repo: str = "rosa/demo", **options: object) -> Publication:
-    given = {"formats": (), "licence": None, "anyway": False} | options
+    given = {"formats": (), "anyway": False} | options
     return prepare_publication("demo", repo, **given)
 
 
@@ -192,15 +192,26 @@ def test_llama_3_wants_its_name_words_and_notice(work: Path) -> None:
     )
 
 
-def test_base_without_a_licence_is_refused_unless_the_user_names_it(work: Path) -> None:
+def test_base_without_a_licence_is_refused_unless_the_recipe_names_it(work: Path) -> None:
     write_base(work / "basemodel")
-    write_finished_run(work, base=str(work / "basemodel"))
+    run = write_finished_run(work, base=str(work / "basemodel"))
     with pytest.raises(
-        PublishError, match="stands neither in its files nor on the Hub; name it with --license"
+        PublishError, match="stands neither in its files nor on the Hub; name it in the recipe"
     ):
         prepare()
-    assert metadata(prepare(licence="gemma"))["license"] == "gemma"
-    assert b"Gemma Terms of Use" in prepare(licence="gemma").files["NOTICE"]
+    shutil.rmtree(run)
+    write_finished_run(work, base=str(work / "basemodel"), said="gemma")
+    assert metadata(prepare())["license"] == "gemma"
+    assert b"Gemma Terms of Use" in prepare().files["NOTICE"]
+
+
+def test_licence_of_the_base_may_stand_in_the_recipe_of_an_earlier_run(work: Path) -> None:
+    write_base(work / "basemodel")
+    earlier = write_finished_run(
+        work / "earlier", base=str(work / "basemodel"), stages=("sft", "report"), said="mit"
+    )
+    write_finished_run(work, base=str(earlier))
+    assert metadata(prepare())["license"] == "mit"
 
 
 def test_data_that_forbid_commerce_mark_the_release(work: Path) -> None:
@@ -258,7 +269,7 @@ def test_base_of_the_hub_is_named_at_its_commit_and_a_lost_folder_is_not_taken_f
 )
 def test_what_is_no_run_is_refused(run: Path, name: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        prepare_publication(name, "rosa/demo", formats=(), licence=None, anyway=False)
+        prepare_publication(name, "rosa/demo", formats=(), anyway=False)
 
 
 def test_run_that_did_not_end_or_trained_nothing_is_refused(run: Path) -> None:

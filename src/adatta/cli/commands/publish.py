@@ -19,9 +19,6 @@ def publish(
         bool, typer.Option("--dry-run", help="Show all that would go up; upload nothing.")
     ] = False,
     card: Annotated[Path | None, typer.Option(help="Write the model card to this file, too.")] = None,
-    license: Annotated[
-        str | None, typer.Option(help="The base's licence, if its files don't tell it.")
-    ] = None,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Though a guard says no; the card tells it.")
     ] = False,
@@ -32,7 +29,7 @@ def publish(
     from adatta.pipeline.publishing import prepare_publication
 
     wanted = formats.split(",") if formats else []
-    made = prepare_publication(run, repo, formats=wanted, licence=license, anyway=anyway)
+    made = prepare_publication(run, repo, formats=wanted, anyway=anyway)
     print("\n".join(made.lines(is_public=public)), flush=True)
     if card is not None:
         write_atomic(card, made.card)
