@@ -103,19 +103,28 @@ def _list_results(table: Mapping[str, Any], model: str) -> Iterator[EvalResult]:
 def read_parity(folder: Path) -> dict[str, str]:
     """Read how each exported format compares with the merged model: its figures as a text, by its name.
 
-    The one place that knows parity.json: a list of formats, or a mapping that holds it as `formats`; whatever
-    figures an entry has are told under their names. Empty where nothing was measured.
+    The one place that knows parity.json: `formats` holds figures by format, numbers, intervals and mappings
+    that tell a change and its interval; all else in it is passed over. Empty where nothing was measured.
 
     Args:
         folder: of the export.
     """
     if not (folder / "parity.json").is_file():
         return {}
-    text = (folder / "parity.json").read_text(encoding="utf-8")
-    content = json.loads(text, parse_float=lambda number: round(float(number), 4))
-    rows = content.get("formats", ()) if isinstance(content, Mapping) else content
-    figures = {row["format"]: json.dumps({key: row[key] for key in row if key != "format"}) for row in rows}
-    return {name: re.sub(r'[{}"]', "", told).replace("_", " ") for name, told in figures.items()}
+    content = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    return {name: "; ".join(_tell(figures)) for name, figures in content["formats"].items()}
+
+
+def _tell(figures: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in figures.items():
+        name = key.replace("_", " ")
+        if isinstance(value, Mapping) and "change" in value:
+            low, high = value["change_ci95"]
+            yield f"{name} {value['change']:+.2%} against merged, 95% interval [{low:+.2%}, {high:+.2%}]"
+        elif isinstance(value, int | float):
+            yield f"{name} {value:.4g}"
+        elif key.endswith("_ci95"):
+            yield f"{name} [{value[0]:.4g}, {value[1]:.4g}]"
 
 
 def hide_folders(value: Any) -> Any:

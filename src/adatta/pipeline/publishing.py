@@ -140,7 +140,8 @@ def open_run(name: str) -> FinishedRun:
         raise PublishError(f"run {name} needs a training stage and `report: {{}}` to be published")
     last, report = trained[-1].record, reports[-1]
     content = json.loads((report.folder / "report.json").read_text(encoding="utf-8"))
-    reasons = [*report.record["results"].get("not_held", ()), *content["problems"]]
+    reasons = [line for one in chain for line in one.record["results"].get("not_held", ())]
+    reasons += content["problems"]
     if last["name"] not in content["expected"]["evaluated"]:
         reasons.append(f"{last['name']}, whose model is published, was not measured")
     mine = [last["fingerprint"]]
@@ -189,7 +190,9 @@ def trace(run: FinishedRun) -> tuple[ModelName, str | None, list[Source]]:
 
 
 def list_formats(run: FinishedRun, base: ModelName) -> dict[str, Files]:
-    """List what a run has to publish, by format; an adapter only where its base is on the Hub.
+    """List what a run has to publish, by format: what was exported, else what the last stage left.
+
+    An adapter is there only where its base is on the Hub. An export's folder is called as its format.
 
     Args:
         run: the run.
@@ -198,15 +201,19 @@ def list_formats(run: FinishedRun, base: ModelName) -> dict[str, Files]:
     last, formats = run.trained[-1], dict[str, Files]()
     if last.has_model:
         formats["safetensors"] = {path.name: path for path in sorted((last.folder / "model").iterdir())}
+    if last.record["inputs"]["model"]["name"] == BASE:
+        formats["adapter"] = {f"adapter/{path.name}": path for path in (last.folder / "adapter").iterdir()}
     for artefact in run.exports:
         prefix = f"{artefact.record['recipe']['name']}-"
-        for path in map(artefact.folder.joinpath, artefact.record["results"]["exported"]):
-            name = f"gguf-{path.stem.removeprefix(prefix)}" if path.suffix == ".gguf" else "safetensors"
-            formats.setdefault(name, {})[path.name] = path
-    names = last.record["inputs"]["model"]["name"], last.record["recipe"]["model"]["name"]
-    adapter = {f"adapter/{path.name}": path for path in sorted((last.folder / "adapter").iterdir())}
-    if names == (BASE, base.name) and base.repository and set(adapter) == {_CONFIG, _WEIGHTS}:
-        config = json.loads(adapter[_CONFIG].read_text(encoding="utf-8"))
+        for file in artefact.record["results"]["exported"]:
+            path = artefact.folder / file
+            kind = f"gguf-{path.stem.removeprefix(prefix).removeprefix('Modelfile-')}"
+            name = file.partition("/")[0].removeprefix(prefix) if "/" in file else kind
+            place = f"adapter/{path.name}" if name == "adapter" else path.name
+            formats.setdefault(name, {})[place] = path
+    adapter = formats.pop("adapter", {})
+    if base.repository and run.recipe["model"]["name"] == base.name and set(adapter) == {_CONFIG, _WEIGHTS}:
+        config = json.loads(Path(str(adapter[_CONFIG])).read_text(encoding="utf-8"))
         config |= {"base_model_name_or_path": base.repository, "revision": base.revision}
         formats["adapter"] = {**adapter, _CONFIG: json.dumps(config, indent=2).encode("utf-8")}
     return formats

@@ -150,17 +150,41 @@ def test_folders_of_the_machine_stay_at_home(run: Path, work: Path) -> None:
 
 def test_parity_of_the_export_is_shown_where_it_was_measured(run: Path) -> None:
     (folder,) = run.glob("*-export-*")
-    rows = [
-        {
-            "format": "gguf-q8_0",
-            "ids_equal": True,
-            "bits_per_byte": {"it": {"value": 0.00123456, "ci95": [0, 0.1]}},
-        }
-    ]
-    (folder / "parity.json").write_text(json.dumps(rows))
+    (folder / "parity.json").write_text(json.dumps({"formats": {"gguf-q8_0": {"same_answers": 19}}}))
     card = prepare().card
-    assert "- gguf-q8\\_0: ids equal: true, bits per byte: it: value: 0.0012, ci95: \\[0, 0.1\\]" in card
+    assert "- gguf-q8\\_0: same answers 19" in card
     assert "- gguf-f16: not measured" in card
+
+
+def test_exported_folders_come_before_what_the_last_stage_left(hub_run: Path) -> None:
+    (folder,) = hub_run.glob("*-export-*")
+    record = json.loads((folder / "record.json").read_text())
+    for name in (
+        "safetensors/model.safetensors",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+    ):
+        path = folder / f"demo-{name}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('{"exported": true}')
+        record["results"]["exported"][f"demo-{name}"] = 1
+    (folder / "Modelfile-q8_0").write_text("FROM ./demo-q8_0.gguf")
+    record["results"]["exported"]["Modelfile-q8_0"] = 1
+    (folder / "record.json").write_text(json.dumps(record))
+    files = prepare(formats=["safetensors", "adapter", "gguf-q8_0"]).files
+    assert files["model.safetensors"].parent.name == "demo-safetensors"
+    assert files["adapter/adapter_model.safetensors"].parent.name == "demo-adapter"
+    assert json.loads(files["adapter/adapter_config.json"])["base_model_name_or_path"] == "owner/base"
+    assert {"config.json", "tokenizer.json", "demo-q8_0.gguf", "Modelfile-q8_0"} <= set(files)
+    assert not [path for path in files if path.endswith("f16.gguf")]
+
+
+def test_adapter_that_stands_on_another_run_is_not_offered(hub_run: Path, work: Path) -> None:
+    write_finished_run(
+        work / "later", base=str(hub_run), stages=("dpo", "evaluate", "report"), identity="7d0c1f39be52"
+    )
+    with pytest.raises(PublishError, match="has safetensors to publish, asked for: adapter"):
+        prepare_publication(str(work / "later/runs/demo"), "rosa/demo", formats=["adapter"], anyway=False)
 
 
 def test_guard_that_says_no_needs_anyway_and_stands_on_the_card(work: Path) -> None:
