@@ -154,6 +154,8 @@ def test_token_is_in_no_file_of_the_run(home: Path, hub: Hub) -> None:
         (("toy", "toy"), 2, "write OWNER/NAME"),
         (("toy", "rosa/--"), 2, "write OWNER/NAME"),
         (("toy", "rosa/toy", "--formats", "gguf-q2"), 2, "asked for: gguf-q2"),
+        (("toy", "rosa/toy", "--dry-run", "--card", "nowhere/card.md"), 2, "a folder that is there"),
+        (("toy", "rosa/toy", "--dry-run", "--card", "{home}"), 2, "give a file"),
         (("toy", "lino/toy"), 2, "may not write there"),
     ],
 )

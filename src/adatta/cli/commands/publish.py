@@ -25,16 +25,21 @@ def publish(
 ) -> None:
     """Upload a run's model to the Hugging Face Hub, with a card that says what was measured."""
     from adatta.core.artefact import write_atomic
+    from adatta.core.errors import PublishError
     from adatta.export.hub import push
     from adatta.pipeline.publishing import prepare_publication
 
+    if card is not None and (card.is_dir() or not card.parent.is_dir()):
+        raise PublishError(f"--card {card}: give a file in a folder that is there")
     wanted = formats.split(",") if formats else []
     made = prepare_publication(run, repo, formats=wanted, anyway=anyway)
     print("\n".join(made.lines(is_public=public)), flush=True)
     if card is not None:
         write_atomic(card, made.card)
+    elif dry_run:
+        print(made.card)
     if dry_run:
-        print(f"{'' if card else made.card}\nnothing was uploaded")
+        print("nothing was uploaded")
     else:
         print("published:", push(repo, made.files, message=made.message, is_public=public))
 
