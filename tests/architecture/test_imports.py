@@ -30,7 +30,11 @@ MATRIX = {
 }
 
 # Which modules may import torch and what stands on it: all of a package but some, or only some.
-ALL_BUT = {"model": {"name", "memory"}, "train": {"schedule", "settings"}, "export": {"card"}}
+ALL_BUT = {
+    "model": {"name", "memory"},
+    "train": {"schedule", "settings"},
+    "export": {"card", "hub", "licence"},
+}
 ONLY = {"evals": {"backend", "runner"}}
 INSIDE_FUNCTIONS = {"pipeline", "cli"}
 

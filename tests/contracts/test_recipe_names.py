@@ -51,6 +51,7 @@ TRAINING_DEFAULTS = {
     "merge": {"into": "full"},
 }
 SOURCE = {"config": None, "split": "train", "revision": None, "fields": {}, "weight": 1.0, "rows": None}
+SOURCE |= {"license": None}
 ADAPTER = {"dropout": 0.0, "targets": "all-linear", "dora": False, "also": []}
 OPTIMIZER = {"name": "adamw", "weight_decay": 0.0, "clip": 1.0}
 DEFAULTS = {
@@ -141,7 +142,7 @@ def test_what_the_recipe_leaves_out_has_defaults(recipe_path):
     assert load_recipe(recipe_path).resolved == {
         "name": "d",
         "seed": 42,
-        "model": {"name": "m", "revision": None},
+        "model": {"name": "m", "revision": None, "license": None},
         "language": "it",
         "context": 1024,
         "precision": "auto",

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 
+from adatta.core.artefact import read_artefact
 from adatta.core.errors import AdattaError
 from adatta.core.recipe import Recipe
 from adatta.core.settings import Settings, StageEntry
@@ -25,7 +26,8 @@ from adatta.data import hub
 from adatta.data.hub import HubRows
 from adatta.evals import suite
 from adatta.pipeline.context import Context, open_context
-from adatta.pipeline.plan import BASE
+from adatta.pipeline.plan import BASE, TRAINING
+from adatta.pipeline.publishing import FinishedRun, trace
 from adatta.pipeline.run import run_recipe
 from adatta.pipeline.stages import DO
 from adatta.train.stage import plan_order
@@ -174,6 +176,14 @@ def kept_models(bench, recipe, overrides):
     return [(stage["kind"], (folder / stage["folder"] / "model").is_dir()) for stage in stages]
 
 
+def licences(bench, recipe, overrides):
+    """What a model card says of the licences of base and data of a whole run."""
+    folder, stages = _run(bench, recipe, overrides)
+    trained = [read_artefact(folder / stage["folder"]) for stage in stages if stage["kind"] in TRAINING]
+    run = FinishedRun(folder=folder, trained=trained, exports=(), report={}, recipe={}, reasons=())
+    return trace(run)[1:]
+
+
 def measured(bench, recipe, overrides):
     """Which models a whole run measured."""
     folder, stages = _run(bench, recipe, overrides)
@@ -250,6 +260,7 @@ OPTIONS: Mapping[str, Option] = {
     "Recipe.keep_merged": Option("chain", "keep_merged=last", kept_models, ALL),
     "ModelSettings.name": Option("sft", "model.name=other-model", logged("loss")),
     "ModelSettings.revision": Option("sft", "model.revision=v1", rows, refused="revision"),
+    "ModelSettings.license": Option("chain", "model.license=mit", licences),
     "DataSettings.path": sft("data.0.path=more.jsonl", rows),
     "DataSettings.config": sft("data.0.config=small", rows, HUB),
     "DataSettings.split": sft("data.0.split=test", rows, HUB),
@@ -257,6 +268,7 @@ OPTIONS: Mapping[str, Option] = {
     "DataSettings.fields": sft("data.0.fields={prompt: domanda}", rows, "data.0.path=named.jsonl"),
     "DataSettings.weight": sft("data.0.weight=2", rows),
     "DataSettings.rows": sft("data.0.rows=9", rows),
+    "DataSettings.license": Option("chain", "stages.sft.data.0.license=cc0-1.0", licences),
     "SftSettings.thoughts": sft("thoughts=keep", rows, "data.0.path=thoughts.jsonl", refused="thoughts"),
     "TrainSettings.method": sft("method=qlora", weights),
     "SftSettings.answers": sft("answers=last", rows, "data.0.path=turns.jsonl"),

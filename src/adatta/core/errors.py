@@ -118,6 +118,10 @@ class ModelError(UserError):
     """A model can't be found, read or used."""
 
 
+class PublishError(UserError):
+    """A run can't be published as asked."""
+
+
 class CheckpointError(ModelError):
     """A checkpoint can't be read or doesn't belong to this stage."""
 

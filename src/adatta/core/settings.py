@@ -42,6 +42,8 @@ class ModelSettings(Settings):
     """Hub id, folder, PEFT adapter folder, run, GGUF file, or package:NAME/FILE."""
     revision: str | None = None
     """Branch, tag or commit of a Hub id; the newest when empty."""
+    license: str | None = Field(default=None, min_length=1)
+    """Its licence by the Hub's identifier, such as mit, where neither its files nor the Hub say it."""
 
 
 class DataSettings(Settings):
@@ -61,6 +63,8 @@ class DataSettings(Settings):
     """How often each row is used in a pass: 0.5 draws half of the rows, 2 uses each twice."""
     rows: int | None = Field(default=None, ge=1)
     """Use just this many rows, drawn with the recipe's seed, instead of a weight."""
+    license: str | None = Field(default=None, min_length=1)
+    """Licence of these rows, such as cc-by-4.0: the model card names it. Nothing is trained anew for it."""
 
 
 class AdapterSettings(Settings):

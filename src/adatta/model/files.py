@@ -21,7 +21,8 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ALSO_WEIGHTS = "trained_base.safetensors"  # what of the base a stage trained beside its adapter
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 _IDENTITY = ("*.safetensors", "config.json", "generation_config.json", ADAPTER_CONFIG, *TOKENIZER_FILES)
-_WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja"]
+PAPERS = ("README.md", "LICEN[CS]E*", "NOTICE*", "USE_POLICY*")  # a model's card and licence
+_WANTED = ["*.safetensors", "*.json", "*.txt", "*.jinja", *PAPERS]
 _UNWANTED = ["*/*", "consolidated*.safetensors"]  # other formats, and the same weights once more
 _MAX_DEPTH = 4  # a run whose model is an adapter on a run, ...
 

