@@ -85,7 +85,7 @@ class Question:
         self.labels = {name.strip(): about.strip() for name, about in pairs}
         if len(self.labels) < max(len(pairs), 1 if several else 2) or "" in self.labels:
             given = ", ".join(repr(name) for name, _ in pairs) or "none"
-            raise UserError(f"labels given: {given}; expected at least two, all different, none empty")
+            raise UserError(f"labels given: {given}; expected two or more, all different, none empty")
         self.template = template or (profile.yes_no_prompt if several else profile.label_prompt)
         found = _TEMPLATE.fullmatch(self.template)
         if not found or bool(found["answers"]) != several or self.template.count("{text}") > 1:
@@ -144,15 +144,13 @@ def classify(
     """
     num = len(texts)
     if question.calibration == "batch" and num < MIN_BATCH:
-        raise UserError(
-            f"{num} texts are too few for calibration by batch; give {MIN_BATCH}, or take another"
-        )
+        raise UserError(f"calibration by batch needs {MIN_BATCH} texts, {num} given; use content-free")
     rows, problems = [], Problems()
     for place, text in texts.items():
         rows += _make_rows(text, question, chat)
         longest = max(len(row.ids) for row in rows[-len(question.labels) :])
         if not text.strip():
-            problems.append(Problem(where=place, what="an empty text", hint="take it out"))
+            problems.append(Problem(where=place, what="an empty text", hint="fill it in or take it out"))
         elif longest > context:
             what = f"{longest} tokens with the question, the model takes {context}"
             problems.append(Problem(where=place, what=what, hint="shorten the text or divide it"))

@@ -84,17 +84,15 @@ class LoadedModel:
 
         Args:
             prompt: the text; before it stands what stands before a document in training.
-            n: number of continuations; each has the seed after that of the one before.
+            n: number of continuations, each with the next seed; at temperature 0 they are the same.
             how: see `Drawing`.
 
         Raises:
-            UserError: no text, or several continuations at temperature 0, which would be the same.
+            UserError: no text.
             ModelError: the model can't be used, or the text is longer than its context.
         """
         if not prompt:
             raise UserError("an empty text was given to complete; expected at least one character")
-        if n > 1 and not how.get("temperature"):
-            raise UserError(f"{n} continuations at temperature 0 would be the same; set it, such as to 0.8")
         ids = self._generator[1].continuation("", prompt).ids
         first = how.get("seed", 0)
         return [self._continue(ids, **(how | {"seed": seed})) for seed in range(first, first + n)]

@@ -49,7 +49,8 @@ def read_texts(
         RowError: rows can't be read, or hold something else than a text, or a right label that there isn't.
     """
     name, problems = str(file or "standard input"), Problems()
-    texts, gold = {}, []
+    texts: dict[str, str] = {}
+    gold = []
     for number, row in _read_rows(file, problems, jsonl=jsonl):
         place = f"{name}:{number}"
         place += f", row {len(texts) + 1}" * (place in texts)
@@ -76,21 +77,23 @@ def read_texts(
 def _read_rows(file: Path | None, problems: Problems, *, jsonl: bool) -> Iterator[Numbered]:
     from adatta.data.source import read_file, sift
 
-    if file is not None and _TABLE.search(file.name.lower()):
-        yield from read_file(file, problems, skip_mark=True)
-        return
     name = file or "standard input"
+    if file is None and sys.stdin.isatty():
+        print("reading what you type; Ctrl-D ends it", file=sys.stderr)
     try:
         stream = file.open("rb") if file else sys.stdin.buffer
     except OSError as error:
         what = f"can't be read: {error.strerror}"
-        raise DataError(Problem(where=str(file), what=what, hint="give the path of a file")) from error
-    if jsonl:
-        yield from read_lines(stream, path=name, problems=problems)
-        return
-    with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape") as lines:
-        rows = ((number, {"text": line.rstrip("\n")}) for number, line in enumerate(lines, start=1))
-        yield from sift(rows, path=name, problems=problems)
+        raise DataError(Problem(where=str(name), what=what, hint="give the path of a file")) from error
+    with stream:
+        if file and _TABLE.search(file.name.lower()):
+            yield from read_file(file, problems, skip_mark=True)
+        elif jsonl:
+            yield from read_lines(stream, path=name, problems=problems)
+        else:
+            lines = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape")
+            rows = ((number, {"text": line.rstrip("\n")}) for number, line in enumerate(lines, start=1))
+            yield from sift(rows, path=name, problems=problems)
 
 
 def check_out(out: Path) -> None:
@@ -128,6 +131,7 @@ def write_results(texts: Collection[str], found: Sequence[Classified], *, out: P
         print(file.getvalue(), end="")
     else:
         write_atomic(out, file.getvalue())
+        print(f"wrote {out}")
 
 
 def agreement_lines(figures: Mapping[str, Any]) -> Iterator[str]:

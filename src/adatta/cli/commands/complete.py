@@ -32,28 +32,31 @@ class Options:
     seed: Annotated[int, Option(help="Of the first continuation; each later one takes the next.")] = 0
 
 
-def complete(options: Options) -> None:
+def continue_texts(options: Options) -> None:
     """Continue a text, raw: no template, no system prompt; what follows appears as it is made."""
     if options.prompt is not None and options.file:
         raise UserError("a prompt and --file were given; expected one of them")
+    if options.n > 1 and not options.temperature:
+        raise UserError(f"--n {options.n} gives the same text each time; add --temperature, such as 0.8")
     prompts = [options.prompt or ""]
     if options.prompt is None:
         column = "prompt" if options.jsonl else "text"
         found = read_texts(options.file, column, jsonl=options.jsonl)[0].values()
         prompts = list(found) if options.jsonl else ["\n".join(found)]
+    limit, temperature = options.max_new_tokens, options.temperature
     with LoadedModel(options.model) as model:
-        ask = partial(
-            model.complete,
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            n=options.n,
-        )
+        complete = partial(model.complete, max_new_tokens=limit, temperature=temperature)
         for prompt in prompts:
             if options.jsonl:
-                made = [each._asdict() for each in ask(prompt, seed=options.seed)]
-                print(json.dumps({"prompt": prompt, "completions": made}, ensure_ascii=False), flush=True)
-            else:
-                ask(prompt, seed=options.seed, show=partial(print, end="", flush=True))
+                made = complete(prompt, n=options.n, seed=options.seed)
+                line = {"prompt": prompt, "completions": [each._asdict() for each in made]}
+                print(json.dumps(line, ensure_ascii=False), flush=True)
+                continue
+            for seed in range(options.seed, options.seed + options.n):
+                if options.n > 1:
+                    print(f"--- seed {seed}")
+                complete(prompt, seed=seed, show=partial(print, end="", flush=True))
+                print()
 
 
-COMMAND = take_options(Options, complete)
+COMMAND = take_options(Options, continue_texts)
