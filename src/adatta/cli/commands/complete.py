@@ -53,8 +53,7 @@ def continue_texts(options: Options) -> None:
                 print(json.dumps(line, ensure_ascii=False), flush=True)
                 continue
             for seed in range(options.seed, options.seed + options.n):
-                if options.n > 1:
-                    print(f"--- seed {seed}")
+                print(f"--- seed {seed}\n" * (options.n > 1), end="")
                 complete(prompt, seed=seed, show=partial(print, end="", flush=True))
                 print()
 
