@@ -81,8 +81,9 @@ class Checks:
             problems = getattr(error, "problems", (Problem(where=name, what=str(error)),))
             counts: Mapping[str, int] = getattr(error, "counts", {})
             self._errors.append(error)
-            self.problems += [each for each in problems if not each.where or each not in self.problems]
-            self.counts.update(counts)
+            if any(each not in self.problems for each in problems):  # else another stage reads the same file
+                self.problems += [each for each in problems if not each.where or each not in self.problems]
+                self.counts.update(counts)
             num = sum(counts.values()) or len(problems)
             self.add(name, f"{num} problem{'s' * (num > 1)}, told below", verdict="FAIL")
             return None

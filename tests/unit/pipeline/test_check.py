@@ -98,6 +98,19 @@ def test_bad_rows_of_a_stage_hide_nothing_else(work: Path, capsys: pytest.Captur
     assert found["counts"] == {"broken_json": 3}
 
 
+def test_mistakes_of_a_file_that_two_stages_read_count_once(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = work / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(text.replace("adapt:", "sft:").replace("text.jsonl", "sft.jsonl"), encoding="utf-8")
+    break_rows(work / "sft.jsonl", 25)
+    found = check_json(capsys, code=2)
+    verdicts = {name: step["verdict"] for name, step in found["by_name"].items()}
+    assert verdicts["rows of sft"] == verdicts["rows of sft-2"] == "FAIL"
+    assert found["counts"] == {"broken_json": 25}
+
+
 def test_rows_are_checked_though_the_model_is_missing(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     break_rows(work / "dpo.jsonl", 1)
     assert call("check", "recipe.yaml", "--set", "model.name=nowhere/nothing") == 2
