@@ -1,8 +1,8 @@
 """Zero-shot classification: its speed against transformers' own way, and how often its labels are right.
 
 Speed: the same ids on both sides. Theirs scores every label's whole row, longest first, in padded batches of
-the size that is fastest here, with logits only where labels are scored. Labels must be the same, unless the two
-best of a text are closer than the arithmetic of both sides.
+the size that is fastest here, with logits only where labels are scored. Labels must be the same, unless the
+two best of a text are closer than the arithmetic of both sides.
 
 Right labels: `python bench/use_classify.py --models BASE ADAPTED` asks the project's sentiment set (the half
 `test`) and, where it lies beside the checkout, the sample of HateCheck, under each calibration ->

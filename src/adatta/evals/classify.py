@@ -12,7 +12,7 @@ import numpy as np
 from adatta.chat.render import Chat
 from adatta.core.errors import EvalError, Problem, RowError, UserError
 from adatta.core.problems import Problems
-from adatta.core.records import TokenRow
+from adatta.core.records import Conversation, Message, Origin, TokenRow
 from adatta.evals.corpus import Floats, Labelled, corpus_estimate
 from adatta.evals.statistics import wilson
 from adatta.lang.profile import Profile
@@ -32,8 +32,8 @@ class Asking(TypedDict, total=False):
 
     `several`: a text may have any number of labels, each of which is then a question for yes or no, and holds
     from the probability `threshold` on (0.5). `template`, in place of the language's: `{text}`, behind it
-    `{label}`; where there are `several`, both answers at its end, as `{yes|no}`; `{labels}` before `{text}`
-    is the list of all with their descriptions. `calibration`: by what a label's probability is divided:
+    `{label}`; where there are `several`, both answers at its end, as `{yes|no}`; `{labels}` is the list of
+    all with their descriptions. `calibration`: by what a label's probability is divided:
     `content-free` (the default), what it is behind texts that say nothing; `batch`, its mean over the texts.
     """
 
@@ -88,11 +88,10 @@ class Question:
             raise UserError(f"labels given: {given}; expected two or more, all different, none empty")
         self.template = template or (profile.yes_no_prompt if several else profile.label_prompt)
         found = _TEMPLATE.fullmatch(self.template)
-        if not found or bool(found["answers"]) != several or self.template.count("{text}") > 1:
+        num = max(map(self.template.count, ("{text}", "{label}")))
+        if not found or bool(found["answers"]) != several or num > 1:
             ending = ", then both answers at its end, as {yes|no}" * several
-            raise UserError(
-                f"template {self.template!r}; expected {{text}} once, behind it {{label}}{ending}"
-            )
+            raise UserError(f"template {self.template!r}; expected {{text}}, then {{label}}, once{ending}")
         self.answers = found["answers"].split("|") if several else []
         if calibration not in get_args(Calibration) or not 0 < threshold < 1:
             known = ", ".join(get_args(Calibration))
@@ -106,7 +105,8 @@ class Question:
         head, _, behind = self.template.partition("{text}")
         between, _, end = behind.partition("{label}")
         listed = "\n".join(f"- {label}: {about}".removesuffix(": ") for label, about in self.labels.items())
-        prompt = head.replace("{labels}", listed) + text + between
+        head, between = (part.replace("{labels}", listed) for part in (head, between))
+        prompt = head + text + between
         if not self.answers:
             return [[(prompt, label + end) for label in self.labels]]
         question = end.partition("{")[0]
@@ -200,11 +200,16 @@ def _share(hits: int, num: int) -> dict[str, Any]:
 
 
 def _make_rows(text: str, question: Question, chat: Chat) -> list[TokenRow]:
-    """Encode all options; whitespace at a prompt's end belongs to what is scored, as tokenizers have it."""
+    """Encode all options: as answers to a user, or, without a chat template, behind the prompt."""
     rows = []
     for prompt, scored in (option for judgement in question.judgements(text) for option in judgement):
-        read = prompt.rstrip()
-        rows.append(chat.continuation(read, prompt[len(read) :] + scored))
+        read = prompt.rstrip()  # what it ends with belongs to what is scored, as tokenizers have it
+        if chat.template is None:
+            rows.append(chat.continuation(read, prompt[len(read) :] + scored))
+            continue
+        turns = (Message(role="user", content=read.lstrip()), Message(role="assistant", content=scored))
+        row = Conversation(messages=turns, row_id="", origin=Origin(path="", line=0))
+        rows.append(chat.conversation(row, answers="last")[-1])
     return rows
 
 

@@ -119,19 +119,26 @@ MISTAKES = {
     "labels given: 'a', 'b', 'a'; expected two or more, all different": (("a", "b", "a=sì"), {}),
     "labels given: 'a', ' '; expected two or more, all different, none empty": (("a", " "), {}),
     "labels given: 'a', 'a'": (("a", "a"), {"several": True}),
-    "template '{label}: {text}'; expected {text} once, behind it {label}": (
+    "template '{label}: {text}'; expected {text}, then {label}, once": (
         LABELS,
         {"template": "{label}: {text}"},
     ),
     "template '{text} {text} {label}'": (LABELS, {"template": "{text} {text} {label}"}),
+    "template '{text} {label} {label}'": (LABELS, {"template": "{text} {label} {label}"}),
     "template '{text}: {label}? {sì|no}'": (LABELS, {"template": "{text}: {label}? {sì|no}"}),
-    "behind it {label}, then both answers at its end, as {yes|no}": (LABELS, {"several": True}),
+    "then {label}, once, then both answers at its end, as {yes|no}": (LABELS, {"several": True}),
     "calibration 'forte', threshold 0.5; expected content-free, batch, none": (
         LABELS,
         {"calibration": "forte"},
     ),
     "threshold 1.0": (LABELS, {"threshold": 1.0}),
 }
+
+
+def test_labels_may_be_listed_behind_the_text() -> None:
+    question = Question(LABELS, IT, template="{text}\nUna di:\n{labels}\nRisposta: {label}.")
+    prompt = "Ciao {labels}\nUna di:\n- bello\n- brutto\nRisposta: "
+    assert question.judgements("Ciao {labels}") == [[(prompt, "bello."), (prompt, "brutto.")]]
 
 
 @pytest.mark.parametrize("message", MISTAKES)

@@ -11,10 +11,11 @@ from transformers import AutoModelForCausalLM
 import adatta
 from adatta.chat.render import Chat
 from adatta.core.errors import ModelError, RecipeError, RowError, UserError
-from adatta.core.records import Message
+from adatta.core.records import Message, TokenRow
 from adatta.pipeline.loaded import LoadedModel
 
 pytestmark = pytest.mark.torch
+TURN_END_ID = 2
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,12 @@ def log_prob(oracle, row) -> float:
     return sum(
         logp_TV[place - 1, row.ids[place]].item() for place, weight in enumerate(row.weights) if weight
     )
+
+
+def answer(context: tuple[int, ...], ids: tuple[int, ...]) -> TokenRow:
+    """A row that scores an answer and the end of its turn."""
+    weights = (0.0,) * len(context) + (1.0,) * (len(ids) + 1)
+    return TokenRow(ids=(*context, *ids, TURN_END_ID), weights=weights, row_id="")
 
 
 def greedy(oracle, chat: Chat, ids, limit: int) -> list[int]:
@@ -83,8 +90,9 @@ def test_labels_are_divided_by_what_they_are_without_a_text(model: LoadedModel, 
     template, labels = "Testo: {text}\nÈ {label}", ["bello", "brutto"]
 
     def shares(text: str) -> torch.Tensor:
-        rows = [chat.continuation(f"Testo: {text}\nÈ", f" {label}") for label in labels]
-        return torch.tensor([log_prob(oracle, row) for row in rows], dtype=torch.float64).softmax(-1)
+        context = chat.prompt([Message(role="user", content=f"Testo: {text}\nÈ")])
+        sums = [log_prob(oracle, answer(context, chat.encode_text(label).ids)) for label in labels]
+        return torch.tensor(sums, dtype=torch.float64).softmax(-1)
 
     prior = torch.stack([shares(text) for text in ("N/A", "[MASK]", "")]).mean(0)
     for found, text in zip(
