@@ -31,6 +31,7 @@ from adatta.chat.render import Chat  # noqa: E402
 from adatta.core.records import TokenRow  # noqa: E402
 from adatta.evals.classify import Classified, Question, classify, measure_agreement  # noqa: E402
 from adatta.evals.runner import pick_engine, sum_groups  # noqa: E402
+from adatta.evals.statistics import paired_difference  # noqa: E402
 from adatta.lang.profile import load_profile  # noqa: E402
 from adatta.model.load import fetch, load_model  # noqa: E402
 from adatta.pipeline.texts import agreement_lines  # noqa: E402
@@ -201,28 +202,33 @@ def evaluate_sets(models: Sequence[str], *, split: str, limit: int | None) -> di
         limit: most texts of a set.
 
     Returns:
-        By model, set and calibration what `measure_agreement` gives.
+        By model, set and calibration what `measure_agreement` gives, and the paired difference of accuracy to
+        the first model.
     """
     sets = read_sets(split, limit)
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {name: {title: {} for title in sets} for name in models}
+    hits: dict[tuple[str, str, str], list[float]] = {}
     for name in models:
         folder = fetch(name).folder
         chat, model = Chat.load(folder), load_model(folder)
         engine = pick_engine(model, chat, engine="auto")
-        result[name] = {}
         for title, found in sets.items():
-            result[name][title] = {}
+            known: list[float] = []
+
+            def score(rows: Sequence[TokenRow], model=model, engine=engine, known=known) -> list[float]:
+                if not known:  # all that content-free asks; the others ask the first of it
+                    known += sum_groups(model, [rows], engine=engine)[0]
+                return known[: len(rows)]
+
             for calibration in CALIBRATIONS:
-                made = classify(
-                    found.texts,
-                    Question(found.labels, load_profile("it"), calibration=calibration),
-                    chat=chat,
-                    context=model.config.max_position_embeddings,
-                    score=lambda rows, model=model, engine=engine: sum_groups(model, [rows], engine=engine)[
-                        0
-                    ],
-                )
-                figures = measure_agreement(found.gold, [each.labels[0] for each in made])
+                question = Question(found.labels, load_profile("it"), calibration=calibration)
+                context = model.config.max_position_embeddings
+                made = classify(found.texts, question, chat=chat, context=context, score=score)
+                predicted = [each.labels[0] for each in made]
+                right = [float(a == b) for a, b in zip(predicted, found.gold, strict=True)]
+                hits[name, title, calibration] = right
+                change = paired_difference(hits[models[0], title, calibration], right)._asdict()
+                figures = measure_agreement(found.gold, predicted) | {"difference_to_first": change}
                 result[name][title][calibration] = figures
                 print(f"\n{name}, {title}, {calibration}\n" + "\n".join(agreement_lines(figures)), flush=True)
     return result

@@ -20,17 +20,11 @@ class Options:
     """Arguments and options of the command."""
 
     model: ModelName
-    text: Annotated[str | None, Argument(help="One text; else --file or the input.", show_default=False)] = (
-        None
-    )
-    label: Annotated[
-        list[str] | None, Option(metavar="NAME[=DESCRIPTION]", help="A label; once for each.")
-    ] = None
-    file: Annotated[Path | None, Option(help="A table, or else a file with one text a line.")] = None
+    text: Annotated[str | None, Argument(help="A text; without, --file or the input is read.")] = None
+    label: Annotated[list[str] | None, Option(metavar="NAME[=DESCRIPTION]", help="One each time.")] = None
+    file: Annotated[Path | None, Option(help="A table, or another file with one text a line.")] = None
     column: Annotated[str, Option(help="The table's column with the texts.")] = "text"
-    evaluate: Annotated[str | None, Option(metavar="COLUMN", help="Compare with this column's labels.")] = (
-        None
-    )
+    evaluate: Annotated[str | None, Option(metavar="COLUMN", help="Compare with its labels.")] = None
     several: Annotated[bool, Option("--several", help="A text may have any number of labels.")] = False
     threshold: Annotated[float, Option(help="With --several: probability from which a label holds.")] = 0.5
     calibration: Annotated[str, Option(help="content-free, batch or none; see docs/use.md.")] = "content-free"

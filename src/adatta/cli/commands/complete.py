@@ -21,9 +21,7 @@ class Options:
     """Arguments and options of the command."""
 
     model: ModelName
-    prompt: Annotated[
-        str | None, Argument(help="The text; else --file or the input.", show_default=False)
-    ] = None
+    prompt: Annotated[str | None, Argument(help="A text; without, --file or the input is read.")] = None
     file: Annotated[Path | None, Option(help="Continue the text in this file.")] = None
     jsonl: Annotated[bool, Option("--jsonl", help='Read {"prompt": "..."} lines, write JSON lines.')] = False
     n: Annotated[int, Option("--n", min=1, help="Number of continuations of each prompt.")] = 1
