@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import typing
 
 if typing.TYPE_CHECKING:
@@ -12,6 +13,8 @@ if typing.TYPE_CHECKING:
 
 __all__ = ["__version__", "compare", "load", "run"]
 __version__ = "0.1.0"
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of a kernel that nothing here uses
 
 
 def run(recipe: str | Path, overrides: Sequence[str] = ()) -> Path:
