@@ -9,6 +9,7 @@ import pytest
 
 from adatta.core.registry import list_names
 from adatta.data.overlap import words
+from adatta.evals.classify import Question
 from adatta.lang.identify import identify
 from adatta.lang.normalize import normalize, split_words
 from adatta.lang.profile import Profile, list_profiles, load_profile
@@ -44,6 +45,18 @@ def test_prompt_and_example_are_in_the_language(profile):
 
 def test_system_prompt_is_of_a_usual_length(profile):
     assert 30 <= len(profile.system_prompt.split()) <= 45
+
+
+def test_classification_asks_with_labels_and_text(profile):
+    labels = ["primo=a", "secondo"]
+    read = Question(labels, profile).judgements("IL TESTO")[0]
+    assert [scored for _, scored in read] == ["primo", "secondo"]
+    assert all("- primo: a\n- secondo\n" in prompt and "IL TESTO" in prompt for prompt, _ in read)
+    yes, no = Question(labels, profile, several=True).judgements("IL TESTO")[0]
+    assert yes[0] == no[0]
+    assert yes[1] != no[1]
+    assert "IL TESTO" in yes[0]
+    assert "primo (a)" in yes[0]
 
 
 def test_stop_words_are_words_that_its_texts_are_full_of(profile):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from typing import Annotated
@@ -53,7 +52,6 @@ def build_app() -> typer.Typer:
 def main() -> None:
     """Run the command line; errors of ours become one message and their exit code, without a traceback."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # warns of a kernel that nothing here uses
     try:
         build_app()()
     except AdattaError as error:

@@ -52,6 +52,10 @@ class Profile(Traits):
     """Stands before conversations that have none of their own."""
     examples: Many[tuple[Message, Message]] = Field(min_length=1)
     """Example exchanges, for the controls that show an untrained model the language."""
+    label_prompt: str = Field(min_length=1)
+    """What is asked for one of several labels: `{labels}` is their list, `{text}` the text, `{label}` one."""
+    yes_no_prompt: str = Field(min_length=1)
+    """What is asked about one label by itself; its end is the two answers, as in `{yes|no}`."""
     refusals: Many[str]
     """Patterns of what an answer says that declines a wish, in the plain words of a text, as whole words."""
     harm_terms: Mapping[str, str]

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adatta.core.errors import ModelError, TemplateError
+from adatta.pipeline.opening import open_engine
 
 if TYPE_CHECKING:
-    from adatta.chat.render import Chat
     from adatta.model.dialogue import Dialogue
-    from adatta.model.engine import Engine
-
-MAX_CONTEXT = 8192
-"""More context than this is not kept in memory, whatever the model allows."""
 
 
 def chat(
@@ -37,7 +31,7 @@ def chat(
     """Talk to a model; answers appear as they are made. /reset forgets, /exit or Ctrl-D ends."""
     from adatta.model.dialogue import Dialogue
 
-    engine, template = _open(model)
+    engine, template = open_engine(model, reuse_prefix=True)
     with engine:
         dialogue = Dialogue(
             engine, template, limit=max_new_tokens, system=system, temperature=temperature, seed=seed
@@ -46,37 +40,6 @@ def chat(
             _answer(dialogue, once)
         else:
             _talk(dialogue)
-
-
-def _open(name: str) -> tuple[Engine, Chat]:
-    """Open a run through its exported GGUF file, a GGUF file, or any other model's weights."""
-    from adatta.core.artefact import read_current
-    from adatta.model.name import parse_name
-
-    found = parse_name(name)
-    run = read_current(found.path) if found.kind == "run" and found.path else None
-    path = _exported_gguf(found.path, run["stages"]) if run and found.path else found.path
-    if path is not None and path.suffix.lower() == ".gguf":
-        from adatta.model.dialogue import read_gguf_chat
-        from adatta.model.engines.llamacpp import LlamaCppEngine
-
-        template = read_gguf_chat(path)
-        return LlamaCppEngine(path, context=MAX_CONTEXT, reuse_prefix=True), template
-    from adatta.chat.render import Chat
-    from adatta.lang.profile import load_profile
-    from adatta.model.engines.transformers import TransformersEngine
-    from adatta.model.load import fetch
-
-    folder = fetch(name).folder
-    prompt = load_profile(run["language"]).system_prompt if run else None
-    return TransformersEngine(folder), Chat.load(folder, prompt)
-
-
-def _exported_gguf(run: Path, stages: Sequence[Mapping[str, Any]]) -> Path | None:
-    """Return the GGUF file of a run, 16 bits before 8; its template holds the run's system prompt."""
-    folders = [run / stage["folder"] for stage in stages if stage["kind"] == "export"]
-    files = [file for folder in folders for file in folder.rglob("*.gguf")]
-    return max(files, key=lambda file: (file.name.endswith("-f16.gguf"), file.name), default=None)
 
 
 def _talk(dialogue: Dialogue) -> None:

@@ -1,0 +1,167 @@
+"""A model by name, to generate, complete, score and classify with: what `adatta.load` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
+
+from adatta.core.errors import UserError
+from adatta.core.progress import track
+from adatta.core.records import Message, TokenRow
+from adatta.lang.profile import load_profile
+from adatta.pipeline.opening import open_engine
+
+if TYPE_CHECKING:
+    from adatta.chat.render import Chat
+    from adatta.evals.classify import Asking, Classified, Labels
+    from adatta.model.completion import Completion
+    from adatta.model.engine import Engine
+    from adatta.model.score import EngineName
+
+
+class Drawing(TypedDict, total=False):
+    """How a text is generated.
+
+    `max_new_tokens`: its longest (512). `temperature`: 0 takes the most likely token (0). `seed` decides what
+    is drawn otherwise (0). `show` is called with each piece of text as soon as it is known.
+    """
+
+    max_new_tokens: int
+    temperature: float
+    seed: int
+    show: Callable[[str], object]
+
+
+class LoadedModel:
+    """A model; what a method needs of it is opened at its first use and kept until `close`."""
+
+    def __init__(self, name: str, *, language: str = "it") -> None:
+        """Find the model.
+
+        Args:
+            name: Hub id, folder, adapter, run, GGUF file or `package:NAME/FILE`.
+            language: tag of the profile in whose words it is asked to classify.
+
+        Raises:
+            ModelError: no such file or package.
+            RecipeError: the language has no profile.
+        """
+        from adatta.model.name import parse_name
+
+        self.name = parse_name(name).name
+        self._profile = load_profile(language)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back memory and threads."""
+        if "_generator" in vars(self):
+            self._generator[0].close()
+        vars(self).pop("_generator", None)
+        vars(self).pop("_scorer", None)
+
+    def generate(self, prompt: str | Sequence[Mapping[str, Any]], **how: Unpack[Drawing]) -> str:
+        """Answer a message, or a conversation whose last message is the user's.
+
+        Args:
+            prompt: the message, or messages with `role` and `content`.
+            how: see `Drawing`.
+
+        Raises:
+            ModelError: the model can't be used, or the conversation is longer than its context.
+            TemplateError: the model has no chat template, or it can't be followed.
+        """
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        return self._continue(self._generator[1].prompt([Message(**turn) for turn in turns]), **how).text
+
+    def complete(self, prompt: str, *, n: int = 1, **how: Unpack[Drawing]) -> list[Completion]:
+        """Continue a text as it is, without a template.
+
+        Args:
+            prompt: the text; before it stands what stands before a document in training.
+            n: number of continuations, each with the next seed; at temperature 0 they are the same.
+            how: see `Drawing`.
+
+        Raises:
+            UserError: no text.
+            ModelError: the model can't be used, or the text is longer than its context.
+        """
+        if not prompt:
+            raise UserError("an empty text was given to complete; expected at least one character")
+        ids = self._generator[1].continuation("", prompt).ids
+        first = how.get("seed", 0)
+        return [self._continue(ids, **(how | {"seed": seed})) for seed in range(first, first + n)]
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """Give the log-prob in nats of texts behind others.
+
+        Args:
+            pairs: what is read, which may be empty, and the text behind it, with the space between them.
+        """
+        return self._sum([self._scorer[1].continuation(*pair) for pair in pairs])
+
+    def classify(
+        self, texts: str | Sequence[str] | Mapping[str, str], labels: Labels, **how: Unpack[Asking]
+    ) -> list[Classified]:
+        """Say which labels fit texts, without any training.
+
+        Args:
+            texts: one text or several; by their places, where messages should name these.
+            labels: names, or `name=description`; or descriptions by name.
+            how: see `evals.classify.Asking`.
+
+        Returns:
+            Of each text its `labels`, and `probabilities` of all labels.
+
+        Raises:
+            UserError: labels or options can't be used.
+            RowError: a text is empty, or too long for the model: nothing is cut.
+        """
+        from adatta.evals.classify import Question, classify
+
+        question = Question(labels, self._profile, **how)
+        texts = [texts] if isinstance(texts, str) else texts
+        if not isinstance(texts, Mapping):
+            texts = {f"text {number}": text for number, text in enumerate(texts, start=1)}
+        model, chat, _ = self._scorer
+        context = model.config.max_position_embeddings
+        return classify(texts, question, chat=chat, context=context, score=self._sum)
+
+    @cached_property
+    def _generator(self) -> tuple[Engine, Chat]:
+        return open_engine(self.name)
+
+    @cached_property
+    def _scorer(self) -> tuple[Any, Chat, EngineName]:
+        from adatta.chat.render import Chat
+        from adatta.evals.runner import pick_engine
+        from adatta.model.load import fetch, load_model
+
+        folder = fetch(self.name).folder
+        model, chat = load_model(folder), Chat.load(folder)
+        return model, chat, pick_engine(model, chat, engine="auto")
+
+    def _sum(self, rows: Sequence[TokenRow]) -> list[float]:
+        from adatta.evals.runner import sum_groups
+
+        model, _, engine = self._scorer
+        with track(len(rows), "log-probs", unit="rows") as bar:
+            return sum_groups(model, [rows], engine=engine, progress=bar.advance)[0]
+
+    def _continue(self, ids: Sequence[int], **how: Unpack[Drawing]) -> Completion:
+        from adatta.model.completion import complete
+        from adatta.model.engine import Sampling
+
+        engine, chat = self._generator
+        sampling = Sampling(
+            stop_ids=chat.stop_ids,
+            limit=how.get("max_new_tokens", 512),
+            seed=how.get("seed", 0),
+            temperature=how.get("temperature", 0.0),
+        )
+        return complete(engine, ids, chat=chat, sampling=sampling, show=how.get("show", len))
