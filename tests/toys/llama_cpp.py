@@ -38,9 +38,7 @@ class LlamaCpp:
         """Return the chat template of the file."""
         return self._ask("/props")["chat_template"]
 
-    def next_log_probs(
-        self, ids: Sequence[int], count: int, *, plain: int | None = None
-    ) -> dict[int, float]:
+    def next_log_probs(self, ids: Sequence[int], count: int, *, plain: int | None = None) -> dict[int, float]:
         """Return the `count` likeliest tokens after `ids` with their log-probs in nats.
 
         llama.cpp reports none where its own choice is half a character: `plain`, a token of whole text, is

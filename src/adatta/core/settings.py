@@ -318,7 +318,7 @@ class ExportSettings(Settings):
     """Write the model for other programs."""
 
     formats: Many[str] = Field(default=("safetensors",), min_length=1)
-    """Names of formats: safetensors, adapter, gguf-f16, gguf-q8_0, gguf-q6_k, gguf-q5_k_m, gguf-q4_k_m, gguf-q4_0."""
+    """Names of formats: safetensors, adapter, and gguf- with f16, q8_0, q6_k, q5_k_m, q4_k_m or q4_0."""
     importance: str | None = None
     """A text file in the language: quantising spares what it makes large inside the model."""
 

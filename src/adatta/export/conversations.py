@@ -21,8 +21,8 @@ def compare_ids(
 ) -> int:
     """Compare our ids with llama.cpp's.
 
-    Contents and plain text between two tokens of the template are given to its tokenizer as they are. Where no
-    content holds such a token, the whole conversation goes its own way, too: its template engine, its tokenizer.
+    What stands between two tokens of the template is given to its tokenizer as it is. Where no content holds
+    such a token, the whole conversation goes llama.cpp's own way, too: its template engine, its tokenizer.
 
     Args:
         chat: our renderer.
@@ -61,5 +61,6 @@ def _require_same(text: str, *, ours: Sequence[int], theirs: Sequence[int]) -> N
     at = min(len(ours), len(theirs)) if same is None else same
     raise ParityError(
         f"the GGUF file cuts {text!r} into {list(theirs)[at : at + 8]} from token {at} on, the model's own "
-        f"tokenizer and template into {list(ours)[at : at + 8]}; its pre-tokeniser or template is not the right one"
+        f"tokenizer and template into {list(ours)[at : at + 8]}; the file's pre-tokeniser or template is "
+        "not the right one"
     )

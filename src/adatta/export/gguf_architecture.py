@@ -1,4 +1,4 @@
-"""Architectures as llama.cpp has them: their names and sizes in GGUF, and what it would compute differently."""
+"""Architectures as llama.cpp has them: names and sizes in GGUF, and what it would compute differently."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def add_shape(writer: gguf.GGUFWriter, config: Any, family: Family) -> None:
 
 
 def rope_tensors(config: Any) -> dict[str, NDArray[np.float32]]:
-    """Return by what each rotation's frequency is divided, where that differs between them; by tensor name."""
+    """Return by what frequencies of rotations are divided, where that differs between them, by name."""
     rope = _global_rope(config)
     kind = rope.get("rope_type", "default")
     if kind == "longrope":

@@ -1,4 +1,4 @@
-"""Which type each tensor of a GGUF file has, by llama.cpp's own mixtures, and the quantiser inside llama.cpp."""
+"""Which type each tensor of a GGUF file has, by llama.cpp's mixtures, and the quantiser inside llama.cpp."""
 
 from __future__ import annotations
 
@@ -83,9 +83,7 @@ class Mixture:
         return Kind.Q4_1 if self.name == "q4_0" and self.has_importance and layer < eighth else kind
 
 
-def quantise(
-    weight: NDArray[np.float32], kind: Kind, importance: NDArray[np.float32] | None
-) -> NDArray[Any]:
+def quantise(weight: NDArray[np.float32], kind: Kind, importance: NDArray[np.float32] | None) -> NDArray[Any]:
     """Turn a weight into a type of GGUF.
 
     Args:

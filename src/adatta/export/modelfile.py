@@ -59,7 +59,9 @@ class Pieces:
             start = f"{{{{ if .System }}}}{self.system}{{{{ .System }}}}{self.asked}{{{{ else }}}}{start}"
             start += "{{ end }}"
         user, answer = "{{ .Content }}", f"{self.answer}{{{{ .Content }}}}{self.user}"
-        turn = f'{{{{ if eq .Role "user" }}}}{user}{{{{ else if eq .Role "assistant" }}}}{answer}{{{{ end }}}}'
+        turn = (
+            f'{{{{ if eq .Role "user" }}}}{user}{{{{ else if eq .Role "assistant" }}}}{answer}{{{{ end }}}}'
+        )
         return f"{start}{{{{ range .Messages }}}}{turn}{{{{ end }}}}{self.last}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter, defaultdict
@@ -22,7 +21,6 @@ from adatta.core.records import Document, Message, Origin, TokenRow
 from adatta.core.yaml_source import packaged_yaml
 from adatta.evals.runner import sum_groups
 from adatta.evals.statistics import Estimate, ratio_estimate, wilson
-from adatta.evals.suites.offline_dev import SUITE
 from adatta.export.conversations import compare_ids
 from adatta.export.job import ExportJob
 from adatta.model.engine import Sampling
@@ -34,12 +32,11 @@ from adatta.model.load import load_model, peft_without_noise
 
 TOLERANCE_NATS = 0.05
 NEW_TOKENS = 64
-TEXTS, TEXT_CHARS = 12, 200
-"""How many texts of each language are read, and how much of each."""
 
 _FIXED = packaged_yaml("adatta.export", "parity.yaml")
 PROMPTS: tuple[str, ...] = tuple(_FIXED["prompts"])
 LIMITS: Mapping[str, float] = _FIXED["limits"]
+TEXTS: Mapping[str, Sequence[str]] = _FIXED["texts"]
 UNROUNDED = ("adapter", "gguf-f16")
 """Formats whose answers are the model's own, but for the last bits."""
 
@@ -82,11 +79,11 @@ def check_exports(
 ) -> dict[str, dict[str, Any]]:
     """Compare exports with the merged model that they were made from, computed in fp32.
 
-    Every export gets the same ids, answers every prompt greedily and reads texts in Italian and English. Where
-    the merged model would not have chosen an export's token, their agreement ends. For an adapter and 16 bits
-    that must be a tie: its own choice at most `TOLERANCE_NATS` ahead. And up to there log-probs of a 16-bit
-    file are those of the model with its matrices rounded to what the file holds: what rounding itself does
-    isn't an error of the file.
+    Every export gets the same ids, answers every prompt greedily and reads texts in Italian and English.
+    Where the merged model would not have chosen an export's token, their agreement ends. For an adapter and
+    16 bits that must be a tie: its own choice less than `TOLERANCE_NATS` ahead. And up to there log-probs of
+    a 16-bit file are those of the model with its matrices rounded to what the file holds: what rounding
+    itself does isn't an error of the file.
 
     Args:
         job: what was exported.
@@ -140,13 +137,12 @@ def _context(chat: Chat, prompt: str) -> tuple[int, ...]:
 
 
 def _read_texts(chat: Chat) -> Iterator[_Text]:
-    """Yield the beginnings of texts of the dev set, Italian ones first."""
-    for task in (task for task in SUITE.tasks if task.kind == "bits_per_byte"):
-        for line in SUITE.path(task).read_text(encoding="utf-8").splitlines()[:TEXTS]:
-            text = json.loads(line)["text"][:TEXT_CHARS]
-            document = Document(text=text, row_id="", origin=Origin(path=task.name, line=0))
-            (row,) = chat.document(document, TEXT_CHARS * 4, score_end=False)  # a token has a byte at least
-            yield _Text(task.language, row, len(text.encode()))
+    for language, texts in TEXTS.items():
+        for text in texts:
+            document = Document(text=text, row_id="", origin=Origin(path="parity.yaml", line=0))
+            num_bytes = len(text.encode())  # more than it has tokens
+            (row,) = chat.document(document, num_bytes + 2, score_end=False)
+            yield _Text(language, row, num_bytes)
 
 
 def _run_model(model: Any, asked: _Asked) -> _Given:
@@ -215,9 +211,9 @@ def _compare_answers(
             ends.append({"prompt": prompt, **end})
             if name in UNROUNDED and not end["gap_nats"] < TOLERANCE_NATS:
                 raise ParityError(
-                    f"{name}, prompt {prompt!r}, new token {end['position']}: it chose id {end['theirs']}, the "
-                    f"merged model {end['ours']}, which it finds {end['gap_nats']:.4f} nats likelier; at most "
-                    f"{TOLERANCE_NATS} is a tie. It doesn't compute what the model does"
+                    f"{name}, prompt {prompt!r}, new token {end['position']}: it chose id {end['theirs']}, "
+                    f"the merged model {end['ours']}, which it finds {end['gap_nats']:.4f} nats likelier; "
+                    f"less than {TOLERANCE_NATS} is a tie. It doesn't compute what the model does"
                 )
     return agreed, ends
 
@@ -258,9 +254,7 @@ def _round_matrices(model: Any) -> None:
             parameter.copy_(parameter.half())
 
 
-def _compare_log_probs(
-    rounded: Any, given: _Given, agreed: Sequence[int], asked: _Asked
-) -> dict[str, float]:
+def _compare_log_probs(rounded: Any, given: _Given, agreed: Sequence[int], asked: _Asked) -> dict[str, float]:
     """Compare log-probs of the agreed tokens with those of the model whose matrices are rounded, in nats.
 
     Raises:

@@ -339,7 +339,7 @@ def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -
     Raises:
         RecipeError: a format is asked for that this model, or what this chain makes of it, can't have.
     """
-    wanted = {path: name for path, name in _names(loaded, "formats")}
+    wanted = dict(_names(loaded, "formats"))
     problems = []
     if any(name.startswith("gguf-") for name in wanted.values()):
         from adatta.export.gguf_writer import check_folder

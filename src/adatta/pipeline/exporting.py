@@ -59,7 +59,10 @@ def export_named_model(
         adapters=adapters,
     )
     written, parity = export(job, formats=formats, importance=importance)
-    for line in (*(f"wrote {path}" for path in written), *(f"warning: {text}" for text in parity["warnings"])):
+    for line in (
+        *(f"wrote {path}" for path in written),
+        *(f"warning: {text}" for text in parity["warnings"]),
+    ):
         print(line)
     if parity["not_held"]:
         raise GuardError("written, but worse than it may be:\n  " + "\n  ".join(parity["not_held"]))
@@ -115,7 +118,7 @@ def _warn(
     for name, files in exported.items():
         context = figures.get(name, {}).get("context_length", longest)
         if context < longest:
-            yield f"{name}: for {context} tokens of the model's {longest}; beyond, llama.cpp computes otherwise"
+            yield f"{name}: for {context} of the model's {longest} tokens; beyond, llama.cpp differs"
         for path in (path for path in files if path.name.startswith("Modelfile")):
             if NO_TEMPLATE in path.read_text(encoding="utf-8"):
                 yield f"{path.name}: no TEMPLATE, the model's own can't be said in Go's language"

@@ -69,7 +69,7 @@ def test_joined_adapter_is_the_merged_model_for_peft(chain: ExportJob) -> None:
 
 
 def test_adapter_answers_as_the_merged_model(chain: ExportJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "TEXTS", 2)
+    monkeypatch.setattr(parity, "TEXTS", {"it": ["Il mare è calmo.", "La sera è dolce."]})
     found = check_exports(chain, {"adapter": write(chain)}, limit=8)["adapter"]
     assert found["not_held"] == []
     assert found["same_answers"] + (found["first_difference"] is not None) >= 20

@@ -70,7 +70,9 @@ CASES: dict[str, dict[str, Any]] = {
         **_GEMMA,
     },
     "phi3": {"sliding_window": None},
-    "phi3 part": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}},
+    "phi3 part": {
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5}
+    },
     "phi3 longrope": {
         "rope_parameters": _LONGROPE,
         "original_max_position_embeddings": 256,  # llama.cpp's context is a multiple of this
@@ -103,7 +105,9 @@ class TableGelu(torch.nn.Module):
         return torch.nn.functional.gelu(x.half().float(), approximate="tanh").half().float()
 
 
-def differences(folder: Path, path: Path, *, context: int = 64, lengths: Sequence[int] = (SHORT, LONG)) -> Any:
+def differences(
+    folder: Path, path: Path, *, context: int = 64, lengths: Sequence[int] = (SHORT, LONG)
+) -> Any:
     """Return how far llama.cpp's log-probs are from transformers', in standard deviations of its logits."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     for layer in model.model.layers if model.config.model_type.startswith("gemma") else ():
@@ -140,7 +144,9 @@ def test_llama_cpp_computes_what_transformers_does(folders, tmp_path: Path, case
         ("gemma3_text", "_as_factor", lambda weight: weight),
     ],
 )
-def test_what_is_left_out_is_seen(folders, tmp_path, monkeypatch, case: str, broken: str, without: Any) -> None:
+def test_what_is_left_out_is_seen(
+    folders, tmp_path, monkeypatch, case: str, broken: str, without: Any
+) -> None:
     for module in (gguf_architecture, gguf_writer):
         monkeypatch.setattr(module, broken, without, raising=False)
     assert differences(folders[case], write_toy(folders[case], tmp_path, "f32")).max() > 0.02
@@ -166,7 +172,7 @@ def test_a_size_that_is_not_written_is_seen(folders, tmp_path, monkeypatch, case
 
 
 def test_longrope_has_its_long_factors_in_a_long_context(folders, tmp_path, monkeypatch) -> None:
-    """The file's own context ends where transformers changes factors; llama.cpp changes them with the context."""
+    """The file's context ends where transformers changes factors; llama.cpp changes them with the context."""
     folder = folders["phi3 longrope"]
     assert context_length(AutoConfig.from_pretrained(folder), FAMILIES["phi3"]) == 256 < CONTEXT
     monkeypatch.setattr(gguf_architecture, "context_length", lambda config, family: CONTEXT)
@@ -199,10 +205,18 @@ def test_window_that_llama_cpp_lacks_becomes_the_context(tmp_path: Path, case: s
         ("llama", {"hidden_act": "gelu"}, "the activation gelu"),
         ("phi3", {"head_dim": 16}, "wider or narrower"),
         ("gemma2", {**CASES["gemma2"], "query_pre_attn_scalar": 24}, "query_pre_attn_scalar 24, but 16"),
-        ("gemma2", {**CASES["gemma2"], "num_hidden_layers": 46, **_ALL_LOCAL}, "query_pre_attn_scalar 16, but 8"),
+        (
+            "gemma2",
+            {**CASES["gemma2"], "num_hidden_layers": 46, **_ALL_LOCAL},
+            "query_pre_attn_scalar 16, but 8",
+        ),
         ("gemma2", {**CASES["gemma2"], "final_logit_softcapping": None}, r"the soft caps \(2.0, None\)"),
         ("gemma3_text", {**CASES["gemma3_text"], "final_logit_softcapping": 8.0}, "the soft caps"),
-        ("gemma3_text", {**CASES["gemma3_text"], "layer_types": _ODD}, "the order of local and global layers"),
+        (
+            "gemma3_text",
+            {**CASES["gemma3_text"], "layer_types": _ODD},
+            "the order of local and global layers",
+        ),
     ],
 )
 def test_what_llama_cpp_computes_differently_is_refused(kind: str, changes: dict, message: str) -> None:

@@ -25,7 +25,8 @@ MORE = {0, 1, 2, 3, 6, 9, 12, 15, 18, 21, 24, 27, 28, 29, 30, 31}
 
 
 def mix(name: str, *, layers: int = 32, **others: Any) -> Mixture:
-    return Mixture(name=name, layers=layers, **{**dict(is_tied=False, is_70b=False, has_importance=False), **others})
+    usual = {"is_tied": False, "is_70b": False, "has_importance": False}
+    return Mixture(name=name, layers=layers, **{**usual, **others})
 
 
 def chosen(mixture: Mixture, part: str, width: int = 4096) -> list[str]:
@@ -74,7 +75,13 @@ def test_q4_0_guards_the_first_eighth_when_columns_are_weighed() -> None:
     ("name", "width", "kind"),
     [
         *(("q4_k_m", 576, "Q5_0"), ("q5_k_m", 576, "Q5_1"), ("q6_k", 576, "Q8_0"), ("q6_k", 512, "Q6_K")),
-        *(("q4_k_m", 48, "F16"), ("q8_0", 48, "F16"), ("q4_0", 48, "F16"), ("f16", 48, "F16"), ("f32", 48, "F32")),
+        *(
+            ("q4_k_m", 48, "F16"),
+            ("q8_0", 48, "F16"),
+            ("q4_0", 48, "F16"),
+            ("f16", 48, "F16"),
+            ("f32", 48, "F32"),
+        ),
     ],
 )
 def test_rows_that_blocks_do_not_divide_fall_back_as_in_llama_cpp(name: str, width: int, kind: str) -> None:

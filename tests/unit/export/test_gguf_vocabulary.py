@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from adatta.chat.render import Chat
 from adatta.core.errors import ExportError
-from adatta.export.gguf_vocabulary import add_vocabulary, pre_tokeniser_name
 from adatta.export.conversations import HARD_STRINGS
+from adatta.export.gguf_vocabulary import add_vocabulary, pre_tokeniser_name
 from adatta.export.turns import find_end_of_turn
 from adatta.model.engines.llamacpp import LlamaCppEngine
 from adatta.model.gguf_tokenizer import FAMILIES, write_tokenizer

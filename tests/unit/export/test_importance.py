@@ -56,7 +56,9 @@ def test_quantised_weights_change_and_others_do_not(toy_folder: Path, tmp_path: 
     assert changed == {name for name in plain if name.startswith("blk.") and "norm" not in name}
 
 
-@pytest.mark.parametrize(("content", "message"), [(b" \n", "is empty"), (b"\xff\xfe", "can't be read as UTF-8")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b" \n", "is empty"), (b"\xff\xfe", "can't be read as UTF-8")]
+)
 def test_a_text_that_is_none_is_refused(toy_folder, tmp_path, content: bytes, message: str) -> None:
     (tmp_path / "t.txt").write_bytes(content)
     with pytest.raises(ExportError, match=message):

@@ -88,7 +88,9 @@ def assert_same(template: Template, *, at_least: int = 2) -> None:
 @pytest.mark.parametrize("family", ["chatml", "qwen", "llama3", "mistral"])
 def test_go_template_renders_what_the_model_s_own_does(tmp_path: Path, family: str) -> None:
     folder = write_family(tmp_path, family)
-    for prompt in (None, "Rispondi in italiano.")[: 1 if family == "mistral" else 2]:  # this one has no system
+    for prompt in (None, "Rispondi in italiano.")[
+        : 1 if family == "mistral" else 2
+    ]:  # this one has no system
         chat = Chat.load(folder, prompt)
         assert_same(Template(chat.exported_template(), NAMES))
 
@@ -148,7 +150,9 @@ def test_model_file_has_template_stops_and_context(toy_folder: Path, tmp_path: P
 
 
 def test_begin_of_text_that_the_runner_adds_is_left_out(tmp_path: Path) -> None:
-    pieces = find_pieces(Template("{{ bos_token }}{% for m in messages %}[{{ m['content'] }}]{% endfor %}>", NAMES))
+    pieces = find_pieces(
+        Template("{{ bos_token }}{% for m in messages %}[{{ m['content'] }}]{% endfor %}>", NAMES)
+    )
     assert (pieces.first, pieces.system, pieces.asked) == ("<s>[", "<s>[", "][")
     plain = pieces.without("<s>")
     assert (plain.first, plain.system) == ("[", "[")

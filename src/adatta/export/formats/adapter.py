@@ -21,7 +21,7 @@ from adatta.model.name import ADAPTER_CONFIG
 
 
 def write(job: ExportJob) -> list[Path]:
-    """Write the folder `<name>-adapter`: the stages' low-rank updates side by side, as one of their joint rank.
+    """Write the folder `<name>-adapter`: the stages' updates side by side, as one of their joint rank.
 
     Returns:
         Its files, the configuration first.
@@ -41,7 +41,10 @@ def write(job: ExportJob) -> list[Path]:
         down, up = [], []
         for part in parts:
             rank = next(iter(part.values()))[0].shape[0]
-            empty = shapes[0].new_zeros(rank, shapes[0].shape[1]), shapes[1].new_zeros(shapes[1].shape[0], rank)
+            empty = (
+                shapes[0].new_zeros(rank, shapes[0].shape[1]),
+                shapes[1].new_zeros(shapes[1].shape[0], rank),
+            )
             down_rI, up_Or = part.get(name, empty)
             down.append(down_rI)
             up.append(up_Or)
