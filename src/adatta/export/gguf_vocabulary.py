@@ -16,6 +16,8 @@ from adatta.export.turns import ANSWER, QUESTION, find_end_of_turn
 from adatta.model.dialogue import STOP_IDS
 from adatta.model.gguf_tokenizer import FAMILIES
 
+_PHI = {"<unk>", "<s>", "</s>", "<|endoftext|>"}
+
 
 def add_vocabulary(writer: GGUFWriter, folder: Path, *, size: int, chat: Chat) -> None:
     """Write the tokenizer of a model folder into a GGUF file's metadata.
@@ -48,6 +50,16 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, *, size: int, chat: Chat) -
         writer.add_token_types(types)
         writer.add_token_merges(merges)
     _add_special_ids(writer, folder, tokens, chat=chat)
+
+
+def add_name(writer: GGUFWriter, folder: Path, name: str) -> None:
+    """Write the model's name: only where it says Phi-3 do tokens swallow the whitespace behind them.
+
+    Source: llama.cpp's src/llama-vocab.cpp, which then looks four tokens up.
+    """
+    added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    is_phi = any(token["rstrip"] for token in added) and _PHI <= {token["content"] for token in added}
+    writer.add_name(f"{name} (phi-3)" if is_phi else name)
 
 
 def _tokens_and_types(fields: Mapping[str, Any], size: int) -> tuple[list[str], list[int]]:

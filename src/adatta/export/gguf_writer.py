@@ -23,7 +23,7 @@ from adatta.chat.render import Chat
 from adatta.core.errors import ExportError
 from adatta.export.gguf_architecture import Family, add_shape, check_exportable, convert_weight, rope_tensors
 from adatta.export.gguf_types import MIXTURES, Mixture, quantise
-from adatta.export.gguf_vocabulary import add_vocabulary
+from adatta.export.gguf_vocabulary import add_name, add_vocabulary
 from adatta.export.job import ExportJob
 from adatta.export.modelfile import write_modelfile
 from adatta.model.files import tensor_files
@@ -56,7 +56,7 @@ def write_gguf(job: ExportJob, *, mixture: str) -> list[Path]:
     target = job.out_dir / f"{job.name}-{mixture}.gguf"
     with _open_writer(job.model_folder, target) as (writer, config, family):
         writer.add_type(gguf.GGUFType.MODEL)
-        writer.add_name(job.name)
+        add_name(writer, job.model_folder, job.name)
         if licence := _licence(job.model_folder):
             writer.add_license(licence)
         writer.add_file_type(MIXTURES[mixture][1])
