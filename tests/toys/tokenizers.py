@@ -37,7 +37,7 @@ NUMBERS = ("Nel 1861 e nel 1946, 12345 volte 678.", "3,14 per 2025 fa 6358,5 eur
 
 
 def write_kind(folder: Path, kind: str) -> Path:
-    """Write a model folder whose tokenizer is of a kind: a pre-tokeniser's name, or one of `SENTENCE_PIECE`."""
+    """Write a model folder with a tokenizer of a kind: a pre-tokeniser's name, or one of `SENTENCE_PIECE`."""
     size = _write_byte_level(folder, kind) if kind in FAMILIES else _write_sentence_piece(folder, kind)
     config = toy_config("phi3" if kind == "phi3" else "llama", vocab_size=size)
     save_toy(AutoModelForCausalLM.from_config(config), folder)

@@ -58,7 +58,7 @@ def add_name(writer: GGUFWriter, folder: Path, name: str) -> None:
     Source: llama.cpp's src/llama-vocab.cpp, which then looks four tokens up.
     """
     added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
-    is_phi = any(token["rstrip"] for token in added) and _PHI <= {token["content"] for token in added}
+    is_phi = any(token["rstrip"] for token in added) and {token["content"] for token in added} >= _PHI
     writer.add_name(f"{name} (phi-3)" if is_phi else name)
 
 

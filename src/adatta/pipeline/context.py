@@ -261,6 +261,9 @@ def _missing_folders(loaded: LoadedRecipe) -> Iterator[Problem]:
         if given and not Path(given).is_dir():
             what, hint = f"there is no folder {given}", "give the folder of the releases, or leave it out"
             yield loaded.problem(f"stages.{number}.evaluate.data_dir", what, hint=hint)
+    for path, (what, hint) in loaded.missing.items():
+        if path.endswith(".importance"):
+            yield loaded.problem(path, what, hint=hint)
 
 
 def _unusable_optimizers(loaded: LoadedRecipe) -> Iterator[Problem]:
