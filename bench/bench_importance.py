@@ -48,9 +48,7 @@ def main() -> None:
                 figures = parity.check_exports(
                     job, {name: files}, prompts=parity.PROMPTS[:1], limit=1, threads=1
                 )
-                found[f"{name} {what}"] = {
-                    key: value for key, value in figures[name].items() if key.startswith("bits_per_byte")
-                }
+                found[f"{name} {what}"] = figures[name]["bits_per_byte"]
                 print(parity.show_figures(f"{name} {what}", figures[name]), flush=True)
     out = ROOT / "results" / "importance.json"
     out.parent.mkdir(exist_ok=True)

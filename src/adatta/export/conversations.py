@@ -17,7 +17,7 @@ CONVERSATIONS = (*([Message(role="user", content=text)] for text in HARD_STRINGS
 
 
 def compare_ids(
-    chat: Chat, engine: LlamaCppEngine, conversations: Sequence[Sequence[Message]] = CONVERSATIONS
+    chat: Chat, engine: LlamaCppEngine, *, conversations: Sequence[Sequence[Message]] = CONVERSATIONS
 ) -> int:
     """Compare our ids with llama.cpp's.
 

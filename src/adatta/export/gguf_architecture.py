@@ -141,7 +141,7 @@ def context_length(config: Any, family: Family) -> int:
     return int(min(longest, window) if slides and not family.is_gemma else longest)
 
 
-def add_shape(writer: gguf.GGUFWriter, config: Any, family: Family) -> None:
+def add_shape(writer: gguf.GGUFWriter, config: Any, *, family: Family) -> None:
     """Write the network's sizes."""
     rope = _global_rope(config)
     writer.add_vocab_size(config.vocab_size)
@@ -187,7 +187,7 @@ def rope_tensors(config: Any) -> dict[str, NDArray[np.float32]]:
     return {f"{name}.weight": np.asarray(values, dtype=np.float32) for name, values in factors.items()}
 
 
-def convert_weight(weight: NDArray[np.float32], key: str, config: Any) -> NDArray[np.float32]:
+def convert_weight(weight: NDArray[np.float32], key: str, *, config: Any) -> NDArray[np.float32]:
     """Turn a weight [...] of transformers, by its name, into what llama.cpp expects."""
     family = FAMILIES[config.model_type]
     if family.is_gemma and key.endswith("norm.weight"):

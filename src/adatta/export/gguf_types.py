@@ -83,7 +83,9 @@ class Mixture:
         return Kind.Q4_1 if self.name == "q4_0" and self.has_importance and layer < eighth else kind
 
 
-def quantise(weight: NDArray[np.float32], kind: Kind, importance: NDArray[np.float32] | None) -> NDArray[Any]:
+def quantise(
+    weight: NDArray[np.float32], kind: Kind, *, importance: NDArray[np.float32] | None
+) -> NDArray[Any]:
     """Turn a weight into a type of GGUF.
 
     Args:

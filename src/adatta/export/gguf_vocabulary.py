@@ -52,7 +52,7 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, *, size: int, chat: Chat) -
     _add_special_ids(writer, folder, tokens, chat=chat)
 
 
-def add_name(writer: GGUFWriter, folder: Path, name: str) -> None:
+def add_name(writer: GGUFWriter, name: str, *, folder: Path) -> None:
     """Write the model's name: only where it says Phi-3 do tokens swallow the whitespace behind them.
 
     Source: llama.cpp's src/llama-vocab.cpp, which then looks four tokens up.

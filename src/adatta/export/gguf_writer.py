@@ -56,12 +56,12 @@ def write_gguf(job: ExportJob, *, mixture: str) -> list[Path]:
     target = job.out_dir / f"{job.name}-{mixture}.gguf"
     with _open_writer(job.model_folder, target) as (writer, config, family):
         writer.add_type(gguf.GGUFType.MODEL)
-        add_name(writer, job.model_folder, job.name)
+        add_name(writer, job.name, folder=job.model_folder)
         if licence := _licence(job.model_folder):
             writer.add_license(licence)
         writer.add_file_type(MIXTURES[mixture][1])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-        add_shape(writer, config, family)
+        add_shape(writer, config, family=family)
         add_vocabulary(writer, job.model_folder, size=config.vocab_size, chat=job.chat)
         if job.chat.template is not None:
             writer.add_chat_template(job.chat.exported_template())
@@ -143,10 +143,10 @@ def _read(tensor: _Tensor, config: Any, importance: NDArray[np.float32] | None) 
     """Read a weight in the type of the file."""
     with safe_open(tensor.file, framework="pt") as weights:
         weight = weights.get_tensor(tensor.key).to(torch.float32).numpy()
-    weight = convert_weight(weight, tensor.key, config)
+    weight = convert_weight(weight, tensor.key, config=config)
     if tensor.kind != Kind.F32 and np.abs(weight).max() > np.finfo(np.float16).max:
         raise ExportError(f"weight {tensor.key!r} doesn't fit into 16-bit floats; export safetensors instead")
-    return quantise(weight, tensor.kind, importance)
+    return quantise(weight, tensor.kind, importance=importance)
 
 
 def _licence(folder: Path) -> str | None:

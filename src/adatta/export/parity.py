@@ -20,7 +20,7 @@ from adatta.core.progress import track
 from adatta.core.records import Document, Message, Origin, TokenRow
 from adatta.core.yaml_source import packaged_yaml
 from adatta.evals.runner import sum_groups
-from adatta.evals.statistics import Estimate, ratio_estimate, wilson
+from adatta.evals.statistics import ratio_estimate, wilson
 from adatta.export.conversations import compare_ids
 from adatta.export.job import ExportJob
 from adatta.model.engine import Sampling
@@ -121,10 +121,10 @@ def check_exports(
             facts = describe_gguf(main)
             given = _run_gguf(main, asked)
         agreed, ties = _compare_answers(model, given, asked, name=name)
-        found[name] = _figures(given, merged, asked) | _agreement(given, agreed, ties) | facts
+        found[name] = _figures(given, merged, asked) | facts | {"answers": _agreement(given, agreed, ties)}
         if name == "gguf-f16":
             _round_matrices(model)
-            found[name] |= _compare_log_probs(model, given, agreed, asked)
+            found[name]["log_probs"] = _compare_log_probs(model, given, agreed, asked)
         found[name]["not_held"] = list(_find_worse(name, found[name], found["merged"]))
     return found
 
@@ -177,13 +177,11 @@ def _run_gguf(path: Path, asked: _Asked) -> _Given:
     room = max(max(map(len, asked.contexts)) + asked.limit, *(len(text.row.ids) for text in asked.texts))
     with LlamaCppEngine(path, context=room, threads=asked.threads, is_exact=True) as engine:
         compare_ids(asked.chat, engine)
-        with track(len(asked.contexts), f"{path.name}: answers", unit="prompts") as bar:
-            answers = []
+        answers, nats = [], []
+        with track(len(asked.contexts) + len(asked.texts), f"{path.name}: parity", unit="texts") as bar:
             for context in asked.contexts:
                 answers.append(list(engine.stream_scored(context, sampling)))
                 bar.advance(1)
-        with track(len(asked.texts), f"{path.name}: texts", unit="texts") as bar:
-            nats = []
             for text in asked.texts:
                 nats.append(-math.fsum(engine.score(text.row.ids)))
                 bar.advance(1)
@@ -238,10 +236,9 @@ def find_difference(logp_SV: torch.Tensor, answer: Sequence[int]) -> dict[str, A
 def _agreement(given: _Given, agreed: Sequence[int], ends: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "prompts": len(agreed),
-        "same_answers": len(agreed) - len(ends),
-        "compared_tokens": sum(agreed),
+        "same": len(agreed) - len(ends),
         "median_agreed_tokens": statistics.median(agreed),
-        "median_answer_tokens": statistics.median(map(len, given.answers)),
+        "median_tokens": statistics.median(map(len, given.answers)),
         "first_difference": ends[0] if ends else None,
     }
 
@@ -264,18 +261,18 @@ def _compare_log_probs(rounded: Any, given: _Given, agreed: Sequence[int], asked
     for number, length in enumerate(agreed):
         answer = given.answers[number][:length]
         logp_SV = _score(rounded, asked.contexts[number], answer) if answer else torch.empty(0, 1)
-        for position, token in enumerate(answer):
-            theirs, ours = given.logps[number][position], float(logp_SV[position, token])
-            if not abs(ours - theirs) <= TOLERANCE_NATS:
+        for position, (token, theirs) in enumerate(zip(answer, given.logps[number], strict=False)):
+            ours = float(logp_SV[position, token])
+            found.append(abs(ours - theirs))
+            if not found[-1] <= TOLERANCE_NATS:
                 raise ParityError(
                     f"prompt {asked.prompts[number]!r}, new token {position} (id {token}): log-prob "
                     f"{theirs:.4f} in the GGUF file, {ours:.4f} in the rounded model; expected at most "
                     f"{TOLERANCE_NATS} apart"
                 )
-            found.append(abs(ours - theirs))
     return {
         "median_difference_nats": statistics.median(found) if found else 0.0,
-        "max_difference_nats": max(found, default=0.0),
+        "largest_difference_nats": max(found, default=0.0),
         "tolerance_nats": TOLERANCE_NATS,
     }
 
@@ -286,14 +283,16 @@ def _figures(given: _Given, merged: _Given, asked: _Asked) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "stop_share": sum(stops) / len(stops),
         "stop_share_ci95": wilson(sum(stops), len(stops)),
+        "bits_per_byte": {},
     }
     for language in dict.fromkeys(text.language for text in asked.texts):
         numbers = [number for number, text in enumerate(asked.texts) if text.language == language]
         bits = [given.nats[number] / math.log(2) for number in numbers]
         own = [merged.nats[number] / math.log(2) for number in numbers]
         sizes = [asked.texts[number].num_bytes for number in numbers]
-        value, change = ratio_estimate(bits, sizes), _relative_change(bits, own)
-        figures[f"bits_per_byte_{language}"] = {
+        more = [theirs - ours for theirs, ours in zip(bits, own, strict=True)]
+        value, change = ratio_estimate(bits, sizes), ratio_estimate(more, own)  # in the same resamples
+        figures["bits_per_byte"][language] = {
             "value": value.value,
             "ci95": value.interval,
             "change": change.value,
@@ -302,18 +301,13 @@ def _figures(given: _Given, merged: _Given, asked: _Asked) -> dict[str, Any]:
     return figures
 
 
-def _relative_change(bits: Sequence[float], own: Sequence[float]) -> Estimate:
-    """Estimate how much more bits the texts take, as a share; both stand in the same resamples."""
-    return ratio_estimate([theirs - ours for theirs, ours in zip(bits, own, strict=True)], own)
-
-
 def _find_worse(name: str, figures: Mapping[str, Any], merged: Mapping[str, Any]) -> Iterator[str]:
     """Yield what is shown to be worse than it may be."""
-    for key, figure in figures.items():
-        if key.startswith("bits_per_byte") and figure["change_ci95"][0] > LIMITS[name]:
-            low, high = figure["change_ci95"]
+    for language, figure in figures["bits_per_byte"].items():
+        low, high = figure["change_ci95"]
+        if low > LIMITS[name]:
             yield (
-                f"{name}: {key.replace('_', ' ')} {figure['change']:+.2%} against merged ({low:+.2%} to "
+                f"{name}: bits per byte {language} {figure['change']:+.2%} against merged ({low:+.2%} to "
                 f"{high:+.2%}), at most {LIMITS[name]:+.2%} is expected"
             )
     (low, high), (least, most) = figures["stop_share_ci95"], merged["stop_share_ci95"]
@@ -346,13 +340,10 @@ def describe_gguf(path: Path) -> dict[str, Any]:
 
 def show_figures(name: str, figures: Mapping[str, Any]) -> str:
     """Write a format's figures as a line."""
-    parts = [
-        f"bits per byte {key[-2:]} {figure['change']:+.2%}"
-        for key, figure in figures.items()
-        if key.startswith("bits_per_byte")
-    ]
+    answers = figures["answers"]
+    costs = (f"{language} {cost['change']:+.2%}" for language, cost in figures["bits_per_byte"].items())
     return (
-        f"{name}: {figures['same_answers']} of {figures['prompts']} answers are merged's (median agreement "
-        f"{figures['median_agreed_tokens']:g} of {figures['median_answer_tokens']:g} tokens), "
-        f"{', '.join(parts)}, {figures['stop_share']:.0%} end"
+        f"{name}: {answers['same']} of {answers['prompts']} answers are merged's (median agreement "
+        f"{answers['median_agreed_tokens']:g} of {answers['median_tokens']:g} tokens), bits per byte "
+        f"{', '.join(costs)}, {figures['stop_share']:.0%} end"
     )

@@ -50,7 +50,7 @@ def figures(job: ExportJob, files) -> dict[str, Any]:
 def test_two_hundred_conversations_have_the_same_ids(job: ExportJob, files) -> None:
     conversations = make(job.chat.added_tokens.values())
     with LlamaCppEngine(files["gguf-f16"][0], context=64, threads=THREADS) as engine:
-        assert compare_ids(job.chat, engine, conversations) == 200
+        assert compare_ids(job.chat, engine, conversations=conversations) == 200
 
 
 def test_f16_file_answers_as_the_model_50_of_50(job: ExportJob, files, monkeypatch) -> None:
@@ -58,10 +58,12 @@ def test_f16_file_answers_as_the_model_50_of_50(job: ExportJob, files, monkeypat
     more = packaged_yaml("tests.areas.use", "prompts.yaml")["prompts"]
     exported = {"gguf-f16": files["gguf-f16"]}
     found = check_exports(job, exported, prompts=(*PROMPTS, *more), limit=32, threads=THREADS)["gguf-f16"]
-    print(show_figures("gguf-f16", found), found["first_difference"])
-    assert found["prompts"] == 50  # each the same, or different where it is a tie: else it is an error
-    assert found["same_answers"] >= 40
-    assert found["max_difference_nats"] <= TOLERANCE_NATS
+    print(show_figures("gguf-f16", found), found["answers"]["first_difference"])
+    assert (
+        found["answers"]["prompts"] == 50
+    )  # each the same, or different where it is a tie: else it is an error
+    assert found["answers"]["same"] >= 40
+    assert found["log_probs"]["largest_difference_nats"] <= TOLERANCE_NATS
     assert found["not_held"] == []
 
 
@@ -73,11 +75,11 @@ def test_answers_end_as_often_as_merged_s(figures: dict[str, Any], name: str) ->
 
 def test_8_bits_cost_at_most_half_a_percent(figures: dict[str, Any]) -> None:
     for language in ("it", "en"):
-        assert abs(figures["gguf-q8_0"][f"bits_per_byte_{language}"]["change"]) <= 0.005
+        assert abs(figures["gguf-q8_0"]["bits_per_byte"][language]["change"]) <= 0.005
 
 
 def test_fewer_bits_cost_more_and_no_more_than_they_may(figures: dict[str, Any]) -> None:
-    changes = [figures[name]["bits_per_byte_it"]["change"] for name in FORMATS[1:]]
+    changes = [figures[name]["bits_per_byte"]["it"]["change"] for name in FORMATS[1:]]
     assert changes[0] < changes[1] < changes[2]
     assert [line for name in FORMATS[1:] for line in figures[name]["not_held"]] == []
 

@@ -28,4 +28,4 @@ def test_two_hundred_conversations_have_the_same_ids(tmp_path: Path, kind: str) 
             for messages in conversations
         ]
     with LlamaCppEngine(write_toy(folder, tmp_path), context=64, threads=1) as engine:
-        assert compare_ids(chat, engine, conversations) == 200
+        assert compare_ids(chat, engine, conversations=conversations) == 200

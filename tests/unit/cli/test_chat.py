@@ -102,3 +102,22 @@ def test_run_without_gguf_speaks_with_the_profile(run: Path, toy_folder: Path) -
     current = {"schema": 1, "language": "it", "stages": [], "model": "01-sft-abc/model"}
     (run / "current.json").write_text(json.dumps(current))
     assert talk("prova", "--once", "Chi sei?", "--max-new-tokens", "4")[0] == with_file
+
+
+def test_run_with_its_model_speaks_through_a_file_whose_tokenizer_is_not_read(tmp_path: Path) -> None:
+    """SentencePiece tokenizers are written as GGUF, and not read from it."""
+    from tests.toys.tokenizers import write_kind
+
+    run = tmp_path / "runs" / "gemma"
+    folder = write_kind(run / "01-sft-abc" / "model", "gemma")
+    prompt = load_profile("it").system_prompt
+    (run / "02-export-abc").mkdir()
+    file = write_toy(folder, run / "02-export-abc", name="prova", system_prompt=prompt)
+    stages = [{"kind": "export", "name": "export", "fingerprint": "abc", "folder": "02-export-abc"}]
+    current = {"schema": 1, "language": "it", "stages": stages, "model": "01-sft-abc/model"}
+    (run / "current.json").write_text(json.dumps(current))
+    out, _ = talk("gemma", "--once", "Chi sei?", "--max-new-tokens", "6")
+    assert (
+        out
+        == expected(Chat.load(folder, prompt), file, Message(role="user", content="Chi sei?"), limit=6) + "\n"
+    )

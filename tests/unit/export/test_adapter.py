@@ -72,8 +72,8 @@ def test_adapter_answers_as_the_merged_model(chain: ExportJob, monkeypatch: pyte
     monkeypatch.setattr(parity, "TEXTS", {"it": ["Il mare è calmo.", "La sera è dolce."]})
     found = check_exports(chain, {"adapter": write(chain)}, limit=8)["adapter"]
     assert found["not_held"] == []
-    assert found["same_answers"] + (found["first_difference"] is not None) >= 20
-    assert abs(found["bits_per_byte_it"]["change"]) < 1e-4
+    assert found["answers"]["same"] >= 19
+    assert abs(found["bits_per_byte"]["it"]["change"]) < 1e-4
 
 
 def test_a_stage_that_is_missing_is_seen(chain: ExportJob) -> None:

@@ -103,19 +103,19 @@ def test_bytes_are_those_of_a_file_that_llama_cpp_made(embedded_path: Path) -> N
     embedding = tensors["token_embd.weight"]
     rows = embedding.data[:2000]
     weight = np.asarray(dequantize(rows, embedding.tensor_type), dtype=np.float32)
-    np.testing.assert_array_equal(quantise(weight, Kind.Q8_0, None), rows)
+    np.testing.assert_array_equal(quantise(weight, Kind.Q8_0, importance=None), rows)
 
 
 @pytest.mark.parametrize("kind", [Kind.Q8_0, Kind.Q4_0, Kind.Q4_1, Kind.Q5_0, Kind.Q5_1])
 def test_bytes_are_those_of_the_gguf_package(kind: Kind) -> None:
     weight = np.random.default_rng(3).normal(size=(24, 512)).astype(np.float32)
-    np.testing.assert_array_equal(quantise(weight, kind, None), quantize(weight, kind))
+    np.testing.assert_array_equal(quantise(weight, kind, importance=None), quantize(weight, kind))
 
 
 @pytest.mark.parametrize(("kind", "limit"), [(Kind.Q4_K, 0.08), (Kind.Q5_K, 0.04), (Kind.Q6_K, 0.02)])
 def test_blocks_of_256_are_read_back_by_the_gguf_package(kind: Kind, limit: float) -> None:
     weight = np.random.default_rng(3).normal(size=(8, 512)).astype(np.float32)
-    back = dequantize(quantise(weight, kind, None), kind)
+    back = dequantize(quantise(weight, kind, importance=None), kind)
     assert 0 < np.sqrt(np.mean((back - weight) ** 2)) < limit
 
 
@@ -123,7 +123,7 @@ def test_importance_moves_errors_to_columns_that_matter_less() -> None:
     weight = np.random.default_rng(3).normal(size=(64, 256)).astype(np.float32)
     importance = np.where(np.arange(256) % 2, 1.0, 0.01).astype(np.float32)
     errors = [
-        ((dequantize(quantise(weight, Kind.Q4_K, given), Kind.Q4_K) - weight) ** 2)[:, 1::2].mean()
+        ((dequantize(quantise(weight, Kind.Q4_K, importance=given), Kind.Q4_K) - weight) ** 2)[:, 1::2].mean()
         for given in (None, importance)
     ]
     assert errors[1] < 0.9 * errors[0]
@@ -145,5 +145,5 @@ def test_a_build_without_its_quantiser_is_told(monkeypatch: pytest.MonkeyPatch) 
     gguf_types._quantiser.cache_clear()
     monkeypatch.setattr(gguf_types.ctypes, "CDLL", lambda path: object())
     with pytest.raises(ExportError, match="doesn't show ggml_quantize_chunk"):
-        quantise(np.ones((1, 256), dtype=np.float32), Kind.Q4_K, None)
+        quantise(np.ones((1, 256), dtype=np.float32), Kind.Q4_K, importance=None)
     gguf_types._quantiser.cache_clear()

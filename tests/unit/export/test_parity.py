@@ -51,13 +51,14 @@ def test_right_exports_pass_with_their_figures(toy_folders, tmp_path: Path, fami
     found = check(toy_folders[family, False], tmp_path, "gguf-f16", "gguf-q8_0", "safetensors")
     assert list(found) == ["merged", "gguf-q8_0", "gguf-f16"]
     f16 = found["gguf-f16"]
-    assert f16["prompts"] == len(PROMPTS) == 20
-    assert 0 < f16["median_difference_nats"] <= f16["max_difference_nats"] <= TOLERANCE_NATS
+    assert f16["answers"]["prompts"] == len(PROMPTS) == 20
+    log_probs = f16["log_probs"]
+    assert 0 < log_probs["median_difference_nats"] <= log_probs["largest_difference_nats"] <= TOLERANCE_NATS
     assert f16["types"]["attn_q"] == "F16 x 2"
     assert found["gguf-q8_0"]["types"]["ffn_down"] == "Q8_0 x 2"
     for language in ("it", "en"):
-        figure = f16[f"bits_per_byte_{language}"]
-        merged = found["merged"][f"bits_per_byte_{language}"]
+        figure = f16["bits_per_byte"][language]
+        merged = found["merged"]["bits_per_byte"][language]
         assert figure["value"] == pytest.approx(merged["value"], rel=1e-3)
         assert figure["change"] == pytest.approx(figure["value"] / merged["value"] - 1, abs=1e-9)
         assert figure["change_ci95"][0] <= figure["change"] <= figure["change_ci95"][1]
@@ -78,7 +79,7 @@ def test_merged_figures_are_those_of_plain_arithmetic(toy_folder: Path, tmp_path
         bits -= sum(float(logp[place, token]) for place, token in enumerate(text.row.ids[1:])) / math.log(2)
     expected = bits / sum(text.num_bytes for text in texts)
     found = compare(job, {})["merged"]
-    assert found["bits_per_byte_it"]["value"] == pytest.approx(expected, rel=1e-6)
+    assert found["bits_per_byte"]["it"]["value"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_weights_of_another_model_are_seen(toy_folder: Path, copy: Path, tmp_path: Path) -> None:
@@ -90,9 +91,11 @@ def test_weights_of_another_model_are_seen(toy_folder: Path, copy: Path, tmp_pat
 
 
 def test_what_rounding_itself_does_is_no_error(toy_folder: Path, tmp_path: Path, monkeypatch) -> None:
-    rounded = check(toy_folder, tmp_path, "gguf-f16")["gguf-f16"]["max_difference_nats"]
+    rounded = check(toy_folder, tmp_path, "gguf-f16")["gguf-f16"]["log_probs"]["largest_difference_nats"]
     monkeypatch.setattr(parity, "_round_matrices", lambda model: None)
-    assert rounded < check(toy_folder, tmp_path, "gguf-f16")["gguf-f16"]["max_difference_nats"]
+    assert (
+        rounded < check(toy_folder, tmp_path, "gguf-f16")["gguf-f16"]["log_probs"]["largest_difference_nats"]
+    )
 
 
 def test_rounding_leaves_what_the_file_holds_in_full() -> None:
@@ -148,7 +151,7 @@ def test_answers_that_no_longer_end_and_texts_that_cost_more_are_told(toy_folder
         "gguf-q8_0: bits per byte it",
         "gguf-q8_0: bits per byte en",
     ]
-    figures = {"stop_share": 0.1, "stop_share_ci95": (0.03, 0.2)}
+    figures = {"stop_share": 0.1, "stop_share_ci95": (0.03, 0.2), "bits_per_byte": {}}
     merged = {"stop_share": 0.9, "stop_share_ci95": (0.7, 0.97)}
     assert list(parity._find_worse("gguf-q8_0", figures, merged)) == [
         "gguf-q8_0: 10% of answers end, 90% of merged's"
@@ -172,14 +175,14 @@ def test_log_probs_beyond_the_tolerance_fail(wrong: float, monkeypatch) -> None:
     asked = parity._Asked(chat=None, prompts=["p"], contexts=[(1,)], texts=[], limit=1, threads=1)
     given = parity._Given([[0]], [[math.log(0.5) + 0.04]], [])
     found = parity._compare_log_probs(None, given, [1], asked)
-    assert found["max_difference_nats"] == pytest.approx(0.04, abs=1e-6)
+    assert found["largest_difference_nats"] == pytest.approx(0.04, abs=1e-6)
     with pytest.raises(ParityError, match=r"expected at most 0\.05 apart"):
         parity._compare_log_probs(None, parity._Given([[0]], [[wrong]], []), [1], asked)
 
 
 def test_a_model_without_template_is_compared_on_texts(copy: Path, tmp_path: Path) -> None:
     (copy / "chat_template.jinja").unlink()
-    assert check(copy, tmp_path, "gguf-f16", limit=3)["gguf-f16"]["prompts"] == 20
+    assert check(copy, tmp_path, "gguf-f16", limit=3)["gguf-f16"]["answers"]["prompts"] == 20
 
 
 def test_conversations_count_and_hostile_ones_stay_text(toy_folder: Path, tmp_path: Path) -> None:
@@ -190,6 +193,6 @@ def test_conversations_count_and_hostile_ones_stay_text(toy_folder: Path, tmp_pa
     job = make_job(toy_folder, tmp_path, system_prompt="Rispondi in italiano.")
     with LlamaCppEngine(FORMATS["gguf_f16"](job)[0], context=256, threads=1) as engine:
         both = [*conversations.CONVERSATIONS, hostile]
-        assert conversations.compare_ids(job.chat, engine, both) == len(both)
+        assert conversations.compare_ids(job.chat, engine, conversations=both) == len(both)
         # Its own route would read the marks.
         assert engine.tokenise_chat([("user", hostile[0].content)]) != list(job.chat.prompt(hostile))
