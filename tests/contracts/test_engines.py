@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from adatta.core.errors import ModelError
 from adatta.core.registry import load_registry
-from adatta.export.formats.gguf_f16 import write
 from adatta.model.engine import Engine, Sampling
+from tests.toys.exports import write_toy
 
 pytestmark = pytest.mark.torch
 ENGINES = load_registry("adatta.model.engines")
@@ -23,7 +23,7 @@ CONTEXT = (5, 77, 130, 8, 301, 42)
 @pytest.fixture(scope="module")
 def paths(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     out = tmp_path_factory.mktemp("gguf")
-    return {"llamacpp": write(toy_folder, out, chat_template="", stop_ids=(0, 2), name="toy")[0]}
+    return {"llamacpp": write_toy(toy_folder, out)}
 
 
 @pytest.fixture(scope="module", params=sorted(ENGINES))

@@ -163,7 +163,7 @@ def test_what_the_recipe_leaves_out_has_defaults(recipe_path):
                     "max_new_tokens": 96,
                 }
             },
-            {"export": {"formats": ["safetensors"]}},
+            {"export": {"formats": ["safetensors"], "importance": None}},
         ],
         "keep_merged": "last",
     }

@@ -501,13 +501,51 @@ def test_compare_refuses_other_questions_and_unknown_runs(
     assert "run elsewhere has no evaluation" in capsys.readouterr().err
 
 
-def test_export_writes_every_format_asked_for(work: Path, toy_folder: Path) -> None:
+def test_export_writes_every_format_asked_for(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     formats = ("--format", "safetensors", "--format", "gguf-f16", "--format", "gguf-q8_0")
     assert call("export", str(toy_folder), "--out", "out", *formats) == 0
     names = {path.name for path in (work / "out").iterdir()}
-    assert names == {"llama-safetensors", "llama-f16.gguf", "llama-q8_0.gguf"}
+    assert names == {
+        *("llama-safetensors", "llama-f16.gguf", "llama-q8_0.gguf", "Modelfile-f16", "Modelfile-q8_0"),
+        "parity.json",
+    }
+    parity = json.loads((work / "out" / "parity.json").read_text(encoding="utf-8"))
+    assert list(parity["formats"]) == ["merged", "gguf-q8_0", "gguf-f16"]
+    said = capsys.readouterr().out
+    assert re.search(r"gguf-f16: \d of 3 answers are merged's .* bits per byte it [+-]\d\.\d\d%", said)
     template = (work / "out" / "llama-safetensors" / "chat_template.jinja").read_text(encoding="utf-8")
     assert "Rispondi" in template
+
+
+def test_export_that_is_worse_than_it_may_be_ends_with_3(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adatta.export.parity.LIMITS", {"gguf-q8_0": -1.0})
+    assert call("export", str(toy_folder), "--out", "out") == 3
+    said = capsys.readouterr()
+    assert re.search(
+        r"gguf-q8_0: bits per byte it .* against merged \(.* to .*\), at most -100\.00%", said.err
+    )
+    assert "wrote out/llama-q8_0.gguf" in said.out
+
+
+def test_export_that_is_broken_ends_with_1(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adatta.export.gguf_architecture._join_halves", lambda weight, heads: weight)
+    assert call("export", str(toy_folder), "--out", "out", "--format", "gguf-f16") == 1
+    assert "It doesn't compute what the model does" in capsys.readouterr().err
+
+
+def test_export_weighs_columns_by_a_text(work: Path, toy_folder: Path) -> None:
+    (work / "testo.txt").write_text("Il mare è calmo, la sera è dolce.", encoding="utf-8")
+    chosen = ("--format", "gguf-q4_0", "--importance", "testo.txt")
+    assert call("export", str(toy_folder), "--out", "with", *chosen) in (0, 3)
+    assert call("export", str(toy_folder), "--out", "without", *chosen[:2]) in (0, 3)
+    files = [(work / out / "llama-q4_0.gguf").read_bytes() for out in ("with", "without")]
+    assert files[0] != files[1]
 
 
 def test_export_to_an_unknown_format_says_which_there_are(

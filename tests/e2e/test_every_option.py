@@ -141,6 +141,11 @@ def files(bench, recipe, overrides):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def contents(bench, recipe, overrides):
+    folder = bench.do(recipe, overrides)
+    return [path.read_bytes() for path in sorted(folder.rglob("*.gguf"))]
+
+
 def answers(bench, recipe, overrides):
     from adatta.evals.scores import read_scores
 
@@ -325,6 +330,9 @@ OPTIONS: Mapping[str, Option] = {
         "judged", "stages.report.margin.guard=true", margins, PEER, refused="the guard says no"
     ),
     "ExportSettings.formats": Option("export", "stages.export.formats=[safetensors]", files),
+    "ExportSettings.importance": Option(
+        "export", "stages.export.importance=importance.txt", contents, ("stages.export.formats=[gguf-q4_0]",)
+    ),
 }
 
 
@@ -395,6 +403,7 @@ def write_files(folder: Path) -> None:
     write_rows(folder / "named.jsonl", named)
     titled = [{"title": f"La via {n}", "text": f"La via numero {n} è nel nord."} for n in range(10)]
     write_rows(folder / "titled.jsonl", titled)
+    (folder / "importance.txt").write_text("Il mare è calmo, la sera è dolce.", encoding="utf-8")
     thoughts = [conversation(number, f"<think>Ci penso.</think>È la {number}.") for number in range(10)]
     write_rows(folder / "thoughts.jsonl", thoughts)
 

@@ -196,6 +196,35 @@ def test_model_that_cannot_be_exported_is_told_before_training(
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("stages.sft.method=full", "adapter: sft changes more"),
+        ("stages.sft.adapter.dora=true", "adapter: sft changes more"),
+        ("stages.dpo.adapter.also=[norms]", "adapter: dpo changes more"),
+        ("stages.sft.merge.into=dequantised", "adapter: sft changes more"),
+        ("stages=[{export: {formats: [adapter]}}]", "adapter: no stage trains one"),
+    ],
+)
+def test_adapter_of_a_chain_that_learns_more_is_told_before_training(
+    work: Path, capsys: pytest.CaptureFixture[str], change: str, message: str
+) -> None:
+    low_rank = [f"stages.{stage}.method=qlora" for stage in ("adapt", "sft", "dpo")]
+    overrides = [*low_rank, "stages.export.formats=[adapter]"] * (not change.startswith("stages=["))
+    sets = [part for override in (*overrides, change) for part in ("--set", override)]
+    assert call("check", "recipe.yaml", *sets) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "an adapter is what lora or qlora learn" in said
+
+
+def test_importance_text_that_is_not_there_is_told_before_training(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("check", "recipe.yaml", "--set", "stages.export.importance=manca.txt") == 2
+    assert "stages.4.export.importance: no file or folder 'manca.txt'" in capsys.readouterr().err
+
+
 def test_overlap_is_a_warning_where_the_recipe_says_so(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,14 +14,18 @@ import xllamacpp
 class LlamaCpp:
     """A GGUF file in llama.cpp, which listens on this machine only, with a key."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, context: int = 64, is_exact: bool = False) -> None:
+        """Open a file; exact means keys and values in fp32, and no attention in half precision."""
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
-        params.n_ctx = 64
+        params.n_ctx = context
         params.n_parallel = 1
         params.warmup = False
         params.cpuparams.n_threads = 2
         params.verbosity = -1
+        if is_exact:
+            params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         self._key = secrets.token_hex(16)
         params.api_keys = [self._key]
         self._server = xllamacpp.Server(params)
@@ -34,9 +38,14 @@ class LlamaCpp:
         """Return the chat template of the file."""
         return self._ask("/props")["chat_template"]
 
-    def next_log_probs(self, ids: Sequence[int], count: int) -> dict[int, float]:
-        """Return the `count` likeliest tokens after `ids` with their log-probs in nats."""
+    def next_log_probs(self, ids: Sequence[int], count: int, *, plain: int | None = None) -> dict[int, float]:
+        """Return the `count` likeliest tokens after `ids` with their log-probs in nats.
+
+        llama.cpp reports none where its own choice is half a character: `plain`, a token of whole text, is
+        then chosen in its place, which changes no log-prob.
+        """
         body = {"prompt": list(ids), "n_predict": 1, "n_probs": count, "temperature": 0.0}
+        body["logit_bias"] = [] if plain is None else [[plain, 1e6]]
         answer = self._ask("/completion", body)["completion_probabilities"][0]
         return {entry["id"]: entry["logprob"] for entry in answer["top_logprobs"]}
 

@@ -203,3 +203,10 @@ def _randomise(model: PreTrainedModel, seed: int) -> None:
                 parameter.copy_(0.5 * noise)
             else:
                 parameter.copy_(noise * parameter.shape[1] ** -0.5)
+
+
+def toy_wide(folder: Path, *, layers: int = 2, seed: int = 0, **own: Any) -> Path:
+    """Write a Llama whose rows blocks of 256 divide."""
+    toy_tokenizer(folder)
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": layers, **own}
+    return save_toy(AutoModelForCausalLM.from_config(toy_config("llama", **sizes)), folder, seed=seed)

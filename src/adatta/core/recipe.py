@@ -36,7 +36,9 @@ from adatta.core.yaml_source import Marked, Place, dotted, leaves, parts, read_y
 
 T = TypeVar("T")
 
-_DATA_PATH = re.compile(r"stages\.\d+\.\w+\.((data|holdout|texts)\.(.*\.)?path|suites\.\d+)")
+_DATA_PATH = re.compile(
+    r"stages\.\d+\.(\w+\.((data|holdout|texts)\.(.*\.)?path|suites\.\d+)|export\.importance)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

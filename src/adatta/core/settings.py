@@ -24,7 +24,7 @@ StageKind = Literal["sft", "dpo", "adapt", "evaluate", "export", "report"]
 
 # A kind's number changes when its outputs change for the same inputs; it is part of the fingerprint. The
 # golden test of a kind fails when its outputs changed and the number did not.
-VERSIONS: Mapping[str, int] = {"sft": 2, "dpo": 2, "adapt": 2, "evaluate": 5, "export": 2, "report": 6}
+VERSIONS: Mapping[str, int] = {"sft": 2, "dpo": 2, "adapt": 2, "evaluate": 5, "export": 3, "report": 6}
 
 
 class Settings(BaseModel):
@@ -329,7 +329,9 @@ class ExportSettings(Settings):
     """Write the model for other programs."""
 
     formats: Many[str] = Field(default=("safetensors",), min_length=1)
-    """Names of formats, such as safetensors, gguf-f16, gguf-q8_0."""
+    """Names of formats: safetensors, adapter, and gguf- with f16, q8_0, q6_k, q5_k_m, q4_k_m or q4_0."""
+    importance: str | None = None
+    """A text file in the language: quantising spares what it makes large inside the model."""
 
 
 class MarginSettings(Settings):

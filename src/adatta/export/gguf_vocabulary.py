@@ -9,25 +9,27 @@ from typing import Any
 
 from gguf import GGUFWriter, TokenType
 
+from adatta.chat.encode import token_names
 from adatta.chat.render import Chat
 from adatta.core.errors import ExportError
 from adatta.export.turns import ANSWER, QUESTION, find_end_of_turn
 from adatta.model.dialogue import STOP_IDS
 from adatta.model.gguf_tokenizer import FAMILIES
 
+_PHI = {"<unk>", "<s>", "</s>", "<|endoftext|>"}
 
-def add_vocabulary(writer: GGUFWriter, folder: Path, *, size: int, stop_ids: tuple[int, ...]) -> None:
+
+def add_vocabulary(writer: GGUFWriter, folder: Path, *, size: int, chat: Chat) -> None:
     """Write the tokenizer of a model folder into a GGUF file's metadata.
 
     Args:
         writer: the file.
         folder: the model folder.
         size: rows of the embedding; what the tokenizer doesn't use becomes unused tokens.
-        stop_ids: what ends an answer; the template's end of turn must be among them.
+        chat: its renderer: what ends an answer, and whether begin-of-text comes first.
 
     Raises:
-        ExportError: if the tokenizer is of a kind that llama.cpp wouldn't read as it is, or the end of turn
-            doesn't stop an answer.
+        ExportError: if the tokenizer is of a kind that llama.cpp wouldn't read as it is.
     """
     fields = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     model = fields["model"]
@@ -47,7 +49,17 @@ def add_vocabulary(writer: GGUFWriter, folder: Path, *, size: int, stop_ids: tup
         writer.add_token_list(tokens)
         writer.add_token_types(types)
         writer.add_token_merges(merges)
-    _add_special_ids(writer, folder, tokens, stop_ids=stop_ids)
+    _add_special_ids(writer, folder, tokens, chat=chat)
+
+
+def add_name(writer: GGUFWriter, name: str, *, folder: Path) -> None:
+    """Write the model's name: only where it says Phi-3 do tokens swallow the whitespace behind them.
+
+    Source: llama.cpp's src/llama-vocab.cpp, which then looks four tokens up.
+    """
+    added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    is_phi = any(token["rstrip"] for token in added) and {token["content"] for token in added} >= _PHI
+    writer.add_name(f"{name} (phi-3)" if is_phi else name)
 
 
 def _tokens_and_types(fields: Mapping[str, Any], size: int) -> tuple[list[str], list[int]]:
@@ -81,19 +93,15 @@ def _prepends(fields: Mapping[str, Any]) -> bool:
     return cutter.get("type") == "Metaspace" and cutter.get("prepend_scheme", "always") != "never"
 
 
-def _add_special_ids(
-    writer: GGUFWriter, folder: Path, tokens: list[str], *, stop_ids: tuple[int, ...]
-) -> None:
+def _add_special_ids(writer: GGUFWriter, folder: Path, tokens: list[str], *, chat: Chat) -> None:
     """Write the special ids (end of sequence is the end of turn), and whether begin-of-text comes first."""
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    named = {key: config.get(f"{key}_token") for key in ("bos", "pad", "unk")}
-    texts = {key: value["content"] if isinstance(value, dict) else value for key, value in named.items()}
+    names = token_names(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")))
+    texts = {key: names.get(f"{key}_token") for key in ("bos", "pad", "unk")}
     ids = {key: tokens.index(text) for key, text in texts.items() if text in tokens}
-    chat = Chat.load(folder)
-    end_of_turn = find_end_of_turn(chat, stop_ids)
+    end_of_turn = find_end_of_turn(chat)
     writer.add_eos_token_id(end_of_turn)
     writer.add_eot_token_id(end_of_turn)
-    writer.add_array(STOP_IDS, sorted(stop_ids))
+    writer.add_array(STOP_IDS, chat.stop_ids)
     for key, number in ids.items():
         getattr(writer, f"add_{key}_token_id")(number)
     writer.add_add_bos_token("bos" in ids and chat.template is not None and _begins_once(chat, ids["bos"]))

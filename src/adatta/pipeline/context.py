@@ -17,7 +17,7 @@ from adatta.core.fingerprint import content_id
 from adatta.core.problems import Checks
 from adatta.core.recipe import LoadedRecipe, Recipe, Stage, load_recipe
 from adatta.core.registry import list_names, load_registry
-from adatta.core.settings import EvaluateSettings, ModelSettings, OptimizerSettings, StageEntry
+from adatta.core.settings import EvaluateSettings, ModelSettings, OptimizerSettings, StageEntry, TrainSettings
 from adatta.lang.profile import Profile, load_profile
 from adatta.pipeline.overlap import SuiteOverlap
 from adatta.pipeline.plan import TRAINING, Inputs, PlannedStage, plan_stages
@@ -263,6 +263,9 @@ def _missing_folders(loaded: LoadedRecipe) -> Iterator[Problem]:
         if given and not Path(given).is_dir():
             what, hint = f"there is no folder {given}", "give the folder of the releases, or leave it out"
             yield loaded.problem(f"stages.{number}.evaluate.data_dir", what, hint=hint)
+    for path, (what, hint) in loaded.missing.items():
+        if path.endswith(".importance"):
+            yield loaded.problem(path, what, hint=hint)
 
 
 def _unusable_optimizers(loaded: LoadedRecipe) -> Iterator[Problem]:
@@ -339,19 +342,32 @@ def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -
         chat: its renderer.
 
     Raises:
-        RecipeError: a format is asked for that this model can't be written in.
+        RecipeError: a format is asked for that this model, or what this chain makes of it, can't have.
     """
     wanted = dict(_names(loaded, "formats"))
     if chat.template is None:
         what, hint = "the model has no chat template to ship", "leave the stage export out"
         raise RecipeError([loaded.problem(path, what, hint=hint) for path in wanted])
-    wanted = {path: name for path, name in wanted.items() if name.startswith("gguf-")}
-    if not wanted:
-        return
-    from adatta.export.gguf_writer import check_folder
+    problems = []
+    if any(name.startswith("gguf-") for name in wanted.values()):
+        from adatta.export.gguf_writer import check_folder
 
-    try:
-        check_folder(base.folder, stop_ids=chat.stop_ids)
-    except ExportError as error:
-        problems = [loaded.problem(path, f"{name}: {error}") for path, name in wanted.items()]
-        raise RecipeError(problems) from error
+        try:
+            check_folder(base.folder, chat=chat)
+        except ExportError as error:
+            told = ((path, name) for path, name in wanted.items() if name.startswith("gguf-"))
+            problems += [loaded.problem(path, f"{name}: {error}") for path, name in told]
+    trained = [stage for stage in loaded.recipe.stages if stage.kind in TRAINING]
+    unfit = [stage.name for stage in trained if not _is_low_rank(stage.training)]
+    for path in (path for path, name in wanted.items() if name == "adapter" and (unfit or not trained)):
+        what = f"{', '.join(unfit)} change{'s' * (len(unfit) == 1)} more" if unfit else "no stage trains one"
+        hint = "an adapter is what lora or qlora learn, without dora and also, merged into the full base"
+        problems.append(loaded.problem(path, f"adapter: {what}", hint=hint))
+    if problems:
+        raise RecipeError(problems)
+
+
+def _is_low_rank(settings: TrainSettings) -> bool:
+    """Say whether all that a stage changes is a sum of low-rank updates."""
+    is_plain = not (settings.adapter.dora or settings.adapter.also)
+    return settings.method != "full" and settings.merge.into != "dequantised" and is_plain

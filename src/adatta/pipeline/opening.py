@@ -27,23 +27,25 @@ def open_engine(name: str, *, reuse_prefix: bool = False) -> tuple[Engine, Chat]
     Raises:
         ModelError: the model can't be found or used.
     """
+    from adatta.chat.render import Chat
     from adatta.model.name import parse_name
 
     found = parse_name(name)
     run = read_current(found.path) if found.kind == "run" and found.path else None
+    prompt = load_profile(run["language"]).system_prompt if run else None
     path = _exported_gguf(found.path, run["stages"]) if run and found.path else found.path
     if path is not None and path.suffix.lower() == ".gguf":
         from adatta.model.dialogue import read_gguf_chat
         from adatta.model.engines.llamacpp import LlamaCppEngine
 
-        template = read_gguf_chat(path)
+        merged = found.path / run["model"] if run and found.path and run["model"] else path
+        is_there = (merged / "tokenizer.json").is_file()  # it has tokenizers that aren't read from GGUF
+        template = Chat.load(merged, prompt) if is_there else read_gguf_chat(path)
         return LlamaCppEngine(path, context=MAX_CONTEXT, reuse_prefix=reuse_prefix), template
-    from adatta.chat.render import Chat
     from adatta.model.engines.transformers import TransformersEngine
     from adatta.model.load import fetch
 
     folder = fetch(name).folder
-    prompt = load_profile(run["language"]).system_prompt if run else None
     return TransformersEngine(folder), Chat.load(folder, prompt)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adatta.core.artefact import Artefact, find_complete
-from adatta.core.fingerprint import fingerprint
+from adatta.core.fingerprint import fingerprint, hash_file
 from adatta.core.recipe import Recipe, Stage
 from adatta.core.records import BASE
 from adatta.core.settings import VERSIONS, TrainSettings
@@ -170,6 +170,8 @@ def _identity(
         return tuple(measured.values()), {"protocol": protocol(recipe, inputs, stage), "models": measured}
     settings = stage.settings.model_dump(mode="json")
     if stage.kind == "export":
+        if settings["importance"]:
+            settings["importance"] = hash_file(settings["importance"])
         identity = {"settings": settings, "model": models[current], "template": inputs.template}
         return (models[current],), identity
     return tuple(done), {"settings": settings, "parents": done, "recipe": recipe.name}

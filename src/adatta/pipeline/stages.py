@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adatta.core.artefact import Artefact, remove_model, restore_model, write_atomic, write_json
 from adatta.core.fingerprint import fingerprint
-from adatta.core.progress import track
 from adatta.core.records import BASE
 from adatta.pipeline.context import Context
-from adatta.pipeline.exporting import write_formats
+from adatta.pipeline.exporting import export
 from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, has_failed, protocol
 
 if TYPE_CHECKING:
@@ -271,23 +270,28 @@ def measure_benchmarks(
 
 
 def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done) -> RecordPart:
-    """Write the chain's newest model in every format; an f16 GGUF is compared with the model it came from."""
-    from adatta.export.parity import PROMPTS, check_parity
+    """Write the chain's newest model in every format, and compare each with it."""
+    from adatta.export.job import ExportJob
 
-    source = model_folder(context, planned.model_in, done)
-    files: dict[str, int] = {}
-    parity: dict[str, Any] = {}
-    formats, name = planned.stage.exporting.formats, context.recipe.name
-    for wanted, written in write_formats(source, folder, formats=formats, chat=context.chat, name=name):
-        files |= {str(path.relative_to(folder)): path.stat().st_size for path in written}
-        if wanted == "gguf-f16":
-            with track(len(PROMPTS), f"{wanted}: compare answers", unit="prompts") as bar:
-                parity[wanted] = check_parity(source, written[0], progress=bar.advance)
+    trained = [stage.name for stage in context.plan[: planned.number - 1] if stage.kind in TRAINING]
+    settings = planned.stage.exporting
+    job = ExportJob(
+        model_folder=model_folder(context, planned.model_in, done),
+        out_dir=folder,
+        name=context.recipe.name,
+        chat=context.chat,
+        base_folder=context.base.folder,
+        base_name=context.recipe.model.name,
+        adapters=tuple(done[name].folder / "adapter" for name in trained),
+    )
+    importance = Path(settings.importance) if settings.importance else None
+    written, parity = export(job, formats=settings.formats, importance=importance)
+    files = {str(path.relative_to(folder)): path.stat().st_size for path in written}
     return {
         "inputs": {"model": {"name": planned.model_in, "fingerprint": planned.parents[0]}},
         "counts": {"files": len(files)},
-        "results": {"exported": files, "parity": parity},
-        "warnings": [],
+        "results": {"exported": files, "parity": parity["formats"], "not_held": parity["not_held"]},
+        "warnings": parity["warnings"],
     }
 
 

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from adatta.chat.render import Chat
 from adatta.cli.main import build_app
 from adatta.core.records import Message
-from adatta.export.formats import gguf_f16, gguf_q8_0
 from adatta.lang.profile import load_profile
 from adatta.model.engine import Sampling
 from adatta.model.engines.llamacpp import LlamaCppEngine
+from tests.toys.exports import write_toy
 
 pytestmark = pytest.mark.torch
 runner = CliRunner()
@@ -34,11 +34,9 @@ def run(toy_folder: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "runs" / "prova"
     export = folder / "02-export-abc"
     export.mkdir(parents=True)
-    chat = Chat.load(toy_folder, load_profile("it").system_prompt)
-    for form in (gguf_q8_0, gguf_f16):
-        form.write(
-            toy_folder, export, chat_template=chat.exported_template(), stop_ids=chat.stop_ids, name="prova"
-        )
+    prompt = load_profile("it").system_prompt
+    for mixture in ("q8_0", "f16"):
+        write_toy(toy_folder, export, mixture, name="prova", system_prompt=prompt)
     stages = [{"kind": "export", "name": "export", "fingerprint": "abc", "folder": export.name}]
     current = {"schema": 1, "language": "it", "stages": stages, "model": None}
     (folder / "current.json").write_text(json.dumps(current))
@@ -104,3 +102,22 @@ def test_run_without_gguf_speaks_with_the_profile(run: Path, toy_folder: Path) -
     current = {"schema": 1, "language": "it", "stages": [], "model": "01-sft-abc/model"}
     (run / "current.json").write_text(json.dumps(current))
     assert talk("prova", "--once", "Chi sei?", "--max-new-tokens", "4")[0] == with_file
+
+
+def test_run_with_its_model_speaks_through_a_file_whose_tokenizer_is_not_read(tmp_path: Path) -> None:
+    """SentencePiece tokenizers are written as GGUF, and not read from it."""
+    from tests.toys.tokenizers import write_kind
+
+    run = tmp_path / "runs" / "gemma"
+    folder = write_kind(run / "01-sft-abc" / "model", "gemma")
+    prompt = load_profile("it").system_prompt
+    (run / "02-export-abc").mkdir()
+    file = write_toy(folder, run / "02-export-abc", name="prova", system_prompt=prompt)
+    stages = [{"kind": "export", "name": "export", "fingerprint": "abc", "folder": "02-export-abc"}]
+    current = {"schema": 1, "language": "it", "stages": stages, "model": "01-sft-abc/model"}
+    (run / "current.json").write_text(json.dumps(current))
+    out, _ = talk("gemma", "--once", "Chi sei?", "--max-new-tokens", "6")
+    assert (
+        out
+        == expected(Chat.load(folder, prompt), file, Message(role="user", content="Chi sei?"), limit=6) + "\n"
+    )

@@ -7,24 +7,20 @@ import shutil
 from pathlib import Path
 
 import pytest
-from gguf import GGUFReader, TokenType
+from gguf import GGUFReader, GGUFWriter, TokenType
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from adatta.chat.render import Chat
 from adatta.core.errors import ExportError
-from adatta.export.formats.gguf_f16 import write
-from adatta.export.gguf_vocabulary import pre_tokeniser_name
-from adatta.export.parity import HARD_STRINGS
+from adatta.export.conversations import HARD_STRINGS
+from adatta.export.gguf_vocabulary import add_vocabulary, pre_tokeniser_name
 from adatta.export.turns import find_end_of_turn
 from adatta.model.engines.llamacpp import LlamaCppEngine
 from adatta.model.gguf_tokenizer import FAMILIES, write_tokenizer
+from tests.toys.exports import edit_json, write_toy
 from tests.toys.models import SENTENCES, VOCABULARY
 
 pytestmark = pytest.mark.torch
-
-
-def export(folder: Path, out: Path, stop_ids: tuple[int, ...] = (0, 2)) -> Path:
-    return write(folder, out, chat_template="{{ messages }}", stop_ids=stop_ids, name="toy")[0]
 
 
 def read_fields(path: Path) -> dict:
@@ -34,10 +30,6 @@ def read_fields(path: Path) -> dict:
 @pytest.fixture
 def folder(toy_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(toy_folder, tmp_path / "model"))
-
-
-def edit(path: Path, **changes: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}), encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
@@ -75,32 +67,33 @@ def test_unknown_pre_tokeniser_is_refused(folder: Path, cutter: dict | None) -> 
         pre_tokeniser_name({**fields, "pre_tokenizer": cutter})
 
 
-def test_tokenizer_that_is_not_bpe_is_refused(folder: Path, tmp_path: Path) -> None:
-    edit(folder / "tokenizer.json", model={"type": "Unigram", "vocab": [["<unk>", 0.0]], "unk_id": 0})
+def test_tokenizer_that_is_not_bpe_is_refused(folder: Path, toy_folder: Path) -> None:
+    edit_json(folder / "tokenizer.json", model={"type": "Unigram", "vocab": [["<unk>", 0.0]], "unk_id": 0})
     with pytest.raises(ExportError, match="'Unigram'"):
-        export(folder, tmp_path)
+        add_vocabulary(GGUFWriter(None, "llama"), folder, size=400, chat=Chat.load(toy_folder))
 
 
 def test_token_types_tell_control_from_text(folder: Path, tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.add_tokens(["<think>"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    edit(folder / "config.json", vocab_size=VOCABULARY)
+    edit_json(folder / "config.json", vocab_size=VOCABULARY)
     fields = json.loads((folder / "tokenizer.json").read_text())
     fields["added_tokens"][-1]["id"] = 399  # in place of an ordinary token: the embedding stays as it is
     last = next(text for text, number in fields["model"]["vocab"].items() if number == 399)
     del fields["model"]["vocab"][last]
     fields["model"]["merges"] = [merge for merge in fields["model"]["merges"] if "".join(merge) != last]
     (folder / "tokenizer.json").write_text(json.dumps(fields))
-    written = read_fields(export(folder, tmp_path))
+    written = read_fields(write_toy(folder, tmp_path))
     types = written["tokenizer.ggml.token_type"]
     assert types[:3] == [TokenType.CONTROL] * 3
     assert set(types[3:399]) == {TokenType.NORMAL}
     assert (written["tokenizer.ggml.tokens"][399], types[399]) == ("<think>", TokenType.USER_DEFINED)
 
 
-def test_special_ids_say_end_of_turn_and_every_stop(toy_folder: Path, tmp_path: Path) -> None:
-    fields = read_fields(export(toy_folder, tmp_path, stop_ids=(7, 2, 0)))
+def test_special_ids_say_end_of_turn_and_every_stop(folder: Path, tmp_path: Path) -> None:
+    edit_json(folder / "generation_config.json", eos_token_id=[7, 2])
+    fields = read_fields(write_toy(folder, tmp_path))
     assert fields["tokenizer.ggml.eos_token_id"] == fields["tokenizer.ggml.eot_token_id"] == 2
     assert fields["adatta.stop_token_ids"] == [0, 2, 7]
     assert fields["tokenizer.ggml.padding_token_id"] == 2
@@ -129,7 +122,7 @@ def sentencepiece_folder(toy_folder: Path, tmp_path_factory: pytest.TempPathFact
     )
     tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    edit(
+    edit_json(
         folder / "tokenizer_config.json", bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token=None
     )
     (folder / "chat_template.jinja").write_text(
@@ -143,7 +136,7 @@ def sentencepiece_folder(toy_folder: Path, tmp_path_factory: pytest.TempPathFact
 def test_sentencepiece_tokenizer_gives_llama_cpp_the_same_ids(
     sentencepiece_folder: Path, tmp_path: Path
 ) -> None:
-    path = export(sentencepiece_folder, tmp_path)
+    path = write_toy(sentencepiece_folder, tmp_path)
     tokenizer = Tokenizer.from_file(str(sentencepiece_folder / "tokenizer.json"))
     with LlamaCppEngine(path, context=64, threads=1) as engine:
         for text in (*SENTENCES, *HARD_STRINGS):
@@ -155,13 +148,13 @@ def test_sentencepiece_tokenizer_gives_llama_cpp_the_same_ids(
 
 def test_byte_level_tokenizer_gives_llama_cpp_the_same_ids(toy_folder: Path, tmp_path: Path) -> None:
     tokenizer = Tokenizer.from_file(str(toy_folder / "tokenizer.json"))
-    with LlamaCppEngine(export(toy_folder, tmp_path), context=64, threads=1) as engine:
+    with LlamaCppEngine(write_toy(toy_folder, tmp_path), context=64, threads=1) as engine:
         for text in (*SENTENCES, *HARD_STRINGS):
             assert engine.tokenise(text) == tokenizer.encode(text, add_special_tokens=False).ids, text
 
 
-def test_end_of_turn_is_the_trained_one(toy_folder: Path, sentencepiece_folder: Path) -> None:
-    assert find_end_of_turn(Chat.load(toy_folder), {0, 2}) == 2
-    assert find_end_of_turn(Chat.load(sentencepiece_folder), {2}) == 2
-    with pytest.raises(ExportError, match="would never stop"):
-        find_end_of_turn(Chat.load(toy_folder), {0})
+def test_end_of_turn_is_the_trained_one(folder: Path, sentencepiece_folder: Path) -> None:
+    assert find_end_of_turn(Chat.load(folder)) == 2
+    assert find_end_of_turn(Chat.load(sentencepiece_folder)) == 2
+    (folder / "chat_template.jinja").unlink()
+    assert find_end_of_turn(Chat.load(folder)) == 0

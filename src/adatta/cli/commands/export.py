@@ -1,4 +1,4 @@
-"""`adatta export`: write a model as safetensors or GGUF."""
+"""`adatta export`: write a model as safetensors, adapter or GGUF."""
 
 from __future__ import annotations
 
@@ -15,14 +15,20 @@ def export(
     out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="safetensors, gguf-f16 or gguf-q8_0; may be repeated."),
+        typer.Option("--format", help="safetensors, adapter, gguf-f16, gguf-q4_k_m, ...; may be repeated."),
     ] = None,
     language: Annotated[str, typer.Option(help="Language profile, for the system prompt.")] = "it",
+    importance: Annotated[
+        Path | None,
+        typer.Option(help="A text: quantising spares what it makes large.", exists=True, dir_okay=False),
+    ] = None,
 ) -> None:
-    """Write a model for other programs: safetensors or GGUF, with its template and stop ids."""
+    """Write a model for other programs: safetensors or GGUF, proved to answer as it does."""
     from adatta.pipeline.exporting import export_named_model
 
-    export_named_model(model, out, formats=tuple(formats or ("gguf-q8_0",)), language=language)
+    export_named_model(
+        model, out, formats=tuple(formats or ("gguf-q8_0",)), language=language, importance=importance
+    )
 
 
 COMMAND = export

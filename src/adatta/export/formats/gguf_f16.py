@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from gguf import GGMLQuantizationType
-
 from adatta.export.gguf_writer import write_gguf
 
-FORMAT = write = partial(write_gguf, kind=GGMLQuantizationType.F16)
+FORMAT = write = partial(write_gguf, mixture="f16")

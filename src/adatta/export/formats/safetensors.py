@@ -8,44 +8,32 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from adatta.chat.render import Chat
+from adatta.export.job import ExportJob
 from adatta.export.turns import find_end_of_turn
 from adatta.model.gguf_tokenizer import write_config
 
 _WRITTEN_ANEW = ("chat_template.jinja", "generation_config.json", "tokenizer_config.json")
 
 
-def write(
-    model_folder: Path, out_dir: Path, *, chat_template: str, stop_ids: tuple[int, ...], name: str
-) -> list[Path]:
-    """Write the folder `<name>-safetensors` into `out_dir`.
-
-    Args:
-        model_folder: the merged model.
-        out_dir: where the new folder goes; on the same disk the weights are hard links and take no room.
-        chat_template: Jinja text to ship.
-        stop_ids: what ends an answer: the generation config's list; the tokenizer's end is the end of turn.
-        name: the model's name.
+def write(job: ExportJob) -> list[Path]:
+    """Write the folder `<name>-safetensors`; on the same disk the weights are hard links and take no room.
 
     Returns:
         The files of the new folder.
-
-    Raises:
-        ExportError: if the template's end of turn doesn't stop an answer.
     """
-    chat = Chat.load(model_folder)
-    end_of_turn = chat.decode([find_end_of_turn(chat, stop_ids)], keep_special=True)
-    target = out_dir / f"{name}-safetensors"
+    end_of_turn = job.chat.decode([find_end_of_turn(job.chat)], keep_special=True)
+    target = job.out_dir / f"{job.name}-safetensors"
     target.mkdir(parents=True, exist_ok=True)
-    for file in sorted(model_folder.iterdir()):
+    for file in sorted(job.model_folder.iterdir()):
         if file.is_file() and file.name not in _WRITTEN_ANEW:
             _link(file, target / file.name)
-    tokenizer = {**_read(model_folder / "tokenizer_config.json"), "eos_token": end_of_turn}
+    tokenizer = {**_read(job.model_folder / "tokenizer_config.json"), "eos_token": end_of_turn}
     tokenizer.pop("chat_template", None)  # transformers prefers the file, other readers may not
-    generation = {**_read(model_folder / "generation_config.json"), "eos_token_id": sorted(stop_ids)}
+    generation = {**_read(job.model_folder / "generation_config.json"), "eos_token_id": job.chat.stop_ids}
     write_config(target / "tokenizer_config.json", tokenizer)
     write_config(target / "generation_config.json", generation)
-    (target / "chat_template.jinja").write_text(chat_template, encoding="utf-8")
+    if job.chat.template is not None:
+        (target / "chat_template.jinja").write_text(job.chat.exported_template(), encoding="utf-8")
     return sorted(target.iterdir())
 
 

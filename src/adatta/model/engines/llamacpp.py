@@ -26,6 +26,7 @@ from adatta.model.engine import Engine, Sampling
 CANDIDATES = 100
 """Sampling draws from this many of the most likely ids."""
 
+_EVERY = 1 << 20  # more than any vocabulary has
 _FORCE = 1e6
 """A bias that makes one id the sampled one; reported log-probs are those before the bias."""
 
@@ -115,19 +116,43 @@ class LlamaCppEngine(Engine):
             if chosen.id in sampling.stop_ids:
                 return
 
-    def tokenise(self, text: str) -> list[int]:
-        """Return llama.cpp's own ids of `text`, no special tokens read or added: for comparing tokenizers."""
-        body = json.dumps({"content": text, "add_special": False, "parse_special": False})
-        return [int(token) for token in self._get("/tokenize", body)["tokens"]]
+    def score(self, ids: Sequence[int]) -> list[float]:
+        """Return the log-prob of every id but the first after those before it."""
+        found = []
+        for end in range(1, len(ids)):
+            forced = {"logit_bias": [[ids[end], _FORCE]]}
+            answer = self._complete(list(ids[:end]), n_probs=1, cache_prompt=end > 1, **forced)
+            if shown := answer["choices"][0]["logprobs"]:
+                found.append(shown["content"][0]["logprob"])
+            else:  # half a character
+                every = self._next(list(ids[:end]), keep=True, count=_EVERY)
+                found.append(next(logp for token, logp in every if token == ids[end]))
+        return found
+
+    def tokenise(self, text: str, *, parse_special: bool = False) -> list[int]:
+        """Return llama.cpp's own ids of `text`: for comparing tokenizers.
+
+        Args:
+            text: any text.
+            parse_special: read special tokens in it, and add begin-of-text, as its own chat route does.
+        """
+        body = {"content": text, "add_special": parse_special, "parse_special": parse_special}
+        return [int(token) for token in self._get("/tokenize", json.dumps(body))["tokens"]]
+
+    def tokenise_chat(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """Return the ids that llama.cpp makes of roles and contents, by the template in its file."""
+        rows = [{"role": role, "content": content} for role, content in messages]
+        text = self._get("/apply-template", json.dumps({"messages": rows}))["prompt"]
+        return self.tokenise(text, parse_special=True)
 
     def close(self) -> None:
         """Stop the server and give back its memory."""
         self._server = None
 
-    def _next(self, ids: list[int], *, keep: bool) -> list[Candidate]:
+    def _next(self, ids: list[int], *, keep: bool, count: int = CANDIDATES) -> list[Candidate]:
         """Return the most likely next ids, best first; the server's own choice is forced and not used."""
         forced = {"logit_bias": [[self._probe, _FORCE]]}
-        answer = self._complete(ids, n_probs=CANDIDATES, cache_prompt=keep, **forced)
+        answer = self._complete(ids, n_probs=count, cache_prompt=keep, **forced)
         if "error" in answer:
             raise ModelError(f"llama.cpp refused the ids: {answer['error']['message']}")
         top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]

@@ -1,0 +1,1 @@
+"""What people do with a model: export it, and run it elsewhere."""
