@@ -9,6 +9,8 @@ from typing import Self
 
 from adatta.core.errors import ModelError
 
+Ids = Sequence[int]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
@@ -40,7 +42,7 @@ class Engine(ABC):
     context: int
 
     @abstractmethod
-    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def stream(self, ids: Ids, sampling: Sampling) -> Iterator[int]:
         """Continue `ids`, one id at a time.
 
         Args:
@@ -55,9 +57,7 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def log_probs(
-        self, ids: Sequence[int], continuations: Sequence[Sequence[int]]
-    ) -> list[tuple[float, ...]]:
+    def log_probs(self, ids: Ids, continuations: Sequence[Ids]) -> list[tuple[float, ...]]:
         """Score given continuations of `ids`, which are computed once.
 
         Args:
@@ -71,7 +71,7 @@ class Engine(ABC):
             ModelError: if a continuation doesn't fit into the context behind `ids`.
         """
 
-    def candidates(self, ids: Sequence[int], sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
+    def candidates(self, ids: Ids, sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
         """Draw several answers to one prompt, which is computed once where the engine can.
 
         Args:
@@ -92,7 +92,7 @@ class Engine(ABC):
     def close(self) -> None:
         """Give back threads and memory."""
 
-    def check_fits(self, ids: Sequence[int], limit: int) -> None:
+    def check_fits(self, ids: Ids, limit: int) -> None:
         """Refuse a prompt that can't be answered.
 
         Raises:

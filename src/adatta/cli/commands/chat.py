@@ -1,23 +1,17 @@
-"""`adatta chat`: talk to a model."""
+"""`adatta chat`: talk to a model, or to two side by side."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import closing
+from functools import partial
+from typing import Annotated
 
 import typer
 
-from adatta.core.errors import ModelError, TemplateError
-
-if TYPE_CHECKING:
-    from adatta.chat.render import Chat
-    from adatta.model.dialogue import Dialogue
-    from adatta.model.engine import Engine
-
-MAX_CONTEXT = 8192
-"""More context than this is not kept in memory, whatever the model allows."""
+from adatta.cli.opening import open_model
+from adatta.cli.talk import Talk, check_text
+from adatta.core.errors import DataError
 
 
 def chat(
@@ -27,88 +21,34 @@ def chat(
     once: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Print the answer to this and end.")
     ] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Let this model answer, too, side by side.")
+    ] = None,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="System message, in place of the run's own.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the most likely token.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides what is drawn where the temperature isn't 0.")] = 0,
+    engine: Annotated[
+        str | None, typer.Option(help="llamacpp, transformers or vllm; by default what the files need.")
+    ] = None,
 ) -> None:
-    """Talk to a model; answers appear as they are made. /reset forgets, /exit or Ctrl-D ends."""
+    """Talk to a model; answers appear as they are made. /help lists what else can be typed."""
     from adatta.model.dialogue import Dialogue
 
-    engine, template = _open(model)
-    with engine:
-        dialogue = Dialogue(
-            engine, template, limit=max_new_tokens, system=system, temperature=temperature, seed=seed
-        )
+    for name, text in (("--once", once), ("--system", system)):
+        if text is not None:
+            check_text(text, name)
+    if once is None and sys.stdin is None:
+        raise DataError("there is no input to read from; give --once TEXT, or leave standard input open")
+    opened = [open_model(model, engine), *([] if compare is None else [open_model(compare)])]
+    start = partial(Dialogue, limit=max_new_tokens, system=system, temperature=temperature, seed=seed)
+    with closing(Talk([(each, start(each.engine, each.chat)) for each in opened])) as talk:
         if once is not None:
-            _answer(dialogue, once)
-        else:
-            _talk(dialogue)
-
-
-def _open(name: str) -> tuple[Engine, Chat]:
-    """Open a run through its exported GGUF file, a GGUF file, or any other model's weights."""
-    from adatta.core.artefact import read_current
-    from adatta.model.name import parse_name
-
-    found = parse_name(name)
-    run = read_current(found.path) if found.kind == "run" and found.path else None
-    path = _exported_gguf(found.path, run["stages"]) if run and found.path else found.path
-    if path is not None and path.suffix.lower() == ".gguf":
-        from adatta.model.dialogue import read_gguf_chat
-        from adatta.model.engines.llamacpp import LlamaCppEngine
-
-        template = read_gguf_chat(path)
-        return LlamaCppEngine(path, context=MAX_CONTEXT, reuse_prefix=True), template
-    from adatta.chat.render import Chat
-    from adatta.lang.profile import load_profile
-    from adatta.model.engines.transformers import TransformersEngine
-    from adatta.model.load import fetch
-
-    folder = fetch(name).folder
-    prompt = load_profile(run["language"]).system_prompt if run else None
-    return TransformersEngine(folder), Chat.load(folder, prompt)
-
-
-def _exported_gguf(run: Path, stages: Sequence[Mapping[str, Any]]) -> Path | None:
-    """Return the GGUF file of a run, 16 bits before 8; its template holds the run's system prompt."""
-    folders = [run / stage["folder"] for stage in stages if stage["kind"] == "export"]
-    files = [file for folder in folders for file in folder.rglob("*.gguf")]
-    return max(files, key=lambda file: (file.name.endswith("-f16.gguf"), file.name), default=None)
-
-
-def _talk(dialogue: Dialogue) -> None:
-    """Read lines and answer them until /exit or the end of the input."""
-    if sys.stdin.isatty():
-        import readline  # noqa: F401 (editing and history in the line that input() reads)
-    while True:
-        try:
-            line = input("> " if sys.stdin.isatty() else "").strip()
-        except (EOFError, KeyboardInterrupt):
-            print()
-            return
-        if line == "/exit":
-            return
-        if line == "/reset":
-            dialogue.restart()
-        elif line:
-            try:
-                _answer(dialogue, line)
-            except (ModelError, TemplateError) as error:
-                print(f"adatta: {error} (/reset forgets the conversation)", file=sys.stderr)
-            except KeyboardInterrupt:
-                print(" [...]")
-
-
-def _answer(dialogue: Dialogue, text: str) -> None:
-    """Print an answer while it is made."""
-    for piece in dialogue.ask(text):
-        print(piece, end="", flush=True)
-    print()
-    if dialogue.was_cut:
-        print("adatta: the answer was cut off by --max-new-tokens or the context", file=sys.stderr)
+            talk.answer(lambda dialogue: dialogue.ask(once))
+        elif talk.run():
+            raise typer.Exit(2)
 
 
 COMMAND = chat

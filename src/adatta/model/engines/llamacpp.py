@@ -15,7 +15,7 @@ import random
 import secrets
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import xllamacpp
 
 from adatta.core.errors import ModelError
-from adatta.model.engine import Engine, Sampling
+from adatta.model.engine import Engine, Ids, Sampling
 
 CANDIDATES = 100
 """Sampling draws from this many of the most likely ids."""
@@ -105,7 +105,7 @@ class LlamaCppEngine(Engine):
         self.context = min(room, context or room)
         self._probe = self._find_probe()
 
-    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def stream(self, ids: Ids, sampling: Sampling) -> Iterator[int]:
         """Continue `ids`, one id at a time; see `adatta.model.engine.Engine`.
 
         Raises:
@@ -119,9 +119,7 @@ class LlamaCppEngine(Engine):
                 if token in sampling.stop_ids:
                     return
 
-    def stream_scored(
-        self, ids: Sequence[int], sampling: Sampling, *, keep: bool | None = None
-    ) -> Iterator[Candidate]:
+    def stream_scored(self, ids: Ids, sampling: Sampling, *, keep: bool | None = None) -> Iterator[Candidate]:
         """Continue `ids` as `stream` does, each id with its log-prob (temperature 1, whole vocabulary).
 
         Args:
@@ -143,7 +141,7 @@ class LlamaCppEngine(Engine):
             if chosen.id in sampling.stop_ids:
                 return
 
-    def candidates(self, ids: Sequence[int], sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
+    def candidates(self, ids: Ids, sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
         """Draw several answers to one prompt, computed once; see `adatta.model.engine.Engine`.
 
         Raises:
@@ -155,9 +153,7 @@ class LlamaCppEngine(Engine):
             answers.append(self.stream_scored(ids, each, keep=True if number else None))
         return [tuple(candidate.id for candidate in answer) for answer in answers]
 
-    def log_probs(
-        self, ids: Sequence[int], continuations: Sequence[Sequence[int]]
-    ) -> list[tuple[float, ...]]:
+    def log_probs(self, ids: Ids, continuations: Sequence[Ids]) -> list[tuple[float, ...]]:
         """Score continuations, one request an id; see `adatta.model.engine.Engine`.
 
         Raises:
@@ -184,7 +180,7 @@ class LlamaCppEngine(Engine):
         """Stop the server and give back its memory."""
         self._server = None
 
-    def _greedy(self, ids: Sequence[int], limit: int) -> Iterator[int]:
+    def _greedy(self, ids: Ids, limit: int) -> Generator[int, None, None]:
         """Yield the most likely ids up to the limit, whatever ends an answer."""
         path, keep = list(ids), self._reuse_prefix
         while len(path) < len(ids) + limit:
@@ -194,7 +190,7 @@ class LlamaCppEngine(Engine):
                     yield token
             keep = True
 
-    def _told(self, ids: list[int], limit: int, *, keep: bool) -> Iterator[int]:
+    def _told(self, ids: list[int], limit: int, *, keep: bool) -> Generator[int, None, None]:
         """Yield the most likely next ids, at least one, as far as one streamed request tells them."""
         options = {"temperature": 0.0, "stream": True, "return_tokens": True, "cache_prompt": keep}
         body = json.dumps({"prompt": ids, "n_predict": limit, **options})

@@ -14,7 +14,7 @@ from transformers import DynamicCache
 
 from adatta.core.records import TokenRow
 from adatta.model.attend import give_back
-from adatta.model.engine import Engine, Sampling
+from adatta.model.engine import Engine, Ids, Sampling
 from adatta.model.exactness import PROBE_TOKENS, choose_engine
 from adatta.model.forest import build_forest
 from adatta.model.load import load_model
@@ -36,7 +36,7 @@ class TransformersEngine(Engine):
         self._model: Any = load_model(path)
         self.context: int = context or self._model.config.max_position_embeddings
 
-    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def stream(self, ids: Ids, sampling: Sampling) -> Iterator[int]:
         """Continue `ids`, one id at a time; see `adatta.model.engine.Engine`.
 
         Raises:
@@ -46,7 +46,7 @@ class TransformersEngine(Engine):
         cache = DynamicCache(config=self._model.config)
         yield from self._answer(self._read(ids, cache), cache, sampling)
 
-    def candidates(self, ids: Sequence[int], sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
+    def candidates(self, ids: Ids, sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
         """Draw several answers to one prompt, computed once; see `adatta.model.engine.Engine`.
 
         Raises:
@@ -58,9 +58,7 @@ class TransformersEngine(Engine):
         samplings = [replace(sampling, seed=sampling.seed + number) for number in range(count)]
         return [tuple(self._answer(logits_V, deepcopy(cache), each)) for each in samplings]
 
-    def log_probs(
-        self, ids: Sequence[int], continuations: Sequence[Sequence[int]]
-    ) -> list[tuple[float, ...]]:
+    def log_probs(self, ids: Ids, continuations: Sequence[Ids]) -> list[tuple[float, ...]]:
         """Score continuations as one forest; see `adatta.model.engine.Engine`.
 
         Raises:
@@ -88,13 +86,14 @@ class TransformersEngine(Engine):
         probe = range(min(PROBE_TOKENS, self._model.config.vocab_size))
         return choose_engine(self._model, probe, engine="auto")
 
-    def _read(self, ids: Sequence[int], cache: DynamicCache) -> torch.Tensor:
+    def _read(self, ids: Ids, cache: DynamicCache) -> torch.Tensor:
         """Compute `ids` behind what the cache holds; return the logits [V] of what follows."""
         give_back(self._model)
         with torch.inference_mode():
             ids_1T = torch.tensor([ids], device=self._model.device)
             output = self._model(ids_1T, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        return output.logits[0, -1].float().cpu()
+            logits_V: torch.Tensor = output.logits[0, -1].float().cpu()
+        return logits_V
 
     def _answer(self, logits_V: torch.Tensor, cache: DynamicCache, sampling: Sampling) -> Iterator[int]:
         generator = torch.Generator().manual_seed(sampling.seed)

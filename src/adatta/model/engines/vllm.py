@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from adatta.core.extras import require
-from adatta.model.engine import Engine, Sampling
+from adatta.model.engine import Engine, Ids, Sampling
 
 
 class VllmEngine(Engine):
-    """A model folder opened by vLLM; its own generation config is not used."""
+    """A model folder opened by vLLM, which keeps prompts; its own generation config is not used."""
 
     def __init__(self, path: Path, *, context: int | None = None) -> None:
         """Load the folder.
@@ -26,7 +26,7 @@ class VllmEngine(Engine):
         self.context: int = self._llm.llm_engine.model_config.max_model_len
         self._names = map(str, numbers())
 
-    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def stream(self, ids: Ids, sampling: Sampling) -> Iterator[int]:
         """Continue `ids`, one id at a time; see `adatta.model.engine.Engine`.
 
         Raises:
@@ -36,7 +36,7 @@ class VllmEngine(Engine):
         if not sampling.limit:
             return
         engine, name, seen = self._llm.llm_engine, next(self._names), 0
-        engine.add_request(name, {"prompt_token_ids": list(ids)}, self._params(sampling, sampling.seed))
+        engine.add_request(name, {"prompt_token_ids": list(ids)}, self._params(sampling))
         try:
             while engine.has_unfinished_requests():
                 for output in (each for each in engine.step() if each.request_id == name):
@@ -46,20 +46,7 @@ class VllmEngine(Engine):
         finally:
             engine.abort_request([name])
 
-    def candidates(self, ids: Sequence[int], sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
-        """Draw several answers at once; vLLM shares their prompt. See `adatta.model.engine.Engine`.
-
-        Raises:
-            ModelError: if `ids` and the answer don't fit into the context.
-        """
-        self.check_fits(ids, sampling.limit)
-        params = [self._params(sampling, sampling.seed + number) for number in range(count)]
-        outputs = self._llm.generate([{"prompt_token_ids": list(ids)}] * count, params, use_tqdm=False)
-        return [tuple(output.outputs[0].token_ids) for output in outputs]
-
-    def log_probs(
-        self, ids: Sequence[int], continuations: Sequence[Sequence[int]]
-    ) -> list[tuple[float, ...]]:
+    def log_probs(self, ids: Ids, continuations: Sequence[Ids]) -> list[tuple[float, ...]]:
         """Score continuations as parts of prompts; see `adatta.model.engine.Engine`.
 
         Raises:
@@ -82,11 +69,11 @@ class VllmEngine(Engine):
         """Let vLLM end its processes."""
         self._llm = None
 
-    def _params(self, sampling: Sampling, seed: int) -> Any:
+    def _params(self, sampling: Sampling) -> Any:
         return self._vllm.SamplingParams(
             temperature=sampling.temperature,
             max_tokens=sampling.limit,
-            seed=seed,
+            seed=sampling.seed,
             stop_token_ids=sorted(sampling.stop_ids),
             ignore_eos=True,  # ends with the ids above only
             detokenize=False,
