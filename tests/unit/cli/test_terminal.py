@@ -40,9 +40,14 @@ class Terminal:
 
     def end(self) -> int:
         """Read to the end; return the exit code."""
-        while part := self._read():
+        while select.select([self.fd], [], [], PATIENCE_S)[0] and (part := self._read()):
             self.seen += part
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        ended, status = os.waitpid(self.pid, os.WNOHANG)
+        deadline = time.monotonic() + PATIENCE_S
+        while not ended:
+            assert time.monotonic() < deadline, f"still there after {self.seen!r}"
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status)
 
     def _read(self) -> str:
         try:
@@ -120,6 +125,7 @@ def test_paste_of_several_lines_is_one_message(start, tmp_path: Path) -> None:
     terminal.wait_for("> ")
     terminal.type(f"/save {tmp_path}/righe.jsonl\r")
     terminal.wait_for("a row more")
+    terminal.wait_for("> ")
     terminal.type("/exit\r")
     assert terminal.end() == 0
     assert "prima riga\\n/exit\\nterza riga" in (tmp_path / "righe.jsonl").read_text()
@@ -135,6 +141,7 @@ main()
     terminal = start(program=("-c", program))
     terminal.type("Ciao\r")
     terminal.wait_for("a[2Jbc")
+    terminal.wait_for("> ")
     terminal.type("\x04")
     assert terminal.end() == 0
     assert "\x1b[2J" not in terminal.seen
@@ -144,5 +151,6 @@ def test_mistake_in_a_terminal_is_told_and_forgiven(start) -> None:
     terminal = start()
     terminal.type("/boh\r")
     terminal.wait_for("there is no /boh")
+    terminal.wait_for("> ")
     terminal.type("/exit\r")
     assert terminal.end() == 0
