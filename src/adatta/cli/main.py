@@ -13,7 +13,7 @@ from adatta import __version__
 from adatta.core.errors import AdattaError
 from adatta.core.registry import load_registry
 
-ORDER = ("init", "check", "show", "run", "eval", "compare", "export", "chat")
+ORDER = ("init", "check", "show", "run", "eval", "compare", "export", "chat", "doctor")
 
 
 def _print_version(wanted: bool) -> None:
