@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
@@ -19,8 +18,6 @@ from adatta.core.runtime import bundled_dir, cache_dir, describe_runtime, proc_f
 CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16", "asimd", "bf16")
 """What makes products fast, as /proc/cpuinfo calls it."""
 HUB_WAIT_S = 3.0
-NO_TORCH = "can't be told: torch can't be loaded"
-_NAME = re.compile(r"[\w.-]+")
 _ENGINES = {"llamacpp": "xllamacpp"}  # what brings an engine, where that is called otherwise
 
 
@@ -37,6 +34,8 @@ def examine() -> Iterator[Finding]:
     Yields:
         Findings, the slow ones (products, the Hub) last.
     """
+    from adatta.model.memory import available_bytes
+
     runtime = describe_runtime("cpu", 1)
     flags = set((proc_field("cpuinfo", "flags") or proc_field("cpuinfo", "Features") or "").split())
     yield Finding("adatta", f"{__version__}, Python {runtime.python}, {runtime.platform}")
@@ -44,29 +43,25 @@ def examine() -> Iterator[Finding]:
     yield Finding(
         "processor", f"{runtime.cpu}, {cores} cores: {_join(each for each in CPU_FLAGS if each in flags)}"
     )
-    total, free = (
-        int((proc_field("meminfo", name) or "0").split()[0]) for name in ("MemTotal", "MemAvailable")
-    )
-    yield Finding("memory", f"{total / 2**20:.1f} GiB, {free / 2**20:.1f} free" if total else "unknown")
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    yield Finding("memory", f"{total / 2**30:.1f} GiB, {available_bytes() / 2**30:.1f} free")
     folder = next(path for path in (cache_dir(), *cache_dir().absolute().parents) if path.exists())
     yield Finding("disk", f"{shutil.disk_usage(folder).free / 2**30:.1f} GiB free for {cache_dir()}")
     yield from _packages()
     yield Finding("Hub", _within(HUB_WAIT_S, _reach_hub))
-    yield Finding("Hub token", _find_token())
-    yield Finding("GPU", _try_torch(_find_gpus))
-    yield Finding("products", _try_torch(_measure))
+    yield Finding("Hub token", _load(_find_token))
+    yield Finding("GPU", _load(_find_gpus))
+    yield Finding("products", _load(_measure))
 
 
 def _packages() -> Iterator[Finding]:
     """Compare what is installed with what adatta was tested with, required packages first, then extras."""
-    tested = dict(
-        line.lower().replace("-", "_").split("==")
-        for line in (bundled_dir() / "constraints.txt").read_text(encoding="utf-8").split()
-    )
+    pins = (bundled_dir() / "constraints.txt").read_text(encoding="utf-8").split()
+    tested = {_normal(name): version for name, _, version in (pin.partition("==") for pin in pins)}
     needed: dict[str, list[str]] = {"": []}
     for line in metadata.requires("adatta") or ():
         extra = line.partition("extra == ")[2].strip("\"' ")
-        needed.setdefault(extra, []).append(_NAME.match(line)[0])  # type: ignore[index]  # each begins with a name
+        needed.setdefault(extra, []).append(re.split(r"[^\w.-]", line)[0])
     yield Finding("packages", _join(_compare(name, tested) for name in needed.pop("")))
     for extra, names in needed.items():
         yield Finding(f"extra {extra}", _join(_compare(name, tested) for name in names))
@@ -75,14 +70,16 @@ def _packages() -> Iterator[Finding]:
 
 
 def _compare(name: str, tested: Mapping[str, str]) -> str:
-    version, expected = _version(name), tested.get(name.lower().replace("-", "_"))
+    version, expected = _version(name), tested.get(_normal(name))
     if version is None:
         return f"**{name} missing**"
-    return (
-        f"{name} {version}"
-        if version == expected
-        else f"**{name} {version} (tested: {expected or 'never'})**"
-    )
+    if version.partition("+")[0] == expected:  # behind + stands the kind of build
+        return f"{name} {version}"
+    return f"**{name} {version} (tested: {expected or 'never'})**"
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()  # as PyPI compares names
 
 
 def _version(package: str) -> str | None:
@@ -98,16 +95,12 @@ def _reach_hub() -> str:
         return "offline: HF_HUB_OFFLINE is set"
     try:
         urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=HUB_WAIT_S).close()
-    except urllib.error.HTTPError as error:
-        return f"{endpoint} answers ({error.code})"
     except (OSError, ValueError) as error:
         return f"{endpoint} can't be reached ({error})"
     return f"{endpoint} answers"
 
 
 def _find_token() -> str:
-    if _version("huggingface_hub") is None:
-        return "unknown: huggingface_hub is missing"
     from huggingface_hub import get_token
 
     return "present" if get_token() else "none (for gated models: `hf auth login`)"
@@ -122,11 +115,12 @@ def _within(seconds: float, ask: Callable[[], str]) -> str:
     return answers[0] if answers else f"no answer within {seconds:g} s"
 
 
-def _try_torch(look: Callable[[], str]) -> str:
+def _load(look: Callable[[], str]) -> str:
+    """Return what was found, or which package it can't be told without."""
     try:
         return look()
     except (ImportError, OSError) as error:
-        return f"{NO_TORCH} ({error})"
+        return f"can't be told ({error}): pip install adatta"
 
 
 def _find_gpus() -> str:
