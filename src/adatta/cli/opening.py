@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from adatta.core.artefact import read_current
 from adatta.core.errors import ModelError, TemplateError
 from adatta.core.registry import list_names
-from adatta.lang.profile import load_profile
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -61,6 +60,7 @@ def open_model(name: str, engine: str | None = None) -> Opened:
         )
     else:
         from adatta.chat.render import Chat
+        from adatta.lang.profile import load_profile
         from adatta.model.load import fetch
 
         path, options = fetch(name).folder, {}

@@ -169,7 +169,7 @@ def test_command_prints_a_markdown_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = [doctor.Finding("processor", "Toy | CPU")]
-    monkeypatch.setattr("adatta.cli.commands.doctor.examine", lambda: odd)
+    monkeypatch.setattr("adatta.pipeline.doctor.examine", lambda: odd)
     assert call("doctor") == 0
     out = capsys.readouterr().out
     assert out == "| what | found |\n|---|---|\n| processor | Toy / CPU |\n"

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from adatta.cli.opening import open_model
-from adatta.cli.talk import Talk, check_text
 from adatta.core.errors import DataError
 
 
@@ -35,6 +33,8 @@ def chat(
     ] = None,
 ) -> None:
     """Talk to a model; answers appear as they are made. /help lists what else can be typed."""
+    from adatta.cli.opening import open_model
+    from adatta.cli.talk import Talk, check_text
     from adatta.model.dialogue import Dialogue
 
     for name, text in (("--once", once), ("--system", system)):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from adatta.pipeline.doctor import examine
-
 
 def doctor() -> None:
     """Tell what this machine can do, as a Markdown table; paste it into an issue. No token is shown."""
+    from adatta.pipeline.doctor import examine
+
     print("| what | found |\n|---|---|")
     for what, found in examine():
         print(f"| {what} | {found.replace('|', '/')} |", flush=True)
