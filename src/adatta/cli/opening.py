@@ -56,7 +56,7 @@ def open_model(name: str, engine: str | None = None) -> Opened:
     elif engine == "llamacpp":
         raise ModelError(
             f"llama.cpp reads GGUF files, and model {name!r} has none; write one with `adatta export`, or "
-            "leave --engine out"
+            "take another engine"
         )
     else:
         from adatta.chat.render import Chat

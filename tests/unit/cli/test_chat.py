@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,15 @@ from typer.testing import CliRunner
 
 from adatta.chat.render import Chat
 from adatta.cli.main import build_app
-from adatta.core.errors import Problem
+from adatta.cli.opening import open_model
+from adatta.core.errors import ModelError, Problem
 from adatta.core.records import Message, Origin
 from adatta.core.rows import read_jsonl
 from adatta.data.shape import shape_row
 from adatta.lang.profile import load_profile
 from adatta.model.engine import Sampling
 from adatta.model.engines.llamacpp import LlamaCppEngine
+from tests.toys import vllm
 from tests.toys.command import call
 
 pytestmark = pytest.mark.torch
@@ -232,11 +235,6 @@ WRONG_OPTIONS = {
     "no tokens": (("--max-new-tokens", "0"), "max-new-tokens"),
     "a word for a number": (("--max-new-tokens", "tanti"), "max-new-tokens"),
     "less than no temperature": (("--temperature", "-1"), "temperature"),
-    "unknown engine": (
-        ("--engine", "vlm"),
-        "engine 'vlm' isn't known; give one of llamacpp, transformers, vllm",
-    ),
-    "engine that needs a file": (("--engine", "llamacpp"), "llama.cpp reads GGUF files"),
     "nothing asked": (("--once", "  "), "--once is empty"),
     "no system message": (("--system", ""), "--system is empty"),
     "no UTF-8": (("--once", "Perch\udce9"), "--once has bytes that are no UTF-8"),
@@ -254,6 +252,21 @@ def test_wrong_option_is_one_message(
     said = capsys.readouterr().err
     assert message in said, said
     assert "Traceback" not in said
+
+
+def test_engine_can_be_named(run: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = str(next(run.rglob("*-f16.gguf")))
+    for engine in ("transformers", "vllm"):
+        monkeypatch.setitem(sys.modules, "vllm", vllm)
+        opened = open_model(file, engine)
+        assert opened.engine_name == engine
+        assert opened.engine.context == 512
+    with pytest.raises(ModelError, match=r"llama\.cpp reads GGUF files"):
+        open_model(str(toy_folder), "llamacpp")
+    with pytest.raises(
+        ModelError, match="'vlm' isn't known; give one of llamacpp, transformers, vllm"
+    ):
+        open_model(str(toy_folder), "vlm")
 
 
 def test_closed_input_is_told(

@@ -28,9 +28,6 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the most likely token.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides what is drawn where the temperature isn't 0.")] = 0,
-    engine: Annotated[
-        str | None, typer.Option(help="llamacpp, transformers or vllm; by default what the files need.")
-    ] = None,
 ) -> None:
     """Talk to a model; answers appear as they are made. /help lists what else can be typed."""
     from adatta.cli.opening import open_model
@@ -42,7 +39,7 @@ def chat(
             check_text(text, name)
     if once is None and sys.stdin is None:
         raise DataError("there is no input to read from; give --once TEXT, or leave standard input open")
-    opened = [open_model(model, engine), *([] if compare is None else [open_model(compare)])]
+    opened = [open_model(name) for name in (model, compare) if name is not None]
     start = partial(Dialogue, limit=max_new_tokens, system=system, temperature=temperature, seed=seed)
     with closing(Talk([(each, start(each.engine, each.chat)) for each in opened])) as talk:
         if once is not None:
