@@ -13,8 +13,6 @@ import math
 import os
 import random
 import secrets
-import signal
-import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -96,8 +94,7 @@ class LlamaCppEngine(Engine):
         params.ui = False
         params.endpoint_slots = False
         try:
-            with _keep_signals():
-                self._server: Any = xllamacpp.Server(params)
+            self._server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
             raise ModelError(f"llama.cpp can't read {path} as a GGUF model ({error})") from error
         self._reuse_prefix = reuse_prefix
@@ -260,19 +257,6 @@ class LlamaCppEngine(Engine):
             connection.request("POST" if body else "GET", path, body=body, headers=headers)
             with connection.getresponse() as answer:
                 yield answer
-
-
-@contextmanager
-def _keep_signals() -> Iterator[None]:
-    """Keep what Ctrl-C and SIGTERM do: llama.cpp's server takes them, and ends the process at the second."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    handlers = [signal.getsignal(number) for number in numbers]
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():  # others may not set them
-            for number, handler in zip(numbers, handlers, strict=True):
-                signal.signal(number, handler)
 
 
 def _num_cores() -> int:
