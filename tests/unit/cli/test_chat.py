@@ -263,9 +263,7 @@ def test_engine_can_be_named(run: Path, toy_folder: Path, monkeypatch: pytest.Mo
         assert opened.engine.context == 512
     with pytest.raises(ModelError, match=r"llama\.cpp reads GGUF files"):
         open_model(str(toy_folder), "llamacpp")
-    with pytest.raises(
-        ModelError, match="'vlm' isn't known; give one of llamacpp, transformers, vllm"
-    ):
+    with pytest.raises(ModelError, match="'vlm' isn't known; give one of llamacpp, transformers, vllm"):
         open_model(str(toy_folder), "vlm")
 
 
