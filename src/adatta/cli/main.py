@@ -12,7 +12,7 @@ from adatta import __version__
 from adatta.core.errors import AdattaError
 from adatta.core.registry import load_registry
 
-ORDER = ("init", "check", "show", "run", "eval", "compare", "export", "publish", "chat")
+ORDER = ("init", "check", "show", "run", "eval", "compare", "export", "publish", "chat", "doctor")
 
 
 def _print_version(wanted: bool) -> None:

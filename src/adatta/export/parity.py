@@ -183,7 +183,8 @@ def _run_gguf(path: Path, asked: _Asked) -> _Given:
                 answers.append(list(engine.stream_scored(context, sampling)))
                 bar.advance(1)
             for text in asked.texts:
-                nats.append(-math.fsum(engine.score(text.row.ids)))
+                first, *rest = text.row.ids
+                nats.append(-math.fsum(*engine.log_probs([first], [rest])))
                 bar.advance(1)
     ids = [[candidate.id for candidate in answer] for answer in answers]
     return _Given(ids, [[candidate.logp for candidate in answer] for answer in answers], nats)

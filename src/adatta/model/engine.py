@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 from adatta.core.errors import ModelError
+
+Ids = Sequence[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +30,19 @@ class Engine(ABC):
 
     A file in engines/ exports its class as `ENGINE`, called with a path and `context=` (most tokens of prompt
     and answer together; None takes what the model itself allows).
+
+    What is promised: an answer is decided by model, ids, sampling and machine alone, because sequences are
+    computed one at a time, never in batches that depend on what else is asked. Two engines, or one on two
+    machines, differ in the last bits, and so may answer differently where two ids are nearly as likely.
+    Exceptions: vLLM makes batches as it likes, and llama.cpp with `reuse_prefix` keeps keys and values of
+    the prompt before; both move the last bits only. One answer at a time: end a stream, or close it, before
+    anything else is asked.
     """
 
     context: int
 
     @abstractmethod
-    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def stream(self, ids: Ids, sampling: Sampling) -> Iterator[int]:
         """Continue `ids`, one id at a time.
 
         Args:
@@ -48,10 +57,42 @@ class Engine(ABC):
         """
 
     @abstractmethod
+    def log_probs(self, ids: Ids, continuations: Sequence[Ids]) -> list[tuple[float, ...]]:
+        """Score given continuations of `ids`, which are computed once.
+
+        Args:
+            ids: the context, at least one id.
+            continuations: what may follow it.
+
+        Returns:
+            For each continuation the log-prob of each of its ids, in nats.
+
+        Raises:
+            ModelError: if a continuation doesn't fit into the context behind `ids`.
+        """
+
+    def candidates(self, ids: Ids, sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
+        """Draw several answers to one prompt, which is computed once where the engine can.
+
+        Args:
+            ids: the context, at least one id.
+            sampling: how the first is drawn; each later one takes the next seed.
+            count: number of answers.
+
+        Returns:
+            Answer n is what `stream` gives with the seed `sampling.seed + n`, but for the last bits.
+
+        Raises:
+            ModelError: if `ids` and the answer don't fit into the context.
+        """
+        seeds = range(sampling.seed, sampling.seed + count)
+        return [tuple(self.stream(ids, replace(sampling, seed=seed))) for seed in seeds]
+
+    @abstractmethod
     def close(self) -> None:
         """Give back threads and memory."""
 
-    def check_fits(self, ids: Sequence[int], limit: int) -> None:
+    def check_fits(self, ids: Ids, limit: int) -> None:
         """Refuse a prompt that can't be answered.
 
         Raises:

@@ -64,11 +64,20 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _convert(path: Path, folder: Path) -> None:
+def read_gguf(path: Path) -> GGUFReader:
+    """Open a GGUF file.
+
+    Raises:
+        ModelError: if it is none, or damaged.
+    """
     try:
-        reader = GGUFReader(path)
+        return GGUFReader(path)
     except (ValueError, OSError, IndexError) as error:
         raise ModelError(f"{path} can't be read as GGUF ({error}); is the download complete?") from error
+
+
+def _convert(path: Path, folder: Path) -> None:
+    reader = read_gguf(path)
     fields = {key: field.contents() for key, field in reader.fields.items()}
     config = _config(fields, {tensor.name for tensor in reader.tensors}, path)
     write_tokenizer(fields, folder, path)

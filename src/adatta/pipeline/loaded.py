@@ -10,7 +10,7 @@ from adatta.core.errors import UserError
 from adatta.core.progress import track
 from adatta.core.records import Message, TokenRow
 from adatta.lang.profile import load_profile
-from adatta.pipeline.opening import open_engine
+from adatta.pipeline.opening import open_model
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -134,7 +134,8 @@ class LoadedModel:
 
     @cached_property
     def _generator(self) -> tuple[Engine, Chat]:
-        return open_engine(self.name)
+        opened = open_model(self.name, to_talk=False)
+        return opened.engine, opened.chat
 
     @cached_property
     def _scorer(self) -> tuple[Any, Chat, EngineName]:

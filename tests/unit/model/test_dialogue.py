@@ -11,7 +11,7 @@ from adatta.chat.render import Chat
 from adatta.core.errors import ModelError
 from adatta.core.records import Message
 from adatta.model.dialogue import Dialogue
-from adatta.model.engine import Engine, Sampling
+from adatta.model.engine import Engine, Ids, Sampling
 
 pytestmark = pytest.mark.torch
 
@@ -24,13 +24,16 @@ class Scripted(Engine):
         self.asked: list[tuple[int, ...]] = []
         self.seeds: list[int] = []
 
-    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
+    def stream(self, ids: Ids, sampling: Sampling) -> Iterator[int]:
         self.asked.append(tuple(ids))
         self.seeds.append(sampling.seed)
         for token in self.answer[: sampling.limit]:
             yield token
             if token in sampling.stop_ids:
                 return
+
+    def log_probs(self, ids: Ids, continuations: Sequence[Ids]) -> list[tuple[float, ...]]:
+        raise NotImplementedError
 
     def close(self) -> None:
         self.context = 0
@@ -93,3 +96,64 @@ def test_conversation_over_the_context_is_refused_and_kept(chat: Chat, hello: li
     with pytest.raises(ModelError, match="no longer fits into the model's context of 100"):
         list(dialogue.ask("parola " * 60))
     assert dialogue.messages == before
+
+
+def test_new_system_message_stands_before_the_turns_so_far(chat: Chat, hello: list[int]) -> None:
+    dialogue = start(Scripted(hello), chat, system="Sii breve.")
+    list(dialogue.ask("Chi sei?"))
+    turns = dialogue.messages[1:]
+    dialogue.set_system("Sii lungo.")
+    assert dialogue.messages == [Message(role="system", content="Sii lungo."), *turns]
+    dialogue.restart()
+    assert dialogue.messages == [Message(role="system", content="Sii lungo.")]
+
+
+def test_regenerated_answer_takes_the_old_one_s_place(chat: Chat, hello: list[int]) -> None:
+    engine = Scripted(hello)
+    dialogue = start(engine, chat)
+    list(dialogue.ask("Chi sei?"))
+    engine.answer = hello[:2]
+    list(dialogue.regenerate())
+    assert [message.content for message in dialogue.messages] == ["Chi sei?", chat.decode(hello[:2])]
+    assert engine.asked[0] == engine.asked[1]
+    assert engine.seeds == [5, 6]
+
+
+def test_regenerating_before_any_answer_is_refused(chat: Chat, hello: list[int]) -> None:
+    with pytest.raises(ModelError, match="no answer yet"):
+        start(Scripted(hello), chat).regenerate()
+
+
+def test_regenerating_without_any_text_keeps_the_old_answer(chat: Chat, hello: list[int]) -> None:
+    engine = Scripted(hello)
+    dialogue = start(engine, chat)
+    list(dialogue.ask("Chi sei?"))
+    before = list(dialogue.messages)
+    engine.answer = [2]
+    list(dialogue.regenerate())
+    assert dialogue.messages == before
+
+
+def test_conversation_started_anew_has_its_seeds_anew(chat: Chat, hello: list[int]) -> None:
+    engine = Scripted(hello)
+    dialogue = start(engine, chat)
+    for _ in range(2):
+        list(dialogue.ask("Chi sei?"))
+    dialogue.restart()
+    list(dialogue.ask("Chi sei?"))
+    assert engine.seeds == [5, 6, 5]
+
+
+def test_stats_count_tokens_and_time(chat: Chat, hello: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(100))
+    monkeypatch.setattr("time.perf_counter", lambda: 0.5 * next(ticks))
+    engine = Scripted(hello)
+    dialogue = start(engine, chat)
+    assert dialogue.stats is None
+    list(dialogue.ask("Chi sei?"))
+    stats = dialogue.stats
+    assert (stats.prompt_tokens, stats.new_tokens) == (len(engine.asked[0]), len(hello))
+    assert (stats.first_s, stats.tokens_per_s) == (0.5, 2.0)
+    engine.answer = [2]
+    list(dialogue.ask("Ancora?"))
+    assert (dialogue.stats.new_tokens, dialogue.stats.tokens_per_s) == (1, 0.0)

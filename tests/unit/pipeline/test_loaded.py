@@ -126,8 +126,10 @@ def test_language_decides_the_words_of_the_question(toy_folder: Path, model: Loa
 def test_parts_are_opened_once_and_given_back(toy_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from adatta.pipeline import loaded
 
-    opened, open_engine = [], loaded.open_engine
-    monkeypatch.setattr(loaded, "open_engine", lambda name: opened.append(name) or open_engine(name))
+    opened, open_model = [], loaded.open_model
+    monkeypatch.setattr(
+        loaded, "open_model", lambda name, **how: opened.append(name) or open_model(name, **how)
+    )
     with adatta.load(str(toy_folder)) as model:
         for _ in range(2):
             model.complete("x", max_new_tokens=1)

@@ -1,17 +1,15 @@
-"""`adatta chat`: talk to a model."""
+"""`adatta chat`: talk to a model, or to two side by side."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from contextlib import closing
+from functools import partial
+from typing import Annotated
 
 import typer
 
-from adatta.core.errors import ModelError, TemplateError
-from adatta.pipeline.opening import open_engine
-
-if TYPE_CHECKING:
-    from adatta.model.dialogue import Dialogue
+from adatta.core.errors import DataError
 
 
 def chat(
@@ -21,6 +19,9 @@ def chat(
     once: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Print the answer to this and end.")
     ] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Let this model answer, too, side by side.")
+    ] = None,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="System message, in place of the run's own.")
     ] = None,
@@ -28,50 +29,23 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the most likely token.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Decides what is drawn where the temperature isn't 0.")] = 0,
 ) -> None:
-    """Talk to a model; answers appear as they are made. /reset forgets, /exit or Ctrl-D ends."""
+    """Talk to a model; answers appear as they are made. /help lists what else can be typed."""
+    from adatta.cli.talk import Talk, check_text
     from adatta.model.dialogue import Dialogue
+    from adatta.pipeline.opening import open_model
 
-    engine, template = open_engine(model, reuse_prefix=True)
-    with engine:
-        dialogue = Dialogue(
-            engine, template, limit=max_new_tokens, system=system, temperature=temperature, seed=seed
-        )
+    for name, text in (("--once", once), ("--system", system)):
+        if text is not None:
+            check_text(text, name)
+    if once is None and sys.stdin is None:
+        raise DataError("there is no input to read from; give --once TEXT, or leave standard input open")
+    opened = [open_model(name) for name in (model, compare) if name is not None]
+    start = partial(Dialogue, limit=max_new_tokens, system=system, temperature=temperature, seed=seed)
+    with closing(Talk([(each, start(each.engine, each.chat)) for each in opened])) as talk:
         if once is not None:
-            _answer(dialogue, once)
-        else:
-            _talk(dialogue)
-
-
-def _talk(dialogue: Dialogue) -> None:
-    """Read lines and answer them until /exit or the end of the input."""
-    if sys.stdin.isatty():
-        import readline  # noqa: F401 (editing and history in the line that input() reads)
-    while True:
-        try:
-            line = input("> " if sys.stdin.isatty() else "").strip()
-        except (EOFError, KeyboardInterrupt):
-            print()
-            return
-        if line == "/exit":
-            return
-        if line == "/reset":
-            dialogue.restart()
-        elif line:
-            try:
-                _answer(dialogue, line)
-            except (ModelError, TemplateError) as error:
-                print(f"adatta: {error} (/reset forgets the conversation)", file=sys.stderr)
-            except KeyboardInterrupt:
-                print(" [...]")
-
-
-def _answer(dialogue: Dialogue, text: str) -> None:
-    """Print an answer while it is made."""
-    for piece in dialogue.ask(text):
-        print(piece, end="", flush=True)
-    print()
-    if dialogue.was_cut:
-        print("adatta: the answer was cut off by --max-new-tokens or the context", file=sys.stderr)
+            talk.answer(lambda dialogue: dialogue.ask(once))
+        elif talk.run():
+            raise typer.Exit(2)
 
 
 COMMAND = chat

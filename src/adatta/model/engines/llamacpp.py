@@ -1,8 +1,8 @@
 """llama.cpp through xllamacpp: a GGUF file, the prompt as an id array, ids and log-probs back.
 
-One request a token, inside the process: a streamed answer leaves out the ids of characters that take several
-tokens, and one request a token is as fast, because the server keeps the context (measured: 12 ms a token
-either way). llama.cpp only computes; the choice of the token is made here, from its most likely candidates.
+The most likely answer is one streamed request. llama.cpp doesn't tell the ids within a character that takes
+several tokens; each of these is asked for by itself. A sampled or scored answer takes one request a token, in
+which llama.cpp only computes: the choice is made here, from its most likely candidates.
 """
 
 from __future__ import annotations
@@ -13,22 +13,28 @@ import math
 import os
 import random
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import xllamacpp
 
 from adatta.core.errors import ModelError
-from adatta.model.engine import Engine, Sampling
+from adatta.model.engine import Engine, Ids, Sampling
 
 CANDIDATES = 100
 """Sampling draws from this many of the most likely ids."""
 
-_EVERY = 1 << 20  # more than any vocabulary has
 _FORCE = 1e6
 """A bias that makes one id the sampled one; reported log-probs are those before the bias."""
+
+_ALL = 1 << 24
+"""More ids than any vocabulary has."""
+
+_LEAST_LOGP = -87.0
+"""llama.cpp tells logarithms of probabilities in fp32, which are whole down to here."""
 
 
 class Candidate(NamedTuple):
@@ -75,6 +81,7 @@ class LlamaCppEngine(Engine):
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads or _num_cores()
         params.cache_ram_mib = 0
         params.warmup = False
+        params.fit_params = False  # it would load the model twice, to place it on GPUs
         if is_exact:
             params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
             params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
@@ -95,12 +102,27 @@ class LlamaCppEngine(Engine):
         self.context = min(room, context or room)
         self._probe = self._find_probe()
 
-    def stream(self, ids: Sequence[int], sampling: Sampling) -> Iterator[int]:
-        """Continue `ids`, one id at a time; see `adatta.model.engine.Engine`."""
-        return (candidate.id for candidate in self.stream_scored(ids, sampling))
+    def stream(self, ids: Ids, sampling: Sampling) -> Iterator[int]:
+        """Continue `ids`, one id at a time; see `adatta.model.engine.Engine`.
 
-    def stream_scored(self, ids: Sequence[int], sampling: Sampling) -> Iterator[Candidate]:
+        Raises:
+            ModelError: if `ids` and the answer don't fit into the context, or an id is unknown.
+        """
+        self.check_fits(ids, sampling.limit)
+        drawn = (candidate.id for candidate in self.stream_scored(ids, sampling))
+        with closing(drawn if sampling.temperature > 0 else self._greedy(ids, sampling.limit)) as tokens:
+            for token in tokens:
+                yield token
+                if token in sampling.stop_ids:
+                    return
+
+    def stream_scored(self, ids: Ids, sampling: Sampling, *, keep: bool | None = None) -> Iterator[Candidate]:
         """Continue `ids` as `stream` does, each id with its log-prob (temperature 1, whole vocabulary).
+
+        Args:
+            ids: the context, at least one id.
+            sampling: how the answer is drawn.
+            keep: whether what `ids` share with the last request is kept; None leaves it to `reuse_prefix`.
 
         Raises:
             ModelError: if `ids` and the answer don't fit into the context, or an id is unknown.
@@ -108,25 +130,42 @@ class LlamaCppEngine(Engine):
         self.check_fits(ids, sampling.limit)
         generator = random.Random(sampling.seed)
         path = list(ids)
+        keep = self._reuse_prefix if keep is None else keep
         for step in range(sampling.limit):
-            candidates = self._next(path, keep=self._reuse_prefix or step > 0)
-            chosen = _choose(candidates, sampling.temperature, generator)
+            chosen = _choose(self._next(path, keep=keep or step > 0), sampling.temperature, generator)
             path.append(chosen.id)
             yield chosen
             if chosen.id in sampling.stop_ids:
                 return
 
-    def score(self, ids: Sequence[int]) -> list[float]:
-        """Return the log-prob of every id but the first after those before it."""
-        found = []
-        for end in range(1, len(ids)):
-            forced = {"logit_bias": [[ids[end], _FORCE]]}
-            answer = self._complete(list(ids[:end]), n_probs=1, cache_prompt=end > 1, **forced)
-            if shown := answer["choices"][0]["logprobs"]:
-                found.append(shown["content"][0]["logprob"])
-            else:  # half a character
-                every = self._next(list(ids[:end]), keep=True, count=_EVERY)
-                found.append(next(logp for token, logp in every if token == ids[end]))
+    def candidates(self, ids: Ids, sampling: Sampling, *, count: int) -> list[tuple[int, ...]]:
+        """Draw several answers to one prompt, computed once; see `adatta.model.engine.Engine`.
+
+        Raises:
+            ModelError: if `ids` and the answer don't fit into the context, or an id is unknown.
+        """
+        answers = []
+        for number in range(count):
+            each = replace(sampling, seed=sampling.seed + number)
+            answers.append(self.stream_scored(ids, each, keep=True if number else None))
+        return [tuple(candidate.id for candidate in answer) for answer in answers]
+
+    def log_probs(self, ids: Ids, continuations: Sequence[Ids]) -> list[tuple[float, ...]]:
+        """Score continuations, one request an id; see `adatta.model.engine.Engine`.
+
+        Raises:
+            ModelError: if a continuation doesn't fit into the context behind `ids`, or an id is less likely
+                than llama.cpp can tell.
+        """
+        keep, found = self._reuse_prefix, []
+        for continuation in continuations:
+            self.check_fits(ids, len(continuation))
+            path, scores = list(ids), list[float]()
+            for token in continuation:
+                scores.append(self._log_prob(path, token, keep=keep))
+                path.append(token)
+                keep = True
+            found.append(tuple(scores))
         return found
 
     def tokenise(self, text: str, *, parse_special: bool = False) -> list[int]:
@@ -149,14 +188,55 @@ class LlamaCppEngine(Engine):
         """Stop the server and give back its memory."""
         self._server = None
 
+    def _greedy(self, ids: Ids, limit: int) -> Generator[int, None, None]:
+        """Yield the most likely ids up to the limit, whatever ends an answer."""
+        path, keep = list(ids), self._reuse_prefix
+        while len(path) < len(ids) + limit:
+            with closing(self._told(path, len(ids) + limit - len(path), keep=keep)) as told:
+                for token in told:
+                    path.append(token)
+                    yield token
+            keep = True
+
+    def _told(self, ids: list[int], limit: int, *, keep: bool) -> Generator[int, None, None]:
+        """Yield the most likely next ids, at least one, as far as one streamed request tells them."""
+        options = {"temperature": 0.0, "stream": True, "return_tokens": True, "cache_prompt": keep}
+        body = json.dumps({"prompt": ids, "n_predict": limit, **options})
+        count = 0
+        with self._ask("/completion", body) as lines:
+            for event in (json.loads(line.removeprefix(b"data: ")) for line in lines if line.strip()):
+                if not event.get("tokens") or event["tokens_predicted"] != count + 1:
+                    break  # an error, the end, or half a character before
+                count += 1
+                yield event["tokens"][0]
+        if not count:
+            yield self._next(ids, keep=keep)[0].id
+
     def _next(self, ids: list[int], *, keep: bool, count: int = CANDIDATES) -> list[Candidate]:
         """Return the most likely next ids, best first; the server's own choice is forced and not used."""
-        forced = {"logit_bias": [[self._probe, _FORCE]]}
-        answer = self._complete(ids, n_probs=count, cache_prompt=keep, **forced)
+        choice = self._forced(ids, self._probe, keep=keep, count=count)
+        return [Candidate(entry["id"], entry["logprob"]) for entry in choice["content"][0]["top_logprobs"]]
+
+    def _log_prob(self, ids: list[int], token: int, *, keep: bool) -> float:
+        told = self._forced(ids, token, keep=keep, count=1)
+        if told:
+            logp = float(told["content"][0]["logprob"])
+        else:  # the id ends within a character
+            logp = dict(self._next(ids, keep=True, count=_ALL))[token]
+        if logp < _LEAST_LOGP:
+            raise ModelError(
+                f"id {token} has a log-prob under {_LEAST_LOGP:g}, which llama.cpp can't tell; "
+                "score with the model's folder, through transformers"
+            )
+        return logp
+
+    def _forced(self, ids: list[int], token: int, *, keep: bool, count: int) -> Any:
+        """Return what llama.cpp tells of `count` next ids where `token` is made its choice."""
+        bias = [[token, _FORCE]]
+        answer = self._complete(ids, n_probs=count, cache_prompt=keep, logit_bias=bias)
         if "error" in answer:
             raise ModelError(f"llama.cpp refused the ids: {answer['error']['message']}")
-        top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        return [Candidate(entry["id"], entry["logprob"]) for entry in top]
+        return answer["choices"][0]["logprobs"]
 
     def _find_probe(self) -> int:
         """Find an id that is whole text by itself: llama.cpp reports no log-probs at half a character."""
@@ -175,12 +255,19 @@ class LlamaCppEngine(Engine):
 
     def _get(self, path: str, body: str | None = None) -> dict[str, Any]:
         """Ask one of the server's own routes."""
+        with self._ask(path, body) as lines:
+            answer: dict[str, Any] = json.loads(b"".join(lines))
+        return answer
+
+    @contextmanager
+    def _ask(self, path: str, body: str | None) -> Iterator[Iterable[bytes]]:
+        """Ask a route over the server's port; gives the lines of the answer as they come."""
         address = self._server.listening_address.removeprefix("http://")
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         with closing(http.client.HTTPConnection(address)) as connection:
             connection.request("POST" if body else "GET", path, body=body, headers=headers)
-            answer: dict[str, Any] = json.loads(connection.getresponse().read())
-        return answer
+            with connection.getresponse() as answer:
+                yield answer
 
 
 def _num_cores() -> int:
