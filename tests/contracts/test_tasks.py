@@ -136,3 +136,23 @@ def test_metrics_of_one_name_are_one_metric() -> None:
     for task in load_tasks().values():
         for metric in task.metrics:
             assert found.setdefault(metric.name, metric) == metric
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_what_a_reader_is_shown_holds_what_was_asked(name):
+    shown, fields = TASKS[name].show(make_item(name)), EXAMPLES[name]
+    asked = [fields[key] for key in ("text", "question", "right", "wrong", "chosen") if key in fields]
+    assert {shown.question, *shown.options} >= set(asked)
+    assert shown.answer in shown.options or not shown.options
+
+
+@pytest.mark.parametrize("name", ["minimal_pairs", "preference_pairs"])
+def test_choice_between_two_texts_is_read_as_the_text(name):
+    shown = TASKS[name].show(make_item(name))
+    assert [shown.read(output) for output in ("right", "wrong", "tie")] == [*shown.options, "tie"]
+
+
+def test_letters_are_read_as_the_options_that_won():
+    shown = TASKS["lettered_choice"].show(make_item("lettered_choice"))
+    assert shown.read("A D C B") == "blu (4 of 4)"
+    assert shown.read("A A AB D") == "oro (2 of 4), blu (1 of 4), nero (1 of 4), verde (1 of 4)"

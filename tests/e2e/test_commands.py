@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from adatta.core.recipe import load_recipe
-from adatta.evals.scores import read_scores
+from adatta.evals.scores import read_scores, write_scores
 from adatta.evals.suite import load_suite
 from tests.toys import benchmarks
 from tests.toys.command import call
@@ -78,6 +81,60 @@ def test_eval_compares_models_with_the_first_one_and_reports(
     assert "1/2 evaluate: reused" in capsys.readouterr().out
 
 
+def plain_model(folder: Path, *, seed: int) -> Path:
+    """A model that has no chat template, as base models have none."""
+    toy_model(folder, "llama", tied=True, seed=seed)
+    (folder / "chat_template.jinja").unlink()
+    return folder
+
+
+CHAT_TASKS = {"prompts_it", "preferences_it"}
+
+
+@pytest.mark.parametrize("without", ["both", "base", "adapted"])
+def test_eval_measures_models_without_chat_template(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str], without: str
+) -> None:
+    base = toy_folder if without == "adapted" else plain_model(work / "plain", seed=3)
+    other = toy_folder if without == "base" else plain_model(work / "other", seed=5)
+    assert call("eval", str(base), str(other), *LIMITS) == 0
+    assert "not run: no chat template" in capsys.readouterr().out
+    report = json.loads((work / "runs" / "eval" / "report.json").read_text(encoding="utf-8"))
+    assert report["problems"] == []
+    for entry in report["metrics"]:
+        is_chat = entry["task"] in CHAT_TASKS
+        adapted = entry["stages"][other.name]
+        assert entry["protocol"] == ("chat template" if is_chat else "plain text")
+        assert ("not_run" in entry["base"]) == (is_chat and without != "adapted")
+        assert ("not_run" in adapted) == (is_chat and without != "base")
+        if is_chat:
+            assert adapted["difference"] is None
+            assert not (entry["primary"] and without != "adapted")
+        else:
+            assert adapted["difference"]["ci95"] is not None
+    page = (work / "runs" / "eval" / "report.html").read_text(encoding="utf-8")
+    whose = {"both": f"base, {other.name}", "base": "base", "adapted": other.name}[without]
+    assert f"prompts_it of {whose}: no chat template" in page
+    num_primary = 6 if without != "adapted" else 8
+    assert f"Of {num_primary} primary figures" in page
+
+
+def test_base_model_can_be_adapted_to_text_but_not_exported(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_toy_recipe(work / "plain-run", plain_model(work / "plain", seed=3))
+    recipe = YAML(typ="safe", pure=True).load(path)
+    stages = {kind: stage for entry in recipe["stages"] for kind, stage in entry.items()}
+    wanted = ("adapt", "evaluate", "export", "report")
+    recipe["stages"] = [{kind: stages[kind]} for kind in wanted]
+    YAML().dump(recipe, path)
+    assert call("run", str(path)) == 2
+    assert "the model has no chat template to ship" in capsys.readouterr().err
+    recipe["stages"] = [{kind: stages[kind]} for kind in wanted if kind != "export"]
+    YAML().dump(recipe, path)
+    assert call("run", str(path)) == 0
+
+
 def test_eval_measures_only_the_model_that_is_new(
     work: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,19 +162,62 @@ def test_eval_of_a_model_with_itself_finds_no_difference(work: Path, toy_folder:
     ("arguments", "said"),
     [
         (("{toy}", "{toy}"), "named twice"),
+        (("{toy}", "{toy}/../{toy.name}"), "named twice"),
         ((), "no model is named"),
+        (("nowhere",), "model.name: no model 'nowhere'"),
         (("{toy}", "nowhere"), "others.nowhere"),
+        (("{toy}", "empty"), "others.empty: empty has no config.json"),
+        (("{toy}", "notes.txt"), "is a file; a model is a folder"),
+        (("{toy}", "no-weights"), "lacks *.safetensors"),
+        (("{toy}", "package:nothing/x.gguf"), "needs the package nothing"),
+        (("{toy}", "--language", "xx"), "language 'xx' has no profile"),
+        (("{toy}", "--name", "../elsewhere"), "can't name a run"),
+        (("{toy}", "--name", ""), "can't name a run"),
+        (("{toy}", "--set", "precision"), "write --set path=value"),
+        (("{toy}", "--set", "stages.evaluate.nothing=1"), "unknown key 'nothing'"),
         (("{toy}", "--suite", "none"), "there is no 'none'"),
         (("{toy}", "--set", "precision=fp8"), "precision"),
         (("--plan", "--suite", "none"), "unknown suite"),
         (("{toy}", "--data-dir", "nowhere"), "there is no folder nowhere"),
+        (("{toy}", "--data-dir", "nowhere", "--suite", "italian"), "there is no folder nowhere"),
     ],
 )
 def test_eval_says_what_is_wrong(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
 ) -> None:
+    (work / "empty").mkdir()
+    (work / "notes.txt").write_text("ciao", encoding="utf-8")
+    shutil.copytree(toy_folder, work / "no-weights", ignore=shutil.ignore_patterns("*.safetensors"))
     assert call("eval", *(part.format(toy=toy_folder) for part in arguments)) == 2
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("adatta: ") == 1
+    assert "Traceback" not in told
+    assert len(told.splitlines()) <= 2
+    assert not (work / "elsewhere").exists()
+
+
+def test_models_of_one_name_keep_theirs_by_order_and_the_second_is_the_adapted_one(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, third = (toy_model(work / part / "same", "llama", tied=True, seed=5) for part in "xy")
+    assert call("eval", str(toy_folder), str(other), str(third), *LIMITS) == 0
+    said = capsys.readouterr().out
+    assert f"base: {toy_folder}\nsame: {other}\nsame-2: {third}\n" in said
+    report = json.loads((work / "runs" / "eval" / "report.json").read_text(encoding="utf-8"))
+    assert report["verdict"]["headline"] in said
+    assert report["expected"]["evaluated"] == ["base", "same-2", "same"]  # the last one is the adapted one
+
+
+def test_eval_leaves_a_run_of_a_recipe_alone(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = work / "runs" / "demo"
+    run.mkdir(parents=True)
+    (run / "recipe.yaml").write_text("name: demo\n", encoding="utf-8")
+    assert call("eval", str(toy_folder), "--name", "demo", *LIMITS) == 2
+    assert "run demo is another recipe's; give another --name" in capsys.readouterr().err
+    assert [path.name for path in run.iterdir()] == ["recipe.yaml"]
 
 
 def test_eval_asks_public_benchmarks_from_local_files(
@@ -135,10 +235,37 @@ def test_eval_asks_public_benchmarks_from_local_files(
     page = (work / "runs" / "eval" / "report.html").read_text(encoding="utf-8")
     assert "not run: " in page
     assert "5-shot (first), chat" in page
+    assert {entry["protocol"] for entry in report["metrics"]} == {
+        "plain text, 5-shot",
+        "chat template, 5-shot",
+    }
+    for row in report["regressions"]:
+        assert row["question"].startswith("Domanda: ") or "\n" in row["question"]
+        assert {row["answer"], row["base"]["output"], row["adapted"]["output"]} <= set(row["options"])
+        assert row["answer"] == row["base"]["output"] != row["adapted"]["output"]
+    assert report["regressions"]
     lock = json.loads((work / "runs" / "eval" / "suites.lock").read_text(encoding="utf-8"))
     assert set(lock) == {"italic_letters", "italic_texts"}
     assert call("eval", "--plan", "--suite", "italian", "--data-dir", "releases") == 0
     assert "not run: " in capsys.readouterr().out
+
+
+def test_eval_asks_benchmarks_of_a_model_without_template_as_plain_text(work: Path, toy_folder: Path) -> None:
+    write_italic(work / "releases")
+    plain = plain_model(work / "plain", seed=5)
+    asked = ("--suite", "italian", "--data-dir", "releases", "--set", "stages.evaluate.protocols=[raw, chat]")
+    assert call("eval", str(toy_folder), str(plain), *asked, *LIMITS) == 0
+    report = json.loads((work / "runs" / "eval" / "report.json").read_text(encoding="utf-8"))
+    assert report["problems"] == []
+    for entry in report["metrics"]:
+        is_chat = entry["task"].endswith(" (chat)")
+        assert ("not_run" in entry["stages"]["plain"]) == is_chat
+        assert (entry["difference"] is None) == is_chat
+    (evaluated,) = (stage for stage in report["stages"] if stage["kind"] == "evaluate")
+    told = [row for row in evaluated["results"]["benchmarks"]["plain"] if row["task"].endswith(" (chat)")]
+    italic = [row for row in told if row["task"].startswith("italic")]
+    assert {(row["status"], row["reason"]) for row in italic} == {("not run", "no chat template")}
+    assert len(italic) == 2
 
 
 def test_eval_without_any_data_of_a_suite_says_so(
@@ -247,15 +374,28 @@ def test_compare_refuses_other_questions_and_unknown_runs(
     shorter = (*LIMITS[:-1], "stages.evaluate.max_new_tokens=2")
     assert call("eval", str(toy_folder), "--name", "first", *LIMITS) == 0
     assert call("eval", str(toy_folder), "--name", "second", *shorter) == 0
-    assert call("compare", "first", "second") == 1
-    assert "different prompts" in capsys.readouterr().err
+    assert call("compare", "first", "second") == 2
+    assert "first and second can't be compared: prompts_it" in capsys.readouterr().err
     wide = ("--set", "context=640", *LIMITS[2:])
     assert call("eval", str(toy_folder), "--name", "wide", *wide) == 0
     assert call("compare", "first", "wide") == 2
     assert "context 512, wide with 640" in capsys.readouterr().err
-    assert call("compare", "first", "first") == 2
+    assert call("compare", "first", str(work / "runs" / "first")) == 2
+    assert "first and first are one run" in capsys.readouterr().err
+    assert call("compare", "first", str(toy_folder)) == 2
+    assert "there is no complete run" in capsys.readouterr().err
     assert call("compare", "first", "nowhere") == 2
     assert "no complete run nowhere" in capsys.readouterr().err
+    assert call("compare", "first") == 2
+    shutil.copytree(work / "runs" / "first", work / "runs" / "elsewhere")
+    (path,) = (work / "runs" / "elsewhere").glob("*-evaluate-*/scores.parquet")
+    write_scores(path, [replace(score, suite="offline-dev") for score in read_scores(path)])
+    capsys.readouterr()
+    assert call("compare", "first", "elsewhere") == 2
+    assert "first and elsewhere were asked nothing in common" in capsys.readouterr().err
+    (work / "runs" / "elsewhere" / "current.json").write_text('{"stages": []}', encoding="utf-8")
+    assert call("compare", "first", "elsewhere") == 2
+    assert "run elsewhere has no evaluation" in capsys.readouterr().err
 
 
 def test_export_writes_every_format_asked_for(work: Path, toy_folder: Path) -> None:

@@ -14,6 +14,7 @@ class ByteChat:
     stop_ids = (STOP_ID,)
     prefix_id = PREFIX_ID
     end_id = STOP_ID
+    template = "<role>content"
 
     def __init__(self, system_prompt=None):
         self.system_prompt = system_prompt

@@ -73,12 +73,15 @@ class Stage:
         return self.settings
 
 
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
 class Recipe(Settings):
     """What is done, from which model, with which data; decides every fingerprint."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=RUN_NAME)
     """Name of the run: its folder is runs/NAME."""
     seed: int = Field(default=42, ge=0, lt=2**32)
     """Seed of everything that is drawn."""

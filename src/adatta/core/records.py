@@ -85,6 +85,9 @@ class TokenRow:
 BASE = "base"
 """The stage of the scores of the model that a chain starts from."""
 
+NO_TEMPLATE = "no chat template"
+"""Why a model without one can't be asked what needs one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:

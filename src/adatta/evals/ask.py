@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from adatta.chat.render import Chat
 from adatta.core.errors import DataError, EvalError, TemplateError
 from adatta.core.fingerprint import canonical_json, content_id
-from adatta.core.records import BASE, Item, Message, Score, ScoreStatus, TokenRow
+from adatta.core.records import BASE, NO_TEMPLATE, Item, Message, Score, ScoreStatus, TokenRow
 from adatta.evals.suite import Answer, AnswerTask, Branch, BranchTask, Outcome, Suite, SuiteTask, Task
 from adatta.lang.profile import Profile
 
@@ -78,6 +78,7 @@ class _Asked:
         return cls(item=item, kind=kind, prompt_hash=prompt_hash, measure=lambda _: fault)
 
 
+WITHOUT_TEMPLATE = _Fault("unscored", NO_TEMPLATE)
 TOO_LONG = _Fault("unscored", "longer than the context")
 NOTHING_SCORED = _Fault("failed", "a text has no scored token")
 NOT_FINITE = _Fault("failed", "a log-prob is not a finite number")
@@ -201,6 +202,8 @@ def _prepare(task: SuiteTask, item: Item, chat: Chat, *, subject: Subject, limit
 
 def _prepare_branches(kind: BranchTask, item: Item, chat: Chat, limits: Limits) -> _Asked:
     prompt_hash = content_id(kind.question(item))
+    if kind.is_chat and chat.template is None:
+        return _Asked.broken(item, kind, prompt_hash, fault=WITHOUT_TEMPLATE)
     try:
         rows = tuple(kind.branches(item, chat, context=limits.context))
     except ENCODING_ERRORS as error:
@@ -217,6 +220,8 @@ def _prepare_answer(kind: AnswerTask, item: Item, chat: Chat, *, subject: Subjec
     messages = (*subject.opening, Message(role="user", content=kind.prompt(item)))
     turns = [[message.role, message.content] for message in messages]
     prompt_hash = content_id({"messages": turns, "max_new_tokens": limits.max_new_tokens})
+    if chat.template is None:
+        return _Asked.broken(item, kind, prompt_hash, fault=WITHOUT_TEMPLATE)
     try:
         ids = chat.prompt(messages)
     except ENCODING_ERRORS as error:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from adatta.core.errors import EvalError
-from adatta.core.records import Score
+from adatta.core.records import NO_TEMPLATE, Score
 from adatta.evals import statistics
 from adatta.evals.ask import CONTROL_PREFIX
 from adatta.evals.corpus import FIGURES, Labelled, corpus_estimate
@@ -38,7 +38,8 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     Returns:
         One entry a task and metric, in the order of the scores. `n` counts the items that base and adapted
         were both scored on (without stages: the base), `groups` the figures of each kind of item by model,
-        `unscored` the items by each reason in any model.
+        `unscored` the items by each reason in any model. A figure of a model without the
+        chat template that the task needs is `not_run`; where that is the base, it isn't primary.
 
     Raises:
         EvalError: A stage has no scores, or not those of the base's items; a model has no scored item on a
@@ -70,6 +71,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     for entry in entries:  # one ability counts once: the chat form of a task stands beside its plain one
         plain = entry["task"].removesuffix(" (chat)")
         entry["primary"] &= plain == entry["task"] or (entry["suite"], plain) not in asked_raw
+        entry["primary"] &= "not_run" not in entry["base"]  # nothing can be compared with it
     _adjust(entries)
     return entries
 
@@ -130,7 +132,7 @@ def _compare_metric(metric: Metric, base: Rows, shown: Mapping[str, Rows], *, ad
         "n": len(counted),
         "clusters": len({row.cluster_id for row in counted}),
         "base": _describe(metric, base),
-        "adapted": {key: last[key] for key in ("value", "ci95")} if last else None,
+        "adapted": {key: value for key, value in last.items() if key != "difference"} if last else None,
         "difference": last["difference"] if last else None,
         "stages": figures,
         "groups": _describe_groups(metric, {"base": base, **shown}),
@@ -143,6 +145,8 @@ def _has_scored(rows: Rows) -> bool:
 
 def _describe(metric: Metric, rows: Rows) -> Figure:
     scored = [row for row in rows.values() if row.status == "scored"]
+    if {row.reason for row in rows.values()} == {NO_TEMPLATE}:
+        return {"value": None, "ci95": None, "not_run": NO_TEMPLATE}
     if not scored and (metric.may_miss or not metric.primary):
         return {"value": None, "ci95": None}
     if not scored:
@@ -213,16 +217,15 @@ def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence
 
 
 def _adjust(entries: Sequence[Figure]) -> None:
-    """Fill `p_holm`: one family a stage and language, of the primary metrics; controls have none."""
+    """Fill `p_holm`: one family a stage and language, of the primary metrics; controls have none.
+
+    The family is what was to be measured: a figure that has no difference stays in it, with p = 1.
+    """
     families: dict[tuple[str, str], list[Figure]] = defaultdict(list)
     for entry in entries:
         for stage, figure in entry["stages"].items():
-            if (
-                entry["primary"]
-                and (figure["difference"] or {}).get("p") is not None
-                and not stage.startswith(CONTROL_PREFIX)
-            ):
-                families[stage, entry["language"]].append(figure["difference"])
+            if entry["primary"] and not stage.startswith(CONTROL_PREFIX):
+                families[stage, entry["language"]].append(figure["difference"] or {"p": 1.0})
     for family in families.values():
         adjusted = statistics.holm([difference["p"] for difference in family])
         for difference, p in zip(family, adjusted, strict=True):

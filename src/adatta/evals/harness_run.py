@@ -7,11 +7,11 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
-from itertools import groupby
+from itertools import groupby, product
 from numbers import Real
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +21,13 @@ import jinja2
 from adatta.core.errors import AdattaError, DataError, EvalError
 from adatta.core.extras import require
 from adatta.core.fingerprint import canonical_json, content_id
-from adatta.core.records import Score
+from adatta.core.records import NO_TEMPLATE, Score
 from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.ask import Subject
 from adatta.evals.harness_data import TaskData, check_lock, draw_items, load_data, read_lock
-from adatta.evals.harness_suite import HarnessSuite, HarnessTask, Protocol, Row, show_name
+from adatta.evals.harness_suite import PROTOCOLS, HarnessSuite, HarnessTask, Protocol, Row, show_name
+from adatta.evals.suite import CHAT, PLAIN, Shown
 
 T = TypeVar("T")
 Entry = dict[str, Any]
@@ -59,12 +60,27 @@ class Benchmarks:
         """Return the data of the tasks that have them."""
         return [found for found in self.data.values() if isinstance(found, TaskData)]
 
+    def protocols(self) -> Iterator[tuple[str, str]]:
+        """Yield each task, under each of its names, with how it is asked."""
+        for task in self.suite.tasks:
+            for protocol, how in zip(PROTOCOLS, (PLAIN, CHAT), strict=True):
+                yield show_name(task.name, protocol), f"{how}, {task.shots.count}-shot"
+
     def item_texts(self) -> Iterator[tuple[str, str, ItemText]]:
         """Yield task, id and question of each item."""
         for found in self.found():
             for row in found.items:
                 question = found.task.question_text(row)
                 yield found.task.name, content_id(row), ItemText(question=question)
+
+    def show_items(self, wanted: Container[tuple[str, str]]) -> Iterator[tuple[str, str, Shown]]:
+        """Yield task, id and what a reader needs of each item whose task and id are wanted."""
+        for data, protocol in product(self.found(), PROTOCOLS):
+            name = show_name(data.task.name, protocol)
+            for row in (row for row in data.items if (name, content_id(row)) in wanted):
+                shown = _attempt(_show, data, row)
+                bare = Shown(data.task.question_text(row))
+                yield name, content_id(row), bare if isinstance(shown, str) else shown
 
 
 def load_benchmarks(
@@ -93,8 +109,9 @@ def load_benchmarks(
     if folder:
         check_lock(folder, data.values())
     if not data:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in tried.items())
-        raise DataError(f"no task of suite {suite.name} has data: {reasons}")
+        (name, reason), *others = tried.items()
+        told = f"{name}: {reason}" + f"; and {len(others)} others" * bool(others)
+        raise DataError(f"no task of suite {suite.name} has data; give the folder of its releases ({told})")
     total = limit or suite.num_items
     return Benchmarks(suite=suite, data=tried | (draw_items(data.values(), total) if total else {}))
 
@@ -130,7 +147,8 @@ def run_task(
 ) -> tuple[list[Score], Entry]:
     """Ask a model the items of one task.
 
-    An item is failed if its log-probs aren't finite or its measure breaks, unscored if no answer is found.
+    An item is failed if its log-probs aren't finite or its measure breaks, unscored if no answer is found or
+    the model lacks the chat template that the protocol needs.
 
     Args:
         lm: A backend of the harness.
@@ -149,12 +167,14 @@ def run_task(
     task = data.task
     scores: list[Score] = []
     counts = Counter({"items": 0, "tied": 0, **data.counts})
+    is_asked = protocol == "raw" or bool(lm.chat_template(True))
     num_truncated = len(getattr(lm, "truncated", ()))
     for part, members in groupby(sorted(data.items, key=task.part), key=task.part):
         rows = list(members)
         built = _build(task, part, rows, data.shots.get(part, ()))
         shots = [content_id(row) for row in data.shots.get(part, ())]
-        for row, requests in _ask(lm, built, rows, protocol):
+        bare: Iterator[tuple[Row, list[Any]]] = ((rows[doc[_ROW]], []) for doc in built.eval_docs)
+        for row, requests in _ask(lm, built, rows, protocol) if is_asked else bare:
             common: Entry = {
                 "model_fingerprint": subject.model_fingerprint,
                 "stage": subject.stage,
@@ -171,6 +191,8 @@ def run_task(
             counts["items"] += 1
             for metric, result in _judge(task, built, requests, counts):
                 scores.append(Score(metric=metric, **(common | result)))
+    if not is_asked:
+        return scores, {"status": "not run", "reason": NO_TEMPLATE}
     counts["dropped"] = len(data.items) - counts["items"]  # by the task's process_docs
     if hasattr(lm, "truncated"):
         counts["truncated"] = len(lm.truncated) - num_truncated
@@ -226,6 +248,25 @@ def _build(task: HarnessTask, part: str, rows: Sequence[Row], shots: Sequence[Ro
     return built
 
 
+def _show(data: TaskData, row: Row) -> Shown:
+    """Return what a row asks, as the harness asks it."""
+    part = data.task.part(row)
+    built = _build(data.task, part, [row], data.shots.get(part, ()))
+    (doc,) = built.eval_docs
+    if built.OUTPUT_TYPE != "multiple_choice":
+        return Shown(str(built.doc_to_text(doc)), (), str(built.doc_to_target(doc)))
+    labels, gold = _read_options(built, doc)
+    question = built.doc_to_target(doc) if built.multiple_input else built.doc_to_text(doc)
+    return Shown(str(question), labels, labels[gold])
+
+
+def _read_options(built: Any, doc: Row) -> tuple[list[str], int]:
+    """Return the options of an item, and the place of the right one."""
+    labels = built.doc_to_choice(doc)
+    gold = built.doc_to_text(doc) if built.multiple_input else built.doc_to_target(doc)
+    return labels, labels.index(gold) if isinstance(gold, str) else gold
+
+
 def _ask(lm: Any, built: Any, rows: Sequence[Row], protocol: Protocol) -> Iterator[tuple[Row, list[Any]]]:
     """Yield each row with its requests, answered and filtered."""
     is_chat = protocol == "chat"
@@ -242,7 +283,11 @@ def _ask(lm: Any, built: Any, rows: Sequence[Row], protocol: Protocol) -> Iterat
 def _judge(
     task: HarnessTask, built: Any, requests: Sequence[Any], counts: Counter[str]
 ) -> Iterator[tuple[str, Entry]]:
-    """Yield each metric with its fields of a score."""
+    """Yield each metric with its fields of a score; without requests, the model has no chat template."""
+    if not requests:
+        left_out: Entry = {"status": "unscored", "reason": NO_TEMPLATE}
+        yield from ((name, left_out) for name in task.metrics or built.aggregation())
+        return
     for key in requests[0].filtered_resps:
         suffix = "" if key == "none" else f",{key}"
         kept = [name.removesuffix(suffix) for name in task.metrics if name.partition(",")[2] == suffix[1:]]
@@ -267,9 +312,7 @@ def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]
     shared: Entry = {"status": "scored", "output": str(requests[0].resps[0])}
     groups: Entry = {}
     if built.OUTPUT_TYPE == "multiple_choice":
-        labels = built.doc_to_choice(doc)
-        gold = built.doc_to_text(doc) if built.multiple_input else built.doc_to_target(doc)
-        gold = labels.index(gold) if isinstance(gold, str) else gold
+        labels, gold = _read_options(built, doc)
         sums = [log_prob for log_prob, _ in answers[: len(labels)]]
         counts["tied"] += len(measures.best_options(sums)) > 1
         picked = sums.index(max(sums))

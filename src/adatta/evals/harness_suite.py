@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -24,6 +24,7 @@ _COLUMN = re.compile(r"\{(\w+)\}")
 FormatName = Literal["rows", "italic", "squad", "arc", "truthfulqa", "include", "mmlu"]
 Kind = Literal["str", "int", "list", "dict", "str?"]
 Protocol = Literal["raw", "chat"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 Row = dict[str, Any]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from adatta.core.registry import load_registry
 from adatta.core.rows import read_jsonl
 from adatta.core.runtime import bundled_dir
 from adatta.data.overlap import ItemText
+
+PLAIN, CHAT = "plain text", "chat template"  # how a task is asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,16 +69,33 @@ class Outcome:
     probability: float | None = None
 
 
+class Shown(NamedTuple):
+    """An item for a reader; `read` turns what a score's `output` says into what the model chose."""
+
+    question: str
+    options: Sequence[str] = ()
+    answer: str = ""
+    read: Callable[[str], str] = str
+
+    @classmethod
+    def pair(cls, question: str, *, right: str, wrong: str) -> Shown:
+        """Make one of two texts, of which the output says `right` or `wrong`."""
+        named = {"right": right, "wrong": wrong}
+        return cls(question, (right, wrong), right, lambda output: named.get(output, output))
+
+
 class Task(ABC):
     """A way to ask: which fields an item has, what the model is given, what comes out.
 
     `fields` are the fields of an item, `metrics` what comes out of each. A branch task scores given texts, an
-    answer task lets the model write. `rules` judge an item without a model, by its texts alone, and get its
-    credit: what a model must beat. One file a task; the file exports one instance.
+    answer task lets the model write. One that `is_chat` asks in the model's chat template, any other in plain
+    text. `rules` judge an item without a model, by its texts alone, and get its credit: what a model must
+    beat. One file a task; the file exports one instance.
     """
 
     fields: ClassVar[Mapping[str, type]]
     metrics: ClassVar[tuple[Metric, ...]]
+    is_chat: ClassVar[bool] = False
     rules: ClassVar[Mapping[str, Callable[[Item], float]]] = {}
 
     def find_fault(self, fields: Mapping[str, Any]) -> str:
@@ -91,6 +110,11 @@ class Task(ABC):
     @abstractmethod
     def item_text(self, item: Item) -> ItemText:
         """Give what of an item must not stand in training rows."""
+
+    def show(self, item: Item) -> Shown:
+        """Give what a reader needs to see what a model was asked and chose."""
+        text = self.item_text(item)
+        return Shown(text.question, (), text.answer)
 
 
 class BranchTask(Task):
@@ -111,6 +135,8 @@ class BranchTask(Task):
 
 class AnswerTask(Task):
     """A task that lets the model answer freely."""
+
+    is_chat = True
 
     @abstractmethod
     def prompt(self, item: Item) -> str:
@@ -164,6 +190,10 @@ class Suite:
         tasks = [[*astuple(task), hash_file(self.path(task))] for task in self.tasks]
         return content_id({"name": self.name, "version": self.version, "tasks": tasks})
 
+    def protocols(self) -> Iterator[tuple[str, str]]:
+        """Yield each task with how it is asked."""
+        yield from ((task.name, CHAT if task.task.is_chat else PLAIN) for task in self.tasks)
+
     def item_texts(self) -> Iterator[tuple[str, str, ItemText]]:
         """Yield task, id and texts of each item.
 
@@ -173,6 +203,17 @@ class Suite:
         items = self.items()
         for task in self.tasks:
             yield from ((task.name, item.item_id, task.task.item_text(item)) for item in items[task.name])
+
+    def show_items(self, wanted: Container[tuple[str, str]]) -> Iterator[tuple[str, str, Shown]]:
+        """Yield task, id and what a reader needs of each item whose task and id are wanted.
+
+        Raises:
+            RowError: The suite's files have mistakes.
+        """
+        items = self.items()
+        for task in self.tasks:
+            chosen = (item for item in items[task.name] if (task.name, item.item_id) in wanted)
+            yield from ((task.name, item.item_id, task.task.show(item)) for item in chosen)
 
     def items(self) -> dict[str, tuple[Item, ...]]:
         """Read the items of every task.

@@ -84,7 +84,7 @@ def open_context(path: Path, overrides: Sequence[str]) -> Context:
     inputs = Inputs(
         base=base.fingerprint,
         others={name: files.fingerprint for name, files in others.items()},
-        template=content_id(chat.exported_template()),
+        template=content_id(chat.exported_template() if chat.template else None),
         data={name: prepared.data_hashes() for name, prepared in rows.items()},
         suites={
             stage: {suite.name: suite.content_hash() for suite in named} for stage, named in suites.items()
@@ -339,7 +339,11 @@ def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -
     Raises:
         RecipeError: a format is asked for that this model can't be written in.
     """
-    wanted = {path: name for path, name in _names(loaded, "formats") if name.startswith("gguf-")}
+    wanted = dict(_names(loaded, "formats"))
+    if chat.template is None:
+        what, hint = "the model has no chat template to ship", "leave the stage export out"
+        raise RecipeError([loaded.problem(path, what, hint=hint) for path in wanted])
+    wanted = {path: name for path, name in wanted.items() if name.startswith("gguf-")}
     if not wanted:
         return
     from adatta.export.gguf_writer import check_folder

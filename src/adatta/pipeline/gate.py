@@ -35,11 +35,13 @@ def _check_entry(entry: Mapping[str, Any], evaluated: Sequence[str]) -> Iterator
     where, stages = f"{entry.get('task')} {entry.get('metric')}", entry.get("stages") or {}
     figures = {"base": entry.get("base")}
     for name, figure in stages.items():
+        if "not_run" in (figure or {}):
+            continue  # why stands there
         figures |= {name: figure, f"{name}, difference to base": (figure or {}).get("difference")}
     if evaluated:
         figures |= {"adapted": entry.get("adapted"), "adapted, difference to base": entry.get("difference")}
     yield from (f"{where}: stage {name} is missing" for name in evaluated if name not in stages)
-    if entry.get("unscored") and not entry.get("primary"):
+    if (entry.get("unscored") and not entry.get("primary")) or "not_run" in (entry.get("adapted") or {}):
         return  # how many items can't be judged, and why, stands in the entry
     if (read_number(entry.get("n")) or 0) <= 0:
         yield f"{where}: no items (n = {entry.get('n')!r})"

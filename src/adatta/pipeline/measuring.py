@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, count
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from adatta.core.artefact import run_dir
-from adatta.core.errors import RecipeError
+from adatta.core.errors import EvalError, RecipeError
+from adatta.core.recipe import RUN_NAME
 from adatta.core.records import BASE
 from adatta.pipeline.run import run_recipe
-from adatta.pipeline.verdict import describe
+from adatta.pipeline.verdict import judge
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
@@ -40,20 +42,34 @@ def evaluate_models(
         The metrics, as in report.json.
 
     Raises:
-        UserError: a model is named twice or can't be used, or a setting is wrong.
+        UserError: a model is named twice or can't be used, a setting is wrong, or the run's name is taken.
     """
-    if len(set(models)) < len(models):
-        raise RecipeError("a model is named twice; name each once, the base first")
-    evaluation = {"suites": list(suites), "others": name_models([*models[2:], *models[1:2]])}
-    stages = [{"evaluate": evaluation}, {"report": {}}]
+    twice = [model for model, num in Counter(map(_place_of, models)).items() if num > 1]
+    if twice:
+        raise RecipeError(f"{twice[0]} is named twice; name each model once, the base first")
     path = run_dir(name) / "eval.yaml"
+    if not re.fullmatch(RUN_NAME, name):
+        raise RecipeError(f"--name {name!r} can't name a run; give letters, digits, '.', '_' and '-'")
+    if (run_dir(name) / "recipe.yaml").exists() and not path.exists():
+        raise RecipeError(f"run {name} is another recipe's; give another --name")
+    named = list(name_models(models[1:]).items())
+    evaluation = {"suites": list(suites), "others": dict([*named[1:], *named[:1]])}
+    stages = [{"evaluate": evaluation}, {"report": {}}]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         YAML().dump({"name": name, "model": {"name": models[0]}, "stages": stages}, file)
     report = run_recipe(path, overrides) / "report.json"
-    metrics: list[dict[str, Any]] = json.loads(report.read_text(encoding="utf-8"))["metrics"]
-    print("\n".join(table_lines(metrics, base=models[0])))
+    found = json.loads(report.read_text(encoding="utf-8"))
+    metrics: list[dict[str, Any]] = found["metrics"]
+    print("\n".join(f"{short}: {model}" for short, model in [(BASE, models[0]), *named]))
+    print("\n".join([*table_lines(metrics, base=BASE), found["verdict"]["headline"]]))
     return metrics
+
+
+def _place_of(model: str) -> str:
+    """Return the folder or file that a model's name stands for, or the name where there is neither."""
+    places = (path.resolve() for path in (Path(model), run_dir(model)) if path.exists())
+    return str(next(places, model))
 
 
 def name_models(models: Sequence[str]) -> dict[str, str]:
@@ -84,8 +100,8 @@ def compare_runs(first: str, second: str) -> list[dict[str, Any]]:
         The metrics, as in report.json, the first run's model as base.
 
     Raises:
-        RecipeError: a run is unknown or has no evaluation, or both are the same.
-        EvalError: they were asked other items or in another way, or by another version of a suite.
+        RecipeError: a run is unknown or has no evaluation, both are the same, or they were asked other items,
+            in another way, or by another version of a suite.
     """
     from adatta.evals.compare import compare
 
@@ -105,10 +121,13 @@ def compare_runs(first: str, second: str) -> list[dict[str, Any]]:
     if not both:
         raise RecipeError(f"{names[0]} and {names[1]} were asked nothing in common")
     scores = [score for score in scores if (score.suite, score.task) in both]
-    metrics = compare(scores, base_stage=names[0], stages=names[1:])
-    print("\n".join(table_lines(metrics, base=names[0])))
-    for entry in metrics:
-        print(describe(entry).sentence)
+    try:
+        metrics = compare(scores, base_stage=names[0], stages=names[1:])
+    except EvalError as error:
+        raise RecipeError(f"{names[0]} and {names[1]} can't be compared: {error}") from error
+    judgement = judge(metrics, is_compared=True)
+    sentences = (finding.sentence for finding in judgement.findings)
+    print("\n".join([*table_lines(metrics, base=names[0]), *sentences, judgement.headline]))
     return metrics
 
 
@@ -203,7 +222,7 @@ def table_lines(metrics: Sequence[Mapping[str, Any]], *, base: str) -> list[str]
         metrics: as in report.json.
         base: what the base is called.
     """
-    lines = []
+    lines = ["95% intervals are unadjusted"]
     for entry in metrics:
         arrow = "higher is better" if entry["higher_is_better"] else "lower is better"
         lines.append(f"{entry['task']} {entry['metric']} ({entry['unit']}, n = {entry['n']}, {arrow})")
@@ -215,7 +234,7 @@ def table_lines(metrics: Sequence[Mapping[str, Any]], *, base: str) -> list[str]
 
 def _figure(figure: Mapping[str, Any] | None) -> str:
     if not figure or figure.get("value") is None:
-        return "-"
+        return f"not run: {figure['not_run']}" if figure and "not_run" in figure else "-"
     interval = figure.get("ci95")
     shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else " (no interval)"
     return f"{figure['value']:.3f}{shown}"

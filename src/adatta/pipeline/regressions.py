@@ -12,10 +12,9 @@ from adatta.core.records import BASE
 if TYPE_CHECKING:
     from adatta.core.records import Score
     from adatta.evals.harness_run import Benchmarks
-    from adatta.evals.suite import Suite
+    from adatta.evals.suite import Shown, Suite
 
 NUM_SHOWN = 10
-MAX_CHARS = 300
 
 
 def find_regressions(
@@ -29,35 +28,41 @@ def find_regressions(
         suites: what was asked.
 
     Returns:
-        `{"task", "metric", "question", "answer", "base", "adapted"}`, the last two with `score` and `output`.
+        `{"task", "metric", "group", "question", "options", "answer", "base", "adapted"}`, the last two with
+        `score` and `output`: the answer, or the option that was chosen.
     """
     adapted = next((s.stage for s in reversed(scores) if not s.stage.startswith("control-")), BASE)
     figures: dict[tuple[str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         if score.status == "scored":
             figures[score.suite, score.task, score.metric, score.stage][score.item_id] = score
-    texts = {item_id: text for suite in suites for _, item_id, text in suite.item_texts()}
-    found: list[list[dict[str, Any]]] = []
+    found: list[list[tuple[Score, Score]]] = []
     for entry in (entry for entry in metrics if entry["primary"]):
         key = (entry["suite"], entry["task"], entry["metric"])
         before, after = (figures[*key, stage] for stage in (BASE, adapted))
         losses = {item: _lose(before[item], after[item], entry) for item in before.keys() & after.keys()}
         worst = sorted(losses, key=lambda item: (losses[item], item), reverse=True)[:NUM_SHOWN]
-        found.append(
-            [
-                {
-                    "task": entry["task"],
-                    "metric": entry["metric"],
-                    "question": texts[item].question[:MAX_CHARS],
-                    "answer": texts[item].answer[:MAX_CHARS],
-                    "base": _show(before[item]),
-                    "adapted": _show(after[item]),
-                }
-                for item in worst
-                if losses[item] > (0.0, 0.0)
-            ]
-        )
-    return [row for row in chain.from_iterable(zip_longest(*found)) if row][:NUM_SHOWN]
+        found.append([(before[item], after[item]) for item in worst if losses[item] > (0.0, 0.0)])
+    rows = [pair for pair in chain.from_iterable(zip_longest(*found)) if pair][:NUM_SHOWN]
+    wanted = {(score.task, score.item_id) for score, _ in rows}
+    shown = {(task, item): text for suite in suites for task, item, text in suite.show_items(wanted)}
+    return [_describe(shown[score.task, score.item_id], score, other) for score, other in rows]
+
+
+def _describe(shown: Shown, before: Score, after: Score) -> dict[str, Any]:
+    base, adapted = (
+        {"score": score.score, "output": shown.read(score.output or "")} for score in (before, after)
+    )
+    return {
+        "task": before.task,
+        "metric": before.metric,
+        "group": before.group,
+        "question": shown.question,
+        "options": list(shown.options),
+        "answer": shown.answer,
+        "base": base,
+        "adapted": adapted,
+    }
 
 
 def _lose(before: Score, after: Score, entry: Mapping[str, Any]) -> tuple[float, float]:
@@ -65,7 +70,3 @@ def _lose(before: Score, after: Score, entry: Mapping[str, Any]) -> tuple[float,
     sign = 1.0 if entry["higher_is_better"] else -1.0
     loss = sign * ((before.score or 0.0) - (after.score or 0.0))
     return loss, ((before.log_prob or 0.0) - (after.log_prob or 0.0) if loss > 0 else 0.0)
-
-
-def _show(score: Score) -> dict[str, Any]:
-    return {"score": score.score, "output": (score.output or "")[:MAX_CHARS]}

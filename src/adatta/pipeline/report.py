@@ -88,8 +88,12 @@ def gather(context: Context, done: Mapping[str, Artefact], *, margin: MarginSett
     evaluated = [artefact for artefact in done.values() if artefact.record["kind"] == "evaluate"]
     scores = [score for artefact in evaluated for score in read_scores(artefact.folder / "scores.parquet")]
     metrics, controls = compare_all(scores)
-    metrics = [entry | {"margin": find_margin(entry, margin)} for entry in metrics]
     suites = {suite.name: suite for named in context.suites.values() for suite in named}
+    protocols = {(suite.name, task): how for suite in suites.values() for task, how in suite.protocols()}
+    metrics = [
+        entry | {"margin": find_margin(entry, margin), "protocol": protocols[entry["suite"], entry["task"]]}
+        for entry in metrics
+    ]
     dirty = {item for _, _, item, _ in context.overlap["dirty"]}
     touched = {score.task for score in scores if score.item_id in dirty}
     clean = [score for score in scores if score.task in touched and score.item_id not in dirty]

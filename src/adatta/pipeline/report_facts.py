@@ -19,6 +19,7 @@ KINDS = {
 }
 # Longer tables of figures stay in report.json.
 MAX_FIGURES = 12
+MAX_CHARS = 300
 
 
 def build_facts(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,11 +176,17 @@ def _join(values: Mapping[str, Any], *, sign: str = ": ") -> str:
     )
 
 
+def shorten(text: str) -> str:
+    """Cut a long text at a space, for a table or a list."""
+    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS].rsplit(maxsplit=1)[0]} …"
+
+
 FILTERS: dict[str, Callable[[Any], str]] = {
     "count": partial(show_given, decimals=0),
     "rate": show_given,
     "seconds": show_seconds,
     "bytes": show_bytes,
+    "shorten": shorten,
     "layouts": describe_layouts,
     "pairs": lambda found: describe_pairs(found)[0],
 }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 from adatta.pipeline.charts import Shape, Whisker, draw_changes, draw_forest, draw_losses
-from adatta.pipeline.numbers import interval_of, read_number, scale_of, show_interval, show_p, value_of
+from adatta.pipeline.numbers import Scale, interval_of, read_number, scale_of, show_interval, show_p, value_of
 from adatta.pipeline.report_facts import build_facts
 from adatta.pipeline.verdict import (
     METRICS,
@@ -56,6 +57,8 @@ def build_view(
         "evaluated": evaluated,
         "headline": judgement.headline,
         "cards": {word: [finding for finding in judgement.of(word) if finding.primary] for word in WORDS},
+        "not_run": list(_list_not_run(metrics, evaluated)),
+        "families": Counter(name_language(entry["language"]) for entry in metrics if entry["primary"]),
         "secondary": [finding for finding in judgement.findings if not finding.primary],
         "on_the_way": list(_find_on_the_way(metrics, evaluated)),
         "words": WORDS,
@@ -124,6 +127,15 @@ def _find_on_the_way(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[s
             yield f"{name_metric(entry)} was worse than base after {worse}; at the end: {result}."
 
 
+def _list_not_run(metrics: Sequence[Mapping[str, Any]], evaluated: Sequence[str]) -> Iterator[str]:
+    """Name each task that a model wasn't asked, and why."""
+    missed: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for entry, (name, _, figure) in ((e, found) for e in metrics for found in _figures(e, evaluated)):
+        if "not_run" in figure:
+            missed[entry["task"], figure["not_run"]][name] = None
+    yield from (f"{task} of {', '.join(names)}: {why}" for (task, why), names in missed.items())
+
+
 def _direction(entry: Mapping[str, Any], stage: str) -> str:
     return find_direction(entry, entry["stages"].get(stage, {}).get("difference"))
 
@@ -145,21 +157,23 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
     signed: dict[str, Any] = {"decimals": scale.decimals_for(*ends), "signed": True}
     rows = []
     for name, shape, figure in figures:
-        value, difference, is_base = value_of(figure), figure.get("difference") or {}, shape == "base"
+        shown, difference = _show_figure(figure, scale, decimals=decimals), figure.get("difference") or {}
+        is_bare = shape == "base" or "not_run" in {**entry["base"], **figure}
         interval = show_interval(difference.get("ci95"), scale=scale, **signed)
-        tone = "" if is_base else _direction(entry, name)
+        tone = "" if is_bare else _direction(entry, name)
+        is_alone = tone in ("better", "worse") and difference.get("p_holm") is None
         row = {
             "name": name,
             "shape": shape,
             "is_last": name in evaluated[-1:],
-            "value": "missing" if value is None else scale.show(value, decimals=decimals),
-            "interval": show_interval(figure.get("ci95"), scale=scale, decimals=decimals),
-            "difference": "" if is_base else scale.show(value_of(difference), **signed),
-            "difference_interval": "" if is_base else interval,
+            "value": shown[0],
+            "interval": shown[1],
+            "difference": "" if is_bare else scale.show(value_of(difference), **signed),
+            "difference_interval": "" if is_bare else interval,
             "p": show_p(difference.get("p")),
             "holm": show_p(difference.get("p_holm"), name="Holm p"),
             "tone": tone,
-            "word": WORDS.get(tone, ""),
+            "word": WORDS.get(tone, "") + ", unadjusted" * is_alone,
         }
         rows.append(row)
     return {
@@ -172,17 +186,27 @@ def _compare(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str, An
     }
 
 
+def _show_figure(figure: Mapping[str, Any], scale: Scale, *, decimals: int) -> tuple[str, str]:
+    """Write a figure's value and interval, or why there is none."""
+    value = value_of(figure)
+    if value is None:
+        return f"not run: {figure['not_run']}" if "not_run" in figure else "missing", ""
+    interval = show_interval(figure.get("ci95"), scale=scale, decimals=decimals)
+    return scale.show(value, decimals=decimals), interval
+
+
 def _compare_groups(entry: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
-    """Make the table of each kind of item by itself: a line a kind, a column a model that has figures."""
+    """Make the table of each kind of item by itself: a line a kind, value and interval a model."""
     groups: Mapping[str, Any] = entry.get("groups") or {}
     shown = [name for name in names if any(name in models for models in groups.values())]
     if not shown:
         return None
     scale = scale_of(entry["unit"])
-    values = [[value_of(models.get(name)) for name in shown] for models in groups.values()]
-    decimals = scale.decimals_for(*(value for row in values for value in row))
+    figures = [[models.get(name) for name in shown] for models in groups.values()]
+    decimals = scale.decimals_for(*(value_of(figure) for row in figures for figure in row))
     cells = [
-        ["" if value is None else scale.show(value, decimals=decimals) for value in row] for row in values
+        [_show_figure(figure, scale, decimals=decimals) if figure else ("", "") for figure in row]
+        for row in figures
     ]
     sizes = [max(figure["n"] for figure in models.values()) for models in groups.values()]
     labels = [group.replace("_", " ") for group in groups]
@@ -193,7 +217,7 @@ def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> Ite
     """Say how the adapted model stands against each control on this metric."""
     for control, entries in controls.items():
         for other in entries:
-            if (other["task"], other["metric"]) == (entry["task"], entry["metric"]):
+            if (other["task"], other["metric"]) == (entry["task"], entry["metric"]) and other["difference"]:
                 finding = describe(other)
                 text = f"{finding.change}; {finding.detail}"
                 yield {"control": control, "tone": finding.direction, "text": text}
@@ -201,8 +225,7 @@ def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> Ite
 
 def _list_facts(entry: Mapping[str, Any], unit: str) -> Iterator[str]:
     """Say unit, direction, items, clusters and unscored items of a metric."""
-    yield unit
-    yield _say_better(entry)
+    yield from filter(None, (entry.get("protocol"), unit, _say_better(entry)))
     yield f"n = {entry['n']}"
     if entry["clusters"] != entry["n"]:
         yield f"{entry['clusters']} clusters"
@@ -256,7 +279,9 @@ def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
                 )
             )
         if rows:
-            title = f"Differences to the base in {unit}, with 95% intervals; to the right is better"
+            title = (
+                f"Differences to the base in {unit}, with unadjusted 95% intervals; to the right is better"
+            )
             svg = draw_changes(rows, title=title, unit=unit)
             yield {"label": title, "note": "", "file": f"changes-{_slug(unit)}.svg", "svg": svg}
 

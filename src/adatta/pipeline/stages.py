@@ -94,7 +94,7 @@ def merge_stage(context: Context, planned: PlannedStage, folder: Path, source: P
             probe=list(islice(chain.from_iterable(rows.train), CHECKED_TOKENS)),  # each has a token or more
             held_out=rows.holdout,
             held_out_bytes=rows.holdout_bytes,
-            template=context.chat.exported_template(),
+            template=context.chat.exported_template() if context.chat.template else None,
             stop_ids=context.chat.stop_ids,
         )
     )

@@ -55,10 +55,11 @@ def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite 
     suites = {suite.name: suite for suite in load_registry("adatta.evals.suites").values()}
     data_dir = Path(stage.evaluation.data_dir) if stage.evaluation.data_dir else None
     folder = run_dir(loaded.recipe.name)
+    is_there = data_dir is None or data_dir.is_dir()  # else it is told at its line
     for name in stage.evaluation.suites:
         if name in suites:
             yield suites[name]
-        elif name in list_harness_suites() and checks.attempt(f"suite {name}", _require_harness):
+        elif is_there and name in list_harness_suites() and checks.attempt(f"suite {name}", _require_harness):
             from adatta.evals.harness_run import load_benchmarks
 
             load = partial(load_benchmarks, load_harness_suite(name), folder=folder, data_dir=data_dir)

@@ -26,6 +26,7 @@ WORDS = {
     "undecided": "no difference shown",
     "missing": "no interval",
 }
+ALPHA = 0.05  # of Holm's tests over a family: the primary figures of a language, declared before the run
 SHORT_WORDS = WORDS | {"held": "within margin", "undecided": "not shown"}  # for plots
 METRICS = {
     "bits_per_byte": (
@@ -102,26 +103,30 @@ def name_metric(entry: Mapping[str, Any]) -> str:
 
 
 def find_direction(entry: Mapping[str, Any], difference: Mapping[str, Any] | None) -> Direction:
-    """Decide better or worse where the interval of the paired difference excludes 0, and never otherwise.
+    """Decide better or worse where the interval of the paired difference excludes 0 and Holm's test agrees.
+
+    A figure without Holm p belongs to no family (a secondary one, a control): its interval alone decides.
 
     Args:
         entry: the entry of `metrics`: which way is good, and the margin within which a figure is held.
-        difference: `{"value", "ci95", ...}` of a model minus its base, or None.
+        difference: `{"value", "ci95", "p_holm", ...}` of a model minus its base, or None.
 
     Returns:
-        `missing` where there is no usable interval; where it holds 0, `held` if its bad end is within the
-        margin and something differs, else `undecided`.
+        `missing` where there is no usable interval; where neither is decided, `held` if the interval's bad
+        end is within the margin and something differs, else `undecided`.
+
+    Source: Holm 1979, at 5%.
     """
     bounds = interval_of(difference)
-    if bounds is None:
+    if difference is None or bounds is None:
         return "missing"
     (low, high), higher_is_better, margin = bounds, entry["higher_is_better"], entry.get("margin")
     if low == high == 0.0:
         return "undecided"  # nothing differs, which says less than the interval
-    if low <= 0.0 <= high:
-        loss = -low if higher_is_better else high
-        return "held" if margin is not None and loss < margin else "undecided"
-    return "better" if (low > 0.0) == higher_is_better else "worse"
+    if not low <= 0.0 <= high and (difference.get("p_holm") or 0.0) < ALPHA:
+        return "better" if (low > 0.0) == higher_is_better else "worse"
+    loss = -low if higher_is_better else high
+    return "held" if margin is not None and loss < margin else "undecided"
 
 
 def describe(entry: Mapping[str, Any]) -> Finding:
@@ -139,8 +144,10 @@ def describe(entry: Mapping[str, Any]) -> Finding:
     if base is None or adapted is None:
         direction = "missing"
     decimals = scale.decimals_for(base, adapted)
-    before, after = (scale.show(value, decimals=decimals) for value in (base, adapted))
-    change = f"{before}{scale.sign} → {after}{scale.sign or scale.unit}"
+    before, after = (
+        scale.show(value, decimals=decimals) + scale.sign * (value is not None) for value in (base, adapted)
+    )
+    change = f"{before} → {after}{'' if scale.sign else scale.unit}"
     if not scale.sign and base and adapted is not None:
         change += f" ({show_number(100 * (adapted / base - 1), decimals=1, signed=True)}%)"
     return Finding(
@@ -157,22 +164,26 @@ def _detail(entry: Mapping[str, Any], difference: Mapping[str, Any], direction: 
     scale = scale_of(entry["unit"])
     items = f"n{NO_BREAK}={NO_BREAK}{entry['n']}"
     if direction == "missing":
-        return f"no paired interval, so nothing is claimed, {items}"
+        reasons = {reason for key in ("base", "adapted") if (reason := (entry[key] or {}).get("not_run"))}
+        why = f"not run: {', '.join(reasons)}" if reasons else "no paired interval"
+        return f"{why}, so nothing is claimed, {items}"
     bounds = interval_of(difference)
     decimals = scale.decimals_for(*(bounds or ()))
     shown = scale.show(value_of(difference), decimals=decimals, signed=True)
     interval = show_interval(bounds, scale=scale, decimals=decimals, signed=True)
     p, adjusted = difference["p"], difference["p_holm"]
-    parts = [f"difference {shown}{scale.difference_unit}", f"95% interval {interval}"]
+    parts = [f"difference {shown}{scale.difference_unit}", f"unadjusted 95% interval {interval}"]
     parts += [show_p(p), show_p(adjusted, name="Holm p"), items]
     if bounds == (0.0, 0.0):
         parts.append("no item differs")
-    elif direction == "undecided":
-        parts.append(f"the interval holds{NO_BREAK}0")
-    elif direction == "held":
+    elif direction in ("undecided", "held"):
+        is_left = bounds is not None and not bounds[0] <= 0.0 <= bounds[1]
+        left = "excludes 0, but Holm's correction leaves no difference shown"
+        parts.append(f"the interval {left if is_left else f'holds{NO_BREAK}0'}")
+    if direction == "held":
         margin = scale.show(entry["margin"], decimals=decimals)
         parts.append(f"the interval ends within the margin of {margin}{scale.difference_unit}")
-    elif max(p or 0.0, adjusted or 0.0) >= 0.05:
+    elif direction in ("better", "worse") and (p or 0.0) >= ALPHA:
         parts.append("weak: the interval excludes 0, the test at 5% doesn't")
     return ", ".join(part for part in parts if part)
 
@@ -204,10 +215,13 @@ def _headline(primary: Sequence[Finding]) -> str:
     total, counts = len(primary), Counter[str](finding.direction for finding in primary)
     words = {0: "none"} | ({total: "all"} if total > 1 else {})
     better, worse, held, undecided, missing = (words.get(counts[word], str(counts[word])) for word in WORDS)
-    text = f"Of {total} primary figure{'s' * (total > 1)}, the adapted model is better than base on {better}"
+    corrected = " after Holm's correction," * (total > 1)
+    text = (
+        f"Of {total} primary figure{'s' * (total > 1)},{corrected} the adapted model is better than base on"
+    )
     rest = [f"on {held} not worse by more than the margin"] if counts["held"] else []
     if counts["undecided"]:
         rest.append(f"on {undecided} no difference is shown with this many items")
     if counts["missing"]:
         rest.append(f"{missing} {'has' if counts['missing'] == 1 else 'have'} no interval")
-    return f"{text}, worse on {worse}{'; ' * bool(rest)}{', and '.join(rest)}."
+    return f"{text} {better}, worse on {worse}{'; ' * bool(rest)}{', and '.join(rest)}."

@@ -353,3 +353,21 @@ def test_subject_of_a_stage_opens_with_the_profiles_prompt():
     assert subject.opening == (Message(role="system", content=load_profile("it").system_prompt),)
     assert not subject.is_control
     assert make_subject(ask.CONTROL_PLAIN, "0", load_profile("it")).is_control
+
+
+def test_model_without_template_is_asked_all_that_needs_none():
+    chat = ByteChat()
+    chat.template = None
+    with_template = {(s.task, s.metric, s.item_id): s for s in run(load_suite("offline"))}
+    tasks = {task.name: task.task.is_chat for task in load_suite("offline").tasks}
+    assert {name for name, is_chat in tasks.items() if is_chat} == {"prompts_it", "preferences_it"}
+    scores = run(load_suite("offline"), chat=chat)
+    for score in scores:
+        before = with_template[score.task, score.metric, score.item_id]
+        if score.stage.startswith("control-"):
+            continue  # the rules need no model
+        if tasks[score.task]:
+            assert (score.status, score.reason) == ("unscored", "no chat template")
+            assert score.prompt_hash == before.prompt_hash
+    plain = [score for score in scores if not tasks[score.task]]
+    assert plain == [score for score in with_template.values() if not tasks[score.task]]

@@ -336,3 +336,53 @@ def test_a_benchmark_that_failed_for_one_model_stands_in_the_table_without_a_fig
     assert whole["difference"]["value"] == 0.0
     assert (lost["base"]["value"], lost["adapted"]["value"], lost["difference"]) == (0.5, None, None)
     assert lost["unscored"] == {"the task failed for this model": 4}
+
+
+def without_template(scores):
+    fault = {"status": "unscored", "reason": "no chat template", "score": None}
+    return [replace(score, **fault) for score in scores]
+
+
+def test_base_without_template_makes_a_figure_that_decides_nothing():
+    scores = [*without_template(make_scores("base", BASE)), *make_scores("sft", BETTER)]
+    entry = one(scores)
+    assert entry["base"] == {"value": None, "ci95": None, "not_run": "no chat template"}
+    assert (entry["primary"], entry["n"], entry["difference"]) == (False, 0, None)
+    assert entry["stages"]["sft"]["value"] == 0.8
+    assert entry["unscored"] == {"no chat template": 40}
+
+
+def test_adapted_without_template_leaves_its_figure_primary():
+    entry = one([*make_scores("base", BASE), *without_template(make_scores("sft", BETTER))])
+    assert entry["adapted"] == {"value": None, "ci95": None, "not_run": "no chat template"}
+    assert (entry["primary"], entry["difference"]) == (True, None)
+
+
+def test_other_reasons_are_not_taken_for_a_missing_template():
+    broken = without_template(make_scores("sft", BETTER))
+    broken[0] = replace(broken[0], reason="longer than the context")
+    with pytest.raises(EvalError, match="no scored item"):
+        one([*make_scores("base", BASE), *broken])
+
+
+def test_family_of_holm_leaves_out_what_was_not_run():
+    asked = [make_scores(stage, values) for stage, values in (("base", BASE), ("sft", BETTER))]
+    other = [
+        make_scores(stage, values, task="preferences_it")
+        for stage, values in (("base", BASE), ("sft", BETTER))
+    ]
+    both = compare([*asked[0], *asked[1], *other[0], *other[1]], base_stage="base", stages=["sft"])
+    assert both[0]["difference"]["p_holm"] == pytest.approx(2 * both[0]["difference"]["p"])
+    left = compare(
+        [*asked[0], *asked[1], *without_template(other[0]), *other[1]], base_stage="base", stages=["sft"]
+    )
+    assert left[0]["difference"]["p_holm"] == left[0]["difference"]["p"]
+
+
+def test_figure_that_was_to_be_measured_stays_in_the_family_of_holm():
+    asked = [make_scores(stage, values) for stage, values in (("base", BASE), ("sft", BETTER))]
+    lost = without_template(make_scores("sft", BETTER, task="preferences_it"))
+    scores = [*asked[0], *asked[1], *make_scores("base", BASE, task="preferences_it"), *lost]
+    found, missing = compare(scores, base_stage="base", stages=["sft"])
+    assert found["difference"]["p_holm"] == pytest.approx(2 * found["difference"]["p"])
+    assert (missing["primary"], missing["difference"]) == (True, None)

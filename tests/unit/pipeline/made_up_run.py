@@ -8,6 +8,7 @@ from typing import Any
 
 from adatta.pipeline.report import ReportInputs
 
+LONG_TEXT = "A lighthouse is a tower with a lamp. " * 19 + "The last sentence ends here."
 STAGES = ("sft", "dpo", "adapt")
 PAIRS = {
     "pairs": 40,
@@ -128,7 +129,7 @@ def make_metrics() -> list[dict]:
             "accuracy",
             base=figure(0.675, 0.14),
             stages={
-                "sft": figure(0.525, 0.14, (-0.15, 0.12), 0.031),
+                "sft": figure(0.525, 0.14, (-0.15, 0.12), 0.011),
                 "dpo": figure(0.70, 0.14, (0.025, 0.1), 0.81),
                 "adapt": figure(0.85, 0.11, (0.175, 0.14), 0.039),
             },
@@ -363,11 +364,33 @@ def make_inputs(**changes: Any) -> ReportInputs:
             {
                 "task": "questions_it",
                 "metric": "accuracy",
+                "group": None,
                 "question": "Quale mare bagna Bari?",
+                "options": ["l'Adriatico", "il Tirreno", "lo Ionio"],
                 "answer": "l'Adriatico",
                 "base": {"score": 1.0, "output": "l'Adriatico"},
                 "adapted": {"score": 0.0, "output": "il Tirreno"},
-            }
+            },
+            {
+                "task": "pairs_it",
+                "metric": "accuracy",
+                "group": "verb_agreement",
+                "question": "",
+                "options": ["Le barche tornano al porto.", "Le barche torna al porto."],
+                "answer": "Le barche tornano al porto.",
+                "base": {"score": 1.0, "output": "Le barche tornano al porto."},
+                "adapted": {"score": 0.5, "output": "tie"},
+            },
+            {
+                "task": "text_en",
+                "metric": "bits_per_byte",
+                "group": None,
+                "question": LONG_TEXT,
+                "options": [],
+                "answer": "",
+                "base": {"score": 1.012, "output": ""},
+                "adapted": {"score": 1.305, "output": ""},
+            },
         ],
         "overlap": OVERLAP,
         "answers": [

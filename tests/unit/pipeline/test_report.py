@@ -12,6 +12,7 @@ import pytest
 from adatta.core.errors import ArtefactError
 from adatta.pipeline.report import build_report, escape_markdown, name_stages, not_held, write_report
 from tests.unit.pipeline.made_up_run import (
+    LONG_TEXT,
     entry,
     figure,
     make_inputs,
@@ -128,15 +129,87 @@ def test_page_says_what_a_reader_asks(made):
         "8-bit weights answer a little differently",
         "rows (messages); keys that nothing reads: score (7)",
         "Preferences in data/dpo.jsonl: 40 pairs: chosen longer in 38 [24, 55]%",
-        "by kind of item n base sft adapt verb agreement 20 55.0 60.0 95.0 clitics 20 80.0",
+        "By kind of item (2), with 95% intervals kind n base sft adapt verb agreement 20 55.0 [35.0, 75.0]",
+        "difference to base 95% interval, paired, unadjusted",
+        "the primary figures of a language (Italian 4, English 1)",
+        "1. questions_it accuracy 1 → 0 asked Quale mare bagna Bari? options l'Adriatico il Tirreno lo Ionio "
+        "right l'Adriatico base l'Adriatico adapted il Tirreno",
+        "2. pairs_it verb agreement accuracy 1 → 0.5 options",
         "weak, 9 words of offline/text_it 1f in data/sft.jsonl:7: il faro è una torre",
     ):
         assert words in page.text.replace("\N{NO-BREAK SPACE}", " ")
 
 
+def test_long_text_of_a_regression_is_cut_and_stands_whole_behind_it(made):
+    folder, report, page = made
+    assert "with a lamp. A … Less A lighthouse" in page.text
+    assert page.text.count("The last sentence ends here.") == 1
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    assert "with a lamp. A …\n" in markdown
+    assert "The last sentence ends here." not in markdown
+    assert report["regressions"][2]["question"] == LONG_TEXT
+
+
+def test_markdown_shows_regressions_and_kinds_of_items(made):
+    text = (made[0] / "report.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    assert (
+        "**2. pairs\\_it**, verb agreement: accuracy 1 → 0.5\n\n- options:\n    - Le barche tornano" in text
+    )
+    assert "- right: l'Adriatico\n- base: l'Adriatico\n- adapted: il Tirreno\n" in text
+    assert "| verb agreement | 20 | 55.0 [35.0, 75.0] |" in text
+
+
+def test_model_without_template_is_told_as_not_run_and_makes_no_problem(tmp_path):
+    metrics = make_metrics()
+    missed = {"value": None, "ci95": None, "not_run": "no chat template"}
+    (prompts,) = (entry for entry in metrics if entry["metric"] == "language_fidelity")
+    prompts["stages"]["adapt"] = missed | {"difference": None}
+    prompts |= {"adapted": missed, "difference": None, "unscored": {"no chat template": 40}}
+    report, page = write_page(tmp_path, metrics=metrics)
+    assert report["problems"] == []
+    assert "adapt not run: no chat template" in page.text
+    assert "Not run: prompts_it of adapt: no chat template." in page.text
+    assert "not run: no chat template, so nothing is claimed" in page.text
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| adapt | not run: no chat template |" in markdown
+    prompts["adapted"] = prompts["stages"]["adapt"] = {"value": None, "ci95": None}
+    report, _ = write_page(tmp_path, metrics=metrics)
+    assert "prompts_it language_fidelity: adapted: no value" in report["problems"]
+
+
+def test_nothing_is_said_of_differences_to_a_base_that_was_not_run(tmp_path):
+    (prompts,) = (entry for entry in make_metrics() if entry["metric"] == "language_fidelity")
+    for stage in prompts["stages"].values():
+        stage["difference"] = None
+    missed = {"value": None, "ci95": None, "not_run": "no chat template"}
+    prompts |= {"base": missed, "difference": None, "primary": False, "unscored": {"no chat template": 40}}
+    report, page = write_page(tmp_path, metrics=[make_metrics()[0], prompts], **NOTHING)
+    assert report["problems"] == []
+    assert "base not run: no chat template sft 87.5 [77.5, 97.5] dpo" in page.text.replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert "Italian prompts, language fidelity – → 92.5%" in page.text
+
+
+def test_protocol_stands_beside_each_figure(tmp_path):
+    metrics = [entry | {"protocol": "plain text, 5-shot"} for entry in make_metrics()]
+    _, page = write_page(tmp_path, metrics=metrics)
+    assert page.text.count("plain text, 5-shot · ") == len(metrics)
+    assert "plain text, 5-shot" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_figures_outside_a_family_are_called_unadjusted(tmp_path):
+    metrics = make_metrics()
+    secondary = next(entry for entry in metrics if entry["metric"] == "stop_share")
+    for stage in secondary["stages"].values():
+        stage["difference"]["p_holm"] = None
+    _, page = write_page(tmp_path, metrics=metrics)
+    assert "better, unadjusted" in page.text
+
+
 def test_answers_show_ten_and_fold_the_rest(made):
     _, _, page = made
-    assert page.tags.count("article") == 5 + 40  # stages and prompts
+    assert page.tags.count("article") == 5 + 40 + 3  # stages, prompts, regressions
     assert "The first 10 prompts" in page.text
     assert "The other 30 prompts" in page.text
 

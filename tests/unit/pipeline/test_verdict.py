@@ -74,8 +74,8 @@ def test_direction_without_difference_is_missing():
 def test_headline_counts_better_worse_and_undecided():
     judgement = judge([measured(0.2, 0.1), measured(-0.2, 0.1), measured(0.1, 0.2)], is_compared=True)
     assert judgement.headline == (
-        "Of 3 primary figures, the adapted model is better than base on 1, worse on 1; "
-        "on 1 no difference is shown with this many items."
+        "Of 3 primary figures, after Holm's correction, the adapted model is better than base on 1, "
+        "worse on 1; on 1 no difference is shown with this many items."
     )
     assert [len(judgement.of(word)) for word in ("better", "worse", "undecided", "missing")] == [1, 1, 1, 0]
 
@@ -84,7 +84,8 @@ def test_headline_says_worse_where_everything_is():
     judgement = judge([measured(-0.2, 0.1), measured(-0.3, 0.1)], is_compared=True)
     assert (
         judgement.headline
-        == "Of 2 primary figures, the adapted model is better than base on none, worse on all."
+        == "Of 2 primary figures, after Holm's correction, the adapted model is better than base on none, "
+        "worse on all."
     )
 
 
@@ -133,13 +134,52 @@ def test_sentence_holds_values_difference_interval_p_and_n():
     sentence = describe(make_metrics()[1]).sentence.replace("\N{NO-BREAK SPACE}", " ")
     assert sentence == (
         "English text, bits per byte: 1.01 → 1.04 bits/byte (+2.9%); difference +0.0290 bits/byte, "
-        "95% interval [+0.0200, +0.0380], p < 0.001, Holm p < 0.001, n = 25."
+        "unadjusted 95% interval [+0.0200, +0.0380], p < 0.001, Holm p < 0.001, n = 25."
     )
 
 
-def test_interval_against_test_is_called_weak():
-    assert "weak" in describe(measured(0.2, 0.19, p=0.06)).detail
-    assert "weak" not in describe(measured(0.2, 0.1, p=0.01)).detail
+def decided(p_holm, change=0.2, half=0.1, margin=None, **more):
+    """A figure whose interval excludes 0, with an adjusted p of its own."""
+    found = measured(change, half, **more) | {"margin": margin}
+    found["difference"]["p_holm"] = p_holm
+    return found
+
+
+@pytest.mark.parametrize(
+    ("p_holm", "margin", "change", "direction"),
+    [
+        (0.049, None, 0.2, "better"),
+        (0.05, None, 0.2, "undecided"),
+        (0.05, 0.02, 0.2, "held"),
+        (0.049, 0.02, -0.2, "worse"),
+        (0.05, 0.02, -0.2, "undecided"),
+        (0.05, 0.31, -0.2, "held"),
+        (None, None, 0.2, "better"),
+    ],
+)
+def test_holm_decides_the_word_of_a_figure_of_a_family(p_holm, margin, change, direction):
+    assert describe(decided(p_holm, change, margin=margin)).direction == direction
+
+
+def test_headline_counts_by_holm_and_the_interval_stays_shown_as_unadjusted():
+    judgement = judge([decided(0.2), decided(0.01)], is_compared=True)
+    assert "better than base on 1, worse on none; on 1 no difference is shown" in judgement.headline
+    (left,) = judgement.of("undecided")
+    assert "unadjusted 95% interval [+10.0,\N{NO-BREAK SPACE}+30.0]" in left.detail
+    assert "excludes 0, but Holm's correction leaves no difference shown" in left.detail
+    assert "holds\N{NO-BREAK SPACE}0" not in left.detail
+
+
+def test_interval_against_test_is_called_weak_outside_a_family():
+    assert "weak" in describe(decided(None, half=0.19, p=0.06)).detail
+    assert "weak" not in describe(decided(None, p=0.01)).detail
+
+
+def test_figure_that_was_not_run_says_why():
+    base = {"value": None, "ci95": None, "not_run": "no chat template"}
+    finding = describe(measured(0.2, 0.1) | {"base": base, "difference": None})
+    assert finding.direction == "missing"
+    assert "not run: no chat template, so nothing is claimed" in finding.detail
 
 
 def test_no_item_that_differs_is_said():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from adatta.chat.render import Chat
 from adatta.core.records import Item, TokenRow
 from adatta.evals import measures
-from adatta.evals.suite import Branch, Metric, Outcome
+from adatta.evals.suite import Branch, Metric, Outcome, Shown
 from adatta.evals.tasks.multiple_choice import PROMPTS, Choice
 
 RECALLS = {"recall_a": 0, "recall_b": 1, "recall_c": 2, "recall_d": 3}
@@ -37,6 +39,10 @@ class LetteredChoice(Choice):
             lines = [question, *(f"{_letter(place)}. {option}" for place, option in listed)]
             prompts.append(PROMPTS[item.language].format_map({"question": "\n".join(lines)}))
         return {"prompts": prompts}
+
+    def show(self, item: Item) -> Shown:
+        """Give the question, the options and the right one; a choice is how often each option won."""
+        return super().show(item)._replace(read=partial(_count_winners, item.fields["options"]))
 
     def branches(self, item: Item, chat: Chat, *, context: int) -> Sequence[TokenRow]:
         """Give a row a rotation and letter; the letters of one share its prompt, all rows the question."""
@@ -73,6 +79,14 @@ class LetteredChoice(Choice):
             for metric, place in RECALLS.items()
         )
         return (accuracy, consistency, *recalls)
+
+
+def _count_winners(options: Sequence[str], output: str) -> str:
+    """Say how often each option won, from the letters that won in each rotation."""
+    rotations = enumerate(output.split())
+    places = (ord(letter) - ord("A") + shift for shift, letters in rotations for letter in letters)
+    won = Counter(options[place % len(options)] for place in places)
+    return ", ".join(f"{option} ({times} of {len(options)})" for option, times in won.most_common())
 
 
 def _letter(place: int) -> str:

@@ -9,7 +9,7 @@ from adatta.chat.render import Chat
 from adatta.core.records import Item, TokenRow
 from adatta.data.overlap import ItemText
 from adatta.evals import measures
-from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
+from adatta.evals.suite import Branch, BranchTask, Metric, Outcome, Shown
 
 
 class MinimalPairs(BranchTask):
@@ -27,6 +27,10 @@ class MinimalPairs(BranchTask):
     def item_text(self, item: Item) -> ItemText:
         """Give the right sentence."""
         return ItemText(question=item.fields["right"])
+
+    def show(self, item: Item) -> Shown:
+        """Give both sentences."""
+        return Shown.pair("", right=item.fields["right"], wrong=item.fields["wrong"])
 
     def group(self, item: Item) -> str:
         """Give the phenomenon."""

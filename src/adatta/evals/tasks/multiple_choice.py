@@ -9,7 +9,7 @@ from adatta.chat.render import Chat
 from adatta.core.records import Item, TokenRow
 from adatta.data.overlap import ItemText
 from adatta.evals import measures
-from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
+from adatta.evals.suite import Branch, BranchTask, Metric, Outcome, Shown
 
 PROMPTS = {"it": "Domanda: {question}\nRisposta:", "en": "Question: {question}\nAnswer:"}
 
@@ -35,6 +35,10 @@ class Choice(BranchTask):
         return ItemText(
             question=item.fields["question"], answer=item.fields["options"][item.fields["answer"]]
         )
+
+    def show(self, item: Item) -> Shown:
+        """Give the question, the options and the right one."""
+        return super().show(item)._replace(options=item.fields["options"])
 
 
 class MultipleChoice(Choice):

@@ -10,7 +10,7 @@ from adatta.core.records import Item, Message, Origin, Preference, TokenRow
 from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.fidelity import is_in_language, strip_foreign
-from adatta.evals.suite import Branch, BranchTask, Metric, Outcome
+from adatta.evals.suite import Branch, BranchTask, Metric, Outcome, Shown
 
 ANSWERS = ("chosen", "rejected")
 ROLES = ("system", "user", "assistant")
@@ -33,6 +33,7 @@ class PreferencePairs(BranchTask):
     one; the one in the language is.
     """
 
+    is_chat = True
     fields: ClassVar = {"prompt": list, "chosen": str, "rejected": str, "fault": str}
     rules: ClassVar = {"longer": _prefer_longer, "language": _prefer_language}
     metrics = (
@@ -54,6 +55,11 @@ class PreferencePairs(BranchTask):
     def item_text(self, item: Item) -> ItemText:
         """Give what the user asks last, with the chosen answer."""
         return ItemText(question=item.fields["prompt"][-1]["content"], answer=item.fields["chosen"])
+
+    def show(self, item: Item) -> Shown:
+        """Give the prompt's last turn and both answers."""
+        asked = item.fields["prompt"][-1]["content"]
+        return Shown.pair(asked, right=item.fields["chosen"], wrong=item.fields["rejected"])
 
     def group(self, item: Item) -> str:
         """Give the way in which the rejected answer fails."""
