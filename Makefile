@@ -36,13 +36,13 @@ bench-%: .venv/.ready  ## a benchmark: bench/bench_<area>.py -> bench/results/<a
 check: lint type test-fast docs-check  ## what must hold before a commit
 
 lint: .venv/.ready
-	$(BIN)/ruff check src tests bench scripts && $(BIN)/ruff format --check src tests bench scripts
+	$(BIN)/ruff check src tests bench scripts examples && $(BIN)/ruff format --check src tests bench scripts examples
 
 type: .venv/.ready
 	$(BIN)/mypy
 
 fmt: .venv/.ready  ## format the code
-	$(BIN)/ruff check --fix src tests bench scripts && $(BIN)/ruff format src tests bench scripts
+	$(BIN)/ruff check --fix src tests bench scripts examples && $(BIN)/ruff format src tests bench scripts examples
 
 docs: .venv/.ready  ## generate docs/map.md, docs/cli.md, docs/recipe.md from the code
 	$(BIN)/python scripts/make_docs.py
