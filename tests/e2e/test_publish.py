@@ -135,7 +135,7 @@ def test_command_as_a_user_calls_it(home: Path, hub: Hub, tmp_path: Path) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(f"published: {hub.address}/rosa/toy\n")
-    assert set(hub.files("rosa/toy")) == {"README.md", "toy-q8_0.gguf"}
+    assert set(hub.files("rosa/toy")) == {"README.md", "toy-q8_0.gguf", "Modelfile-q8_0"}
     assert hub.repos["rosa/toy"]["private"] is False
     assert TOKEN not in done.stdout + done.stderr
 

@@ -10,7 +10,6 @@ PREFIX_ID, STOP_ID = 256, 257
 class ByteChat:
     """The methods of `Chat` that evaluation uses."""
 
-    template = None
     stop_ids = (STOP_ID,)
     prefix_id = PREFIX_ID
     end_id = STOP_ID

@@ -25,6 +25,7 @@ from adatta.core.errors import TemplateError
 from adatta.core.records import Conversation, Message, Origin, Preference, TokenRow
 from adatta.export.formats.safetensors import write as write_safetensors
 from adatta.export.gguf_vocabulary import add_vocabulary
+from adatta.export.job import ExportJob
 from adatta.model.dialogue import read_gguf_chat
 from tests.unit.chat.published import (
     ANSWERS,
@@ -278,9 +279,10 @@ def test_trained_end_of_turn_is_exported(
     trained = max((place, number) for place, number in enumerate(row.ids) if row.weights[place])[1]
     ending = expected(ANSWERS, name).partition("{answer}")[2]
     assert chat.decode([trained], keep_special=True) == ending
-    out = {"chat_template": chat.exported_template(), "stop_ids": chat.stop_ids, "name": "prova"}
 
-    files = write_safetensors(folders[name], tmp_path, **out)
+    files = write_safetensors(
+        ExportJob(model_folder=folders[name], out_dir=tmp_path, chat=chat, name="prova")
+    )
     configs = {file.name: json.loads(file.read_text()) for file in files if file.name.endswith("config.json")}
     assert trained in configs["generation_config.json"]["eos_token_id"]
     assert configs["tokenizer_config.json"]["eos_token"] == ending

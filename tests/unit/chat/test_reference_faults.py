@@ -10,6 +10,7 @@ import pytest
 from adatta.chat.render import Chat
 from adatta.core.records import Conversation, Document, Message, Origin, Preference, TokenRow
 from adatta.export.formats.safetensors import write
+from adatta.export.job import ExportJob
 from adatta.pipeline.preferences import describe_pairs, start_checks
 from tests.unit.chat.families import FAMILIES
 
@@ -93,13 +94,7 @@ def test_fault_5_the_trained_end_stops_generation_and_is_exported(
     (row,) = chat.conversation(CONVERSATION)
     trained = row.ids[max(place for place, weight in enumerate(row.weights) if weight)]
     assert trained in chat.stop_ids
-    files = write(
-        family_folders[family],
-        tmp_path,
-        chat_template=chat.exported_template(),
-        stop_ids=chat.stop_ids,
-        name="prova",
-    )
+    files = write(ExportJob(model_folder=family_folders[family], out_dir=tmp_path, chat=chat, name="prova"))
     read = {file.name: json.loads(file.read_text()) for file in files if file.name.endswith("config.json")}
     assert trained in read["generation_config.json"]["eos_token_id"]
     assert read["tokenizer_config.json"]["eos_token"] == chat.decode([trained], keep_special=True)

@@ -17,18 +17,14 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def run(toy_folder: Path, tmp_path: Path) -> Path:
     """A finished run with both GGUF files, and without the merged model."""
-    from adatta.chat.render import Chat
-    from adatta.export.formats import gguf_f16, gguf_q8_0
     from adatta.lang.profile import load_profile
+    from tests.toys.exports import write_toy
 
     folder = tmp_path / "runs" / "prova"
     export = folder / "02-export-abc"
     export.mkdir(parents=True)
-    chat = Chat.load(toy_folder, load_profile("it").system_prompt)
-    for form in (gguf_q8_0, gguf_f16):
-        form.write(
-            toy_folder, export, chat_template=chat.exported_template(), stop_ids=chat.stop_ids, name="prova"
-        )
+    for mixture in ("q8_0", "f16"):
+        write_toy(toy_folder, export, mixture, name="prova", system_prompt=load_profile("it").system_prompt)
     stages = [{"kind": "export", "name": "export", "fingerprint": "abc", "folder": export.name}]
     current = {"schema": 1, "language": "it", "stages": stages, "model": None}
     (folder / "current.json").write_text(json.dumps(current))

@@ -35,21 +35,6 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adatta.model.engines.llamacpp._num_cores", lambda: 1)
 
 
-@pytest.fixture
-def run(toy_folder: Path, tmp_path: Path) -> Path:
-    """A finished run with both GGUF files, and without the merged model."""
-    folder = tmp_path / "runs" / "prova"
-    export = folder / "02-export-abc"
-    export.mkdir(parents=True)
-    prompt = load_profile("it").system_prompt
-    for mixture in ("q8_0", "f16"):
-        write_toy(toy_folder, export, mixture, name="prova", system_prompt=prompt)
-    stages = [{"kind": "export", "name": "export", "fingerprint": "abc", "folder": export.name}]
-    current = {"schema": 1, "language": "it", "stages": stages, "model": None}
-    (folder / "current.json").write_text(json.dumps(current))
-    return folder
-
-
 def talk(*arguments: str, lines: str = "", exit_code: int = 0) -> tuple[str, str]:
     result = runner.invoke(build_app(), ["chat", *arguments], input=lines, catch_exceptions=False)
     assert result.exit_code == exit_code, result.output

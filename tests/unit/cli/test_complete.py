@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 import adatta
-from adatta.chat.render import Chat
-from adatta.export.formats import gguf_f16
 from tests.toys.command import call
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("work")]
@@ -44,14 +42,7 @@ def test_gguf_file_gives_what_its_model_gives(
     toy_folder: Path, expected: dict[str, str], capsys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("adatta.model.engines.llamacpp._num_cores", lambda: 1)
-    chat = Chat.load(toy_folder)
-    (file,) = gguf_f16.write(
-        toy_folder,
-        Path.cwd(),
-        chat_template=chat.exported_template(),
-        stop_ids=chat.stop_ids,
-        name="toy",
-    )
+    file = write_toy(toy_folder, Path.cwd())
     assert call("complete", str(file), "Roma", *SHORT) == 0
     assert capsys.readouterr().out == expected["Roma"] + "\n"
 

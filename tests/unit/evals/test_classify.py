@@ -19,6 +19,12 @@ TEMPLATE = "Testo: {text}\nEtichetta: {label}"
 LABELS = ("bello", "brutto")
 
 
+class PlainChat(ByteChat):
+    """A format without chat template: questions are plain text."""
+
+    template = None
+
+
 def read(row: TokenRow) -> tuple[str, str]:
     """What is read and what is scored in a row of the byte chat."""
     first = row.weights.index(1.0)
@@ -37,7 +43,7 @@ def score(rows: Sequence[TokenRow]) -> list[float]:
 def ask(texts: Sequence[str], labels=LABELS, **how):
     how = {"template": TEMPLATE} | how
     named = {f"{number}": text for number, text in enumerate(texts)}
-    return classify(named, Question(labels, IT, **how), chat=ByteChat(), context=400, score=score)
+    return classify(named, Question(labels, IT, **how), chat=PlainChat(), context=400, score=score)
 
 
 def shares(text: str, labels=LABELS) -> list[float]:
@@ -106,7 +112,7 @@ def test_the_language_s_own_words_list_labels_with_their_descriptions() -> None:
         return score(rows)
 
     question = Question(["bello=piace a chi scrive", "brutto"], IT)
-    classify({"1": "Un {label} film"}, question, chat=ByteChat(), context=400, score=watch)
+    classify({"1": "Un {label} film"}, question, chat=PlainChat(), context=400, score=watch)
     listed = "Etichette:\n- bello: piace a chi scrive\n- brutto\n\n"
     prompt = f"{listed}Testo: Un {{label}} film\nEtichetta:"
     assert seen[:2] == [(prompt, " bello"), (prompt, " brutto")]
@@ -154,7 +160,7 @@ def test_empty_and_long_texts_are_all_named_and_nothing_is_computed() -> None:
         classify(
             {"f:1": "x", "f:2": " \n", "f:3": "è" * 200},
             Question(LABELS, IT, template=TEMPLATE),
-            chat=ByteChat(),
+            chat=PlainChat(),
             context=400,
             score=lambda rows: pytest.fail("computed"),
         )
@@ -180,7 +186,7 @@ def test_a_broken_model_is_no_result() -> None:
         classify(
             {"1": "x"},
             Question(LABELS, IT),
-            chat=ByteChat(),
+            chat=PlainChat(),
             context=400,
             score=lambda rows: [math.nan] * len(rows),
         )

@@ -18,6 +18,9 @@ class Scripted(Engine):
     def __init__(self, text: str, context: int = 100) -> None:
         self.ids, self.context = [*text.encode(), STOP_ID], context
 
+    def log_probs(self, ids, continuations):
+        raise NotImplementedError
+
     def stream(self, ids, sampling):
         self.check_fits(ids, sampling.limit)
         for token in self.ids[: sampling.limit]:

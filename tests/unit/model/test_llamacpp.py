@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from adatta.core.errors import ModelError
-from adatta.export.formats.gguf_f16 import write
 from adatta.model.engine import Sampling
 from adatta.model.engines.llamacpp import LlamaCppEngine
+from tests.toys.exports import write_toy
 
 pytestmark = pytest.mark.torch
 CONTEXT = (5, 77, 130, 8, 301, 42)
@@ -22,9 +22,7 @@ ORIGIN = "http://example.org"
 
 @pytest.fixture(scope="module")
 def path(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(toy_folder, tmp_path_factory.mktemp("gguf"), chat_template="", stop_ids=(0, 2), name="toy")[
-        0
-    ]
+    return write_toy(toy_folder, tmp_path_factory.mktemp("gguf"))
 
 
 @pytest.fixture(scope="module")
