@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def export_named_model(
-    model: str, out: Path, *, formats: tuple[str, ...], language: str, importance: Path | None
+    model: str, out: Path, *, formats: tuple[str, ...], language: str, importance: Path | None = None
 ) -> None:
     """Write a model in one or more formats, with the profile's system prompt in its template.
 

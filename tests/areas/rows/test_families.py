@@ -291,9 +291,9 @@ def test_trained_end_of_turn_is_exported(
     path = tmp_path / "prova.gguf"
     with closing(GGUFWriter(path, "llama")) as writer:
         size = Tokenizer.from_file(str(folders[name] / "tokenizer.json")).get_vocab_size()
-        add_vocabulary(writer, folders[name], size=size, stop_ids=chat.stop_ids)
+        add_vocabulary(writer, folders[name], size=size, chat=chat)
         writer.add_context_length(64)
-        writer.add_chat_template(out["chat_template"])
+        writer.add_chat_template(chat.exported_template())
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
     fields = GGUFReader(path).fields

@@ -11,6 +11,7 @@ import pytest
 
 import adatta
 from tests.toys.command import call
+from tests.toys.exports import write_toy
 
 pytestmark = [pytest.mark.torch, pytest.mark.usefixtures("work")]
 SHORT = ("--max-new-tokens", "6")

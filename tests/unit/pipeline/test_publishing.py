@@ -111,7 +111,7 @@ def test_card_parses_and_its_results_come_back_unchanged(run: Path) -> None:
 def test_card_says_what_was_measured_and_what_was_not(run: Path) -> None:
     card = prepare().card.replace("\N{NO-BREAK SPACE}", " ")
     for words in (
-        "primary figures, the adapted model is ",
+        "the adapted model is better than base on",
         "| Italian text, bits per byte, bits/byte · lower is better · n = 25 | base | 2.18 | [2.12, 2.25] |",
         "|  | demo | 1.71 | [1.66, 1.76] | −0.471 | [−0.505, −0.437] | better |",
         "## Safety\n\nNot measured: neither harmful answers",
