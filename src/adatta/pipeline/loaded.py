@@ -144,7 +144,7 @@ class LoadedModel:
         from adatta.model.load import fetch, load_model
 
         folder = fetch(self.name).folder
-        model, chat = load_model(folder), Chat.load(folder)
+        model, chat = load_model(folder), Chat.load(folder, self._profile.system_prompt)
         return model, chat, pick_engine(model, chat, engine="auto")
 
     def _sum(self, rows: Sequence[TokenRow]) -> list[float]:

@@ -12,6 +12,7 @@ import adatta
 from adatta.chat.render import Chat
 from adatta.core.errors import ModelError, RecipeError, RowError, UserError
 from adatta.core.records import Message, TokenRow
+from adatta.lang.profile import load_profile
 from adatta.pipeline.loaded import LoadedModel
 
 pytestmark = pytest.mark.torch
@@ -32,6 +33,12 @@ def chat(toy_folder: Path) -> Chat:
 @pytest.fixture(scope="module")
 def oracle(toy_folder: Path):
     return AutoModelForCausalLM.from_pretrained(toy_folder, dtype=torch.float64)
+
+
+def test_labels_are_asked_for_behind_the_profile_s_system_prompt(model: LoadedModel) -> None:
+    chat = model._scorer[1]
+    asked = chat.decode(chat.prompt([Message(role="user", content="Che bello!")]), keep_special=True)
+    assert load_profile("it").system_prompt in asked
 
 
 def log_prob(oracle, row) -> float:
@@ -86,8 +93,11 @@ def test_answer_is_that_of_the_chat_template(model: LoadedModel, chat: Chat, ora
     assert model.generate([{"role": "user", "content": "Chi sei?"}], max_new_tokens=6) == answer
 
 
-def test_labels_are_divided_by_what_they_are_without_a_text(model: LoadedModel, chat: Chat, oracle) -> None:
+def test_labels_are_divided_by_what_they_are_without_a_text(
+    model: LoadedModel, toy_folder: Path, oracle
+) -> None:
     template, labels = "Testo: {text}\nÈ {label}", ["bello", "brutto"]
+    chat = Chat.load(toy_folder, load_profile("it").system_prompt)
 
     def shares(text: str) -> torch.Tensor:
         context = chat.prompt([Message(role="user", content=f"Testo: {text}\nÈ")])
