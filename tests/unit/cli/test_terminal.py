@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 import select
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -23,7 +22,6 @@ class Terminal:
     def __init__(self, *command: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore it
             one = list(os.sched_getaffinity(0))[:1]
             os.sched_setaffinity(0, one)  # threads that spin beside each other crawl
             os.execvp(command[0], command)
