@@ -191,7 +191,8 @@ def find_divergences(model: str, others: dict[int, tuple[str, str, str]]) -> lis
 
     Returns:
         `{"item", "token", "ours", "harness", "best", "gap"}` each: the token of the answer (from 0), both
-        answers from there on, the two most likely ids as texts, and how far apart they are in nats.
+        answers from there on, the two most likely ids as texts, and how many nats the less likely of the two
+        ids that were chosen is under the best.
     """
     import torch
     from transformers import AutoTokenizer
@@ -209,7 +210,7 @@ def find_divergences(model: str, others: dict[int, tuple[str, str, str]]) -> lis
         at = shared_tokens(first, second)
         with torch.inference_mode():
             logp_V = network(torch.tensor([first[:at]])).logits[0, -1].log_softmax(-1)
-        logp, ids = logp_V.topk(2)
+        ids = logp_V.topk(2).indices
         found.append(
             {
                 "item": item,
@@ -217,7 +218,7 @@ def find_divergences(model: str, others: dict[int, tuple[str, str, str]]) -> lis
                 "ours": tokenizer.decode(first[at:-1]),
                 "harness": tokenizer.decode(second[at:-1]),
                 "best": [tokenizer.decode([number]) for number in ids.tolist()],
-                "gap": float(logp[0] - logp[1]),
+                "gap": float(logp_V.max() - logp_V[[first[at], second[at]]].min()),
             }
         )
     return found

@@ -305,6 +305,17 @@ def test_eval_asks_the_benchmark_that_the_page_shows(
     assert "musei" in capsys.readouterr().out
 
 
+def test_two_own_benchmarks_of_one_name_are_refused(
+    work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_own_suite(work)
+    (work / "again").mkdir()
+    write_own_suite(work / "again")
+    both = ("--suite", "museo.yaml", "--suite", "again/museo.yaml")
+    assert call("eval", str(toy_folder), *both, *LIMITS) == 2
+    assert "another suite or task is called musei, museo" in capsys.readouterr().err
+
+
 def test_a_recipe_finds_a_benchmark_beside_it(work: Path, toy_folder: Path) -> None:
     folder = work / "elsewhere"
     folder.mkdir()
@@ -351,6 +362,9 @@ def test_a_benchmark_that_failed_is_tried_again_and_the_others_are_reused(
             raise RuntimeError("out of memory")
         return run(lm, data, **options)
 
+    def stop(lm: Any, data: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
     def measure() -> tuple[set[str], bool]:
         scored.append(set())
         assert call("eval", str(toy_folder), "--suite", "italian", "--data-dir", "releases", *LIMITS) == 0
@@ -360,6 +374,10 @@ def test_a_benchmark_that_failed_is_tried_again_and_the_others_are_reused(
     monkeypatch.setattr(runner, "_score_forest", look)
     monkeypatch.setattr(harness_run, "run_task", crash)
     assert measure() == ({"italic_texts"}, True)
+    monkeypatch.setattr(harness_run, "run_task", stop)
+    scored.append(set())
+    assert call("eval", str(toy_folder), "--suite", "italian", "--data-dir", "releases", *LIMITS) == 130
+    scored.pop()
     monkeypatch.setattr(harness_run, "run_task", run)
     assert measure() == ({"italic_letters", "italic_texts"}, False)
     assert scored[1]

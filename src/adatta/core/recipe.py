@@ -255,8 +255,9 @@ def _locate_data(tree: Marked) -> tuple[Marked, list[Mistake]]:
     for place, part in tree.walk():
         path, mark = part.content, part.mark
         is_path = _DATA_PATH.fullmatch(dotted(place)) and isinstance(path, str)
-        is_name = "suites" in place and not str(path).endswith(".yaml")
-        if not (is_path and path) or is_name or path.startswith("hub:"):
+        if not (is_path and path) or path.startswith("hub:"):
+            continue
+        if isinstance(place[-1], int) and not path.endswith(".yaml"):  # the name of a suite
             continue
         folders = _folders(mark.source if mark.line else None)
         found = [folder for folder in folders if (folder / path).exists() or _has_match(folder / path)]

@@ -83,9 +83,10 @@ class Question:
             labels.items() if isinstance(labels, Mapping) else [each.partition("=")[::2] for each in labels]
         )
         self.labels = {name.strip(): about.strip() for name, about in pairs}
-        if len(self.labels) < max(len(pairs), 1 if several else 2) or "" in self.labels:
+        least = 1 if several else 2
+        if len(self.labels) < max(len(pairs), least) or "" in self.labels:
             given = ", ".join(repr(name) for name, _ in pairs) or "none"
-            raise UserError(f"labels given: {given}; expected two or more, all different, none empty")
+            raise UserError(f"labels given: {given}; expected {least} or more, all different, none empty")
         self.template = template or (profile.yes_no_prompt if several else profile.label_prompt)
         found = _TEMPLATE.fullmatch(self.template)
         num = max(map(self.template.count, ("{text}", "{label}")))
@@ -147,8 +148,9 @@ def classify(
         raise UserError(f"calibration by batch needs {MIN_BATCH} texts, {num} given; use content-free")
     rows, problems = [], Problems()
     for place, text in texts.items():
-        rows += _make_rows(text, question, chat)
-        longest = max(len(row.ids) for row in rows[-len(question.labels) :])
+        made = _make_rows(text, question, chat)
+        rows += made
+        longest = max(len(row.ids) for row in made)
         if not text.strip():
             problems.append(Problem(where=place, what="an empty text", hint="fill it in or take it out"))
         elif longest > context:

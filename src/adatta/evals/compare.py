@@ -74,7 +74,8 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         plain = entry["task"].removesuffix(" (chat)")
         entry["primary"] &= plain == entry["task"] or (entry["suite"], plain) not in asked_raw
         entry["primary"] &= "not_run" not in entry["base"]  # nothing can be compared with it
-    _adjust(entries)
+    if not base_stage.startswith(CONTROL_PREFIX):
+        _adjust(entries)
     return entries
 
 

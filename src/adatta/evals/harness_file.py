@@ -71,6 +71,9 @@ def _complete(task: dict[str, Any]) -> dict[str, Any]:
     # A function is what its file holds.
     text = json.dumps(settings, sort_keys=True, default=lambda given: hash_file(Path(inspect.getfile(given))))
     metrics = [*dict.fromkeys([task.get("metric"), *task.get("metrics", ())])]
+    ours = {metric.name for kind in load_registry("adatta.evals.tasks").values() for metric in kind.metrics}
+    if clash := sorted(ours.intersection(metrics)):
+        raise ValueError(f"a metric of ours is called {', '.join(clash)}; choose another name")
     derived = {
         "metric": None,
         "harness": task.get("name"),

@@ -73,14 +73,15 @@ def plan_stages(recipe: Recipe, inputs: Inputs, run_dir: Path) -> tuple[PlannedS
     current = BASE
     done: list[str] = []
     planned: list[PlannedStage] = []
-    failed = False
     for number, stage in enumerate(recipe.stages, start=1):
         parents, identity = _identity(stage, recipe, inputs, models, current, done)
         mark = fingerprint({"kind": stage.kind, "version": VERSIONS[stage.kind], **identity})
         made = find_complete(run_dir, kind=stage.kind, fingerprint=mark)
         told = made.record["results"].get("benchmarks", {}) if made else {}
-        is_open = any(map(has_failed, told.values())) or (failed and stage.kind == "report")
-        failed |= is_open
+        is_open = any(map(has_failed, told.values()))
+        if made and stage.kind == "report":  # made before an evaluation that was, or is to be, done again
+            before = (each.artefact for each in planned if each.kind == "evaluate")
+            is_open = any(one is None or one.record["created"] > made.record["created"] for one in before)
         planned.append(
             PlannedStage(
                 number=number,

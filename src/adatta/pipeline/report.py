@@ -96,14 +96,14 @@ def gather(context: Context, done: Mapping[str, Artefact], *, margin: MarginSett
     ]
     dirty = {item for _, _, item, _ in context.overlap["dirty"]}
     touched = {score.task for score in scores if score.item_id in dirty}
-    clean = [score for score in scores if score.task in touched and score.item_id not in dirty]
+    clean = [score for score in scores if score.item_id not in dirty] if touched else []
     return ReportInputs(
         name=context.recipe.name,
         recipe=context.recipe.model_dump(mode="json", by_alias=True),
         records=[artefact.record for artefact in done.values()],
         metrics=metrics,
         controls=controls,
-        clean=compare_all(clean)[0],
+        clean=[entry for entry in compare_all(clean)[0] if entry["task"] in touched],
         regressions=find_regressions(scores, metrics=metrics, suites=suites.values()),
         forgetting=find_forgetting(
             scores, metrics=metrics, suites=suites.values(), language=context.recipe.language

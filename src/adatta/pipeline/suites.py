@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adatta.core.artefact import run_dir
-from adatta.core.errors import Problem, RowError
+from adatta.core.errors import Problem, RecipeError, RowError
 from adatta.core.extras import require
 from adatta.core.fingerprint import content_id
 from adatta.core.problems import Checks, Problems
@@ -57,21 +57,29 @@ def _load(stage: Stage, loaded: LoadedRecipe, checks: Checks) -> Iterator[Suite 
     data_dir = Path(stage.evaluation.data_dir) if stage.evaluation.data_dir else None
     folder = run_dir(loaded.recipe.name)
     is_there = data_dir is None or data_dir.is_dir()  # else it is told at its line
+    taken = {OWN}
     for name in stage.evaluation.suites:
         if name in suites:
             yield suites[name]
         elif is_there and is_suite(name):
-            found = checks.attempt(f"suite {name}", partial(_open, name, folder, data_dir))
+            found = checks.attempt(f"suite {name}", partial(_open, name, folder, data_dir, taken))
             yield from [found] if found else []
     yield from checks.attempt(f"texts of {stage.name}", lambda: _read_own(stage, loaded)) or ()
 
 
-def _open(name: str, folder: Path, data_dir: Path | None) -> Benchmarks:
+def _open(name: str, folder: Path, data_dir: Path | None, taken: set[str]) -> Benchmarks:
     require("lm_eval", "eval")
     from adatta.evals.harness_file import open_suite
     from adatta.evals.harness_run import load_benchmarks
 
-    return load_benchmarks(open_suite(name), folder=folder, data_dir=data_dir)
+    suite = open_suite(name)
+    if suite.path:  # a quick suite asks the tasks of a whole one; a file of the user's stands for itself
+        names = {suite.name, *(task.name for task in suite.tasks)}
+        if both := sorted(names & taken):
+            what = f"another suite or task is called {', '.join(both)}"
+            raise RecipeError(Problem(where=name, what=what, hint="choose another name"))
+        taken |= names
+    return load_benchmarks(suite, folder=folder, data_dir=data_dir)
 
 
 def _read_own(stage: Stage, loaded: LoadedRecipe) -> tuple[Suite, ...]:

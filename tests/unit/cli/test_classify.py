@@ -95,7 +95,7 @@ def test_every_option_changes_the_result(toy_folder: Path, capsys: pytest.Captur
 
 MISTAKES = {
     "no label": (("x",), "labels given: none"),
-    "one label": (("x", "--label", "a"), "labels given: 'a'; expected two or more"),
+    "one label": (("x", "--label", "a"), "labels given: 'a'; expected 2 or more"),
     "a label twice": (("x", *LABELS, "--label", "positivo"), "all different"),
     "missing file": ((*LABELS, "--file", "b.csv"), r"b\.csv: can't be read: No such file"),
     "missing column": (

@@ -120,10 +120,10 @@ def test_the_language_s_own_words_list_labels_with_their_descriptions() -> None:
 
 
 MISTAKES = {
-    "labels given: none; expected two or more": ((), {}),
-    "labels given: 'a'; expected two or more": (("a",), {}),
-    "labels given: 'a', 'b', 'a'; expected two or more, all different": (("a", "b", "a=sì"), {}),
-    "labels given: 'a', ' '; expected two or more, all different, none empty": (("a", " "), {}),
+    "labels given: none; expected 2 or more": ((), {}),
+    "labels given: 'a'; expected 2 or more": (("a",), {}),
+    "labels given: 'a', 'b', 'a'; expected 2 or more, all different": (("a", "b", "a=sì"), {}),
+    "labels given: 'a', ' '; expected 2 or more, all different, none empty": (("a", " "), {}),
     "labels given: 'a', 'a'": (("a", "a"), {"several": True}),
     "template '{label}: {text}'; expected {text}, then {label}, once": (
         LABELS,
@@ -167,6 +167,12 @@ def test_empty_and_long_texts_are_all_named_and_nothing_is_computed() -> None:
     assert "f:1" not in str(error.value)
     assert "f:2: an empty text" in str(error.value)
     assert "f:3: 426 tokens with the question, the model takes 400" in str(error.value)
+
+
+def test_every_label_s_rows_are_measured_where_several_are_judged() -> None:
+    labels = {"a" * 300: "", "b": "", "c": ""}
+    with pytest.raises(RowError, match="the model takes 400"):
+        ask(["x" * 150], labels, several=True, template=None)
 
 
 def test_a_text_as_long_as_the_context_is_classified() -> None:

@@ -210,6 +210,7 @@ def test_controls_stand_beside_with_their_own_prompts():
     assert list(accuracy["stages"]) == ["sft"]
     against_control = one(scores, base_stage="control-1-shot")
     assert against_control["difference"]["value"] == pytest.approx(0.2)
+    assert against_control["difference"]["p_holm"] is None
     assert against_control["base"]["value"] == 0.6
 
 
