@@ -115,13 +115,17 @@ def read_parity(folder: Path) -> dict[str, str]:
     return {name: "; ".join(_tell(figures)) for name, figures in content["formats"].items()}
 
 
-def _tell(figures: Mapping[str, Any]) -> Iterator[str]:
+def _tell(figures: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in figures.items():
-        name = key.replace("_", " ")
+        name = f"{prefix}{key.replace('_', ' ')}"
         if isinstance(value, Mapping) and "change" in value:
             low, high = value["change_ci95"]
             yield f"{name} {value['change']:+.2%} against merged, 95% interval [{low:+.2%}, {high:+.2%}]"
-        elif isinstance(value, int | float):
+        elif isinstance(value, Mapping) and key in ("answers", "bits_per_byte"):
+            yield from _tell(value, f"{name} ")
+        elif isinstance(value, int):
+            yield f"{name} {value}"
+        elif isinstance(value, float):
             yield f"{name} {value:.4g}"
         elif key.endswith("_ci95"):
             yield f"{name} [{value[0]:.4g}, {value[1]:.4g}]"

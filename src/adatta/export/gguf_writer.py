@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from adatta.export.gguf_architecture import Family, add_shape, check_exportable,
 from adatta.export.gguf_types import MIXTURES, Mixture, quantise
 from adatta.export.gguf_vocabulary import add_name, add_vocabulary
 from adatta.export.job import ExportJob
+from adatta.export.licence import read_licence
 from adatta.export.modelfile import write_modelfile
 from adatta.model.files import tensor_files
 
@@ -57,7 +57,7 @@ def write_gguf(job: ExportJob, *, mixture: str) -> list[Path]:
     with _open_writer(job.model_folder, target) as (writer, config, family):
         writer.add_type(gguf.GGUFType.MODEL)
         add_name(writer, job.name, folder=job.model_folder)
-        if licence := _licence(job.model_folder):
+        if licence := read_licence(job.model_folder)[0]:
             writer.add_license(licence)
         writer.add_file_type(MIXTURES[mixture][1])
         writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -147,11 +147,3 @@ def _read(tensor: _Tensor, config: Any, importance: NDArray[np.float32] | None) 
     if tensor.kind != Kind.F32 and np.abs(weight).max() > np.finfo(np.float16).max:
         raise ExportError(f"weight {tensor.key!r} doesn't fit into 16-bit floats; export safetensors instead")
     return quantise(weight, tensor.kind, importance=importance)
-
-
-def _licence(folder: Path) -> str | None:
-    """Return the licence that the model card of the folder names."""
-    card = folder / "README.md"
-    text = card.read_text(encoding="utf-8") if card.is_file() else ""
-    found = re.match(r"---\n.*?^license:\s*(\S+)\s*$.*?^---$", text, re.DOTALL | re.MULTILINE)
-    return found[1] if found else None

@@ -71,7 +71,7 @@ def find_licence(base: ModelName, given: str | None) -> Licence:
             f"model.license {given}: the Hub has no such identifier; one is apache-2.0, in lower case"
         )
     folder = _find_papers(base)
-    identifier, name, link = _read(base.path if base.kind in ("gguf", "package") else folder)
+    identifier, name, link = read_licence(base.path if base.kind in ("gguf", "package") else folder)
     if identifier in (None, "unknown") or (identifier == "other" and not (name and link)):
         identifier = given
     if identifier is None:
@@ -117,8 +117,12 @@ def _find_papers(base: ModelName) -> Path | None:
         return None
 
 
-def _read(place: Path | None) -> tuple[Any, Any, Any]:
-    """Read identifier, name and link of a licence in a GGUF file or in the card of a folder."""
+def read_licence(place: Path | None) -> tuple[Any, Any, Any]:
+    """Read identifier, name and link of a licence.
+
+    Args:
+        place: a GGUF file, or a folder with a card.
+    """
     if place and place.is_file():
         field = GGUFReader(place).get_field("general.license")
         return field and field.contents(), None, None

@@ -20,7 +20,7 @@ from adatta.core.progress import track
 from adatta.core.records import Document, Message, Origin, TokenRow
 from adatta.core.yaml_source import packaged_yaml
 from adatta.evals.runner import sum_groups
-from adatta.evals.statistics import ratio_estimate, wilson
+from adatta.evals.statistics import paired_difference, ratio_estimate, wilson
 from adatta.export.conversations import compare_ids
 from adatta.export.job import ExportJob
 from adatta.model.engine import Sampling
@@ -111,7 +111,7 @@ def check_exports(
     model: Any = load_model(job.model_folder, torch.float32)
     merged = _run_model(model, asked)
     found = {"merged": _figures(merged, merged, asked)}
-    for name in sorted(exported, key=UNROUNDED.__contains__):  # the last rounds the model
+    for name in sorted(exported, key="gguf-f16".__eq__):  # it rounds the model, so it comes last
         main, facts = exported[name][0], {}
         if name == "safetensors":
             continue  # the same files, read by the same code
@@ -278,12 +278,20 @@ def _compare_log_probs(rounded: Any, given: _Given, agreed: Sequence[int], asked
     }
 
 
+def _find_stops(given: _Given, asked: _Asked) -> list[float]:
+    """Return by question 1 where the answer ends by itself, else 0."""
+    return [float(bool(answer) and answer[-1] in asked.chat.stop_ids) for answer in given.answers]
+
+
 def _figures(given: _Given, merged: _Given, asked: _Asked) -> dict[str, Any]:
     """Return stop share and bits per byte, with intervals, and how much these changed, as a share."""
-    stops = [bool(answer) and answer[-1] in asked.chat.stop_ids for answer in given.answers]
+    stops = _find_stops(given, asked)
+    ends = paired_difference(_find_stops(merged, asked), stops)
     figures: dict[str, Any] = {
         "stop_share": sum(stops) / len(stops),
-        "stop_share_ci95": wilson(sum(stops), len(stops)),
+        "stop_share_ci95": wilson(int(sum(stops)), len(stops)),
+        "stop_share_difference": ends.value,
+        "stop_share_difference_ci95": ends.interval or (-1.0, 1.0),  # of one question nothing is known
         "bits_per_byte": {},
     }
     for language in dict.fromkeys(text.language for text in asked.texts):
@@ -311,9 +319,12 @@ def _find_worse(name: str, figures: Mapping[str, Any], merged: Mapping[str, Any]
                 f"{name}: bits per byte {language} {figure['change']:+.2%} against merged ({low:+.2%} to "
                 f"{high:+.2%}), at most {LIMITS[name]:+.2%} is expected"
             )
-    (low, high), (least, most) = figures["stop_share_ci95"], merged["stop_share_ci95"]
-    if high < least or low > most:
-        yield f"{name}: {figures['stop_share']:.0%} of answers end, {merged['stop_share']:.0%} of merged's"
+    low, high = figures["stop_share_difference_ci95"]
+    if not low <= 0 <= high:
+        yield (
+            f"{name}: {figures['stop_share']:.0%} of answers end, {merged['stop_share']:.0%} of merged's "
+            f"(difference {low:+.0%} to {high:+.0%})"
+        )
 
 
 def describe_gguf(path: Path) -> dict[str, Any]:

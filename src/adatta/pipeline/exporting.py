@@ -44,7 +44,7 @@ def export_named_model(
     if unknown:
         raise RecipeError(f"unknown format {', '.join(unknown)}; there are: {', '.join(names)}")
     files = fetch(model)
-    base, adapters = _made_of(model)
+    base, adapters = _made_of(model) if "adapter" in formats else (model, ())
     prompt = load_profile(language).system_prompt
     chat = Chat.load(files.folder, system_prompt=None if files.kind == "run" else prompt)
     out.mkdir(parents=True, exist_ok=True)

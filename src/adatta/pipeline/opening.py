@@ -11,6 +11,7 @@ from adatta.core.artefact import read_current
 from adatta.core.errors import ModelError, TemplateError
 from adatta.core.registry import list_names
 from adatta.lang.profile import load_profile
+from adatta.pipeline.plan import TRAINING
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
@@ -80,7 +81,8 @@ def open_model(name: str, engine: str | None = None, *, to_talk: bool = True) ->
 
 
 def _exported_gguf(run: Path, stages: Sequence[Mapping[str, Any]]) -> Path | None:
-    """Return the GGUF file of a run, 16 bits before 8; its template holds the run's system prompt."""
-    folders = [run / stage["folder"] for stage in stages if stage["kind"] == "export"]
+    """Return the GGUF file of a run's last model, 16 bits before 8; it holds the run's system prompt."""
+    last = max((place for place, stage in enumerate(stages) if stage["kind"] in TRAINING), default=-1)
+    folders = [run / stage["folder"] for stage in stages[last + 1 :] if stage["kind"] == "export"]
     files = [file for folder in folders for file in folder.rglob("*.gguf")]
     return max(files, key=lambda file: (file.name.endswith("-f16.gguf"), file.name), default=None)

@@ -43,7 +43,8 @@ def files(job: ExportJob) -> dict[str, list[Path]]:
 @pytest.fixture(scope="module")
 def figures(job: ExportJob, files) -> dict[str, Any]:
     coarse = {name: files[name] for name in FORMATS[1:]}
-    found = check_exports(job, coarse, limit=48, threads=THREADS)
+    prompts = (*PROMPTS, *packaged_yaml("tests.areas.use", "prompts.yaml")["prompts"])
+    found = check_exports(job, coarse, prompts=prompts, limit=48, threads=THREADS)
     for name in coarse:
         print(show_figures(name, found[name]), found[name]["not_held"])
     return found
@@ -73,11 +74,9 @@ def test_f16_file_answers_as_the_model_50_of_50(job: ExportJob, files, monkeypat
 
 @pytest.mark.parametrize("name", FORMATS[1:])
 def test_answers_end_as_often_as_merged_s(figures: dict[str, Any], name: str) -> None:
-    """Within merged's interval; where 4 bits change most answers, both intervals must meet."""
-    least, most = figures["merged"]["stop_share_ci95"]
-    low, high = figures[name]["stop_share_ci95"] if name == "gguf-q4_0" else [figures[name]["stop_share"]] * 2
-    assert low <= most
-    assert high >= least
+    """On the same 50 questions: the paired difference's 95% interval holds 0."""
+    low, high = figures[name]["stop_share_difference_ci95"]
+    assert low <= 0 <= high
 
 
 def test_8_bits_cost_at_most_half_a_percent(figures: dict[str, Any]) -> None:

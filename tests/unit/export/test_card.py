@@ -127,17 +127,12 @@ def test_folders_are_hidden_and_nothing_else(given: object, shown: object) -> No
 
 
 FIGURES = {
-    "prompts": 20,
-    "same_answers": 19,
+    "answers": {"prompts": 20, "same": 19, "first_difference": {"position": 3}},
     "stop_share": 0.25,
     "stop_share_ci95": [0.111, 0.469],
-    "bits_per_byte_it": {
-        "value": 2.2,
-        "ci95": [2.1, 2.3],
-        "change": 0.00123,
-        "change_ci95": [-0.0005, 0.003],
+    "bits_per_byte": {
+        "it": {"value": 2.2, "ci95": [2.1, 2.3], "change": 0.00123, "change_ci95": [-0.0005, 0.003]},
     },
-    "first_difference": None,
     "types": {"attn_v": "Q6_K x 12"},
 }
 
@@ -147,7 +142,7 @@ def test_parity_tells_figures_and_intervals_and_passes_over_the_rest(tmp_path: P
     (tmp_path / "parity.json").write_text(json.dumps(content))
     assert read_parity(tmp_path) == {
         "merged": "prompts 20",
-        "gguf-q8_0": "prompts 20; same answers 19; stop share 0.25; stop share ci95 [0.111, 0.469]; "
+        "gguf-q8_0": "answers prompts 20; answers same 19; stop share 0.25; stop share ci95 [0.111, 0.469]; "
         "bits per byte it +0.12% against merged, 95% interval [-0.05%, +0.30%]",
     }
 

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,11 +152,18 @@ def test_answers_that_no_longer_end_and_texts_that_cost_more_are_told(toy_folder
         "gguf-q8_0: bits per byte it",
         "gguf-q8_0: bits per byte en",
     ]
-    figures = {"stop_share": 0.1, "stop_share_ci95": (0.03, 0.2), "bits_per_byte": {}}
-    merged = {"stop_share": 0.9, "stop_share_ci95": (0.7, 0.97)}
-    assert list(parity._find_worse("gguf-q8_0", figures, merged)) == [
-        "gguf-q8_0: 10% of answers end, 90% of merged's"
-    ]
+
+
+@pytest.mark.parametrize(("lost", "is_told"), [(0, False), (3, False), (4, True), (20, True)])
+def test_ends_that_are_lost_are_told(lost: int, is_told: bool) -> None:
+    asked = parity._Asked(
+        chat=SimpleNamespace(stop_ids=(2,)), prompts=["p"] * 20, contexts=[], texts=[], limit=1, threads=1
+    )
+    merged = parity._Given([[2]] * 20, [], [])
+    given = parity._Given([[1]] * lost + [[2]] * (20 - lost), [], [])
+    figures, own = (parity._figures(each, merged, asked) for each in (given, merged))
+    told = list(parity._find_worse("gguf-q8_0", figures, own))
+    assert bool(told) is is_told, told
 
 
 def end(chances: list[float], *answer: int) -> dict[str, Any] | None:
