@@ -12,7 +12,20 @@ from adatta import __version__
 from adatta.core.errors import AdattaError
 from adatta.core.registry import load_registry
 
-ORDER = ("init", "check", "show", "run", "eval", "compare", "export", "publish", "chat", "doctor")
+ORDER = (
+    "init",
+    "check",
+    "show",
+    "run",
+    "eval",
+    "compare",
+    "chat",
+    "complete",
+    "classify",
+    "export",
+    "publish",
+    "doctor",
+)
 
 
 def _print_version(wanted: bool) -> None:

@@ -158,13 +158,14 @@ class Talk:
         row = read_conversation(Path(name).expanduser())
         for _, dialogue in self._speakers:
             dialogue.messages = list(row.messages)
+            dialogue.system = next((each.content for each in row.messages if each.role == "system"), None)
         print(f"{row.origin.path}:{row.origin.line}: {len(row.messages)} messages")
 
     def _model(self, name: str) -> None:
         if name:
             opened = open_model(name)
             before, dialogue = self._speakers[0]
-            dialogue.engine, dialogue.chat = opened.engine, opened.chat
+            dialogue.engine, dialogue.chat, dialogue.stats = opened.engine, opened.chat, None
             self._speakers[0] = opened, dialogue
             before.engine.close()
         for opened, _ in self._speakers:
@@ -238,10 +239,11 @@ def _read_message() -> tuple[str, bool]:
     Raises:
         DataError: if they aren't closed, or what is read is no UTF-8.
     """
-    text, is_block = _read_line("> ").strip(), False
+    text = _read_line("> ").strip()
+    is_block = text.startswith(QUOTES)
     try:
-        while text.startswith(QUOTES) and not (is_block and text.rstrip().endswith(QUOTES)):
-            text, is_block = f"{text}\n{_read_line('. ')}", True
+        while is_block and not (text.rstrip().endswith(QUOTES) and len(text.rstrip()) >= 2 * len(QUOTES)):
+            text = f"{text}\n{_read_line('. ')}"
     except EOFError as error:
         raise DataError(f"the block has no closing {QUOTES}; nothing was asked") from error
     return text.strip().removeprefix(QUOTES).removesuffix(QUOTES).strip() if is_block else text, is_block

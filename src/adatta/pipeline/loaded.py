@@ -102,8 +102,19 @@ class LoadedModel:
 
         Args:
             pairs: what is read, which may be empty, and the text behind it, with the space between them.
+
+        Raises:
+            UserError: a pair is longer than the model's context.
         """
-        return self._sum([self._scorer[1].continuation(*pair) for pair in pairs])
+        model, chat, _ = self._scorer
+        rows = [chat.continuation(*pair) for pair in pairs]
+        context = model.config.max_position_embeddings
+        for number, row in enumerate(rows, start=1):
+            if len(row.ids) > context:
+                raise UserError(
+                    f"pair {number} has {len(row.ids)} tokens, the model takes {context}; shorten it"
+                )
+        return self._sum(rows)
 
     def classify(
         self, texts: str | Sequence[str] | Mapping[str, str], labels: Labels, **how: Unpack[Asking]
@@ -159,10 +170,12 @@ class LoadedModel:
         from adatta.model.engine import Sampling
 
         engine, chat = self._generator
+        if (limit := how.get("max_new_tokens", 512)) < 1:
+            raise UserError(f"max_new_tokens is {limit}; expected at least 1")
         sampling = Sampling(
             stop_ids=chat.stop_ids,
-            limit=how.get("max_new_tokens", 512),
+            limit=limit,
             seed=how.get("seed", 0),
             temperature=how.get("temperature", 0.0),
         )
-        return complete(engine, ids, chat=chat, sampling=sampling, show=how.get("show", len))
+        return complete(engine, ids, chat=chat, sampling=sampling, show=how.get("show", lambda piece: None))

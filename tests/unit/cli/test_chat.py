@@ -21,7 +21,7 @@ from adatta.data.shape import shape_row
 from adatta.lang.profile import load_profile
 from adatta.model.engine import Sampling
 from adatta.model.engines.llamacpp import LlamaCppEngine
-from adatta.pipeline.opening import open_model
+from adatta.pipeline.opening import _exported_gguf, open_model
 from tests.toys import vllm
 from tests.toys.command import call
 from tests.toys.exports import write_toy
@@ -71,6 +71,7 @@ def test_conversation_passes_over_empty_lines_and_ends_with_exit(run: Path) -> N
     file = str(next(run.rglob("*-q8_0.gguf")))
     out, _ = talk(file, "--max-new-tokens", "4", lines="Uno\n\n   \nDue\n/exit\nTre\n")
     one, _ = talk(file, "--max-new-tokens", "4", lines="Uno\n/reset\nUno\n")
+    assert out == talk(file, "--max-new-tokens", "4", lines="Uno\nDue\n")[0]
     assert out.startswith(one[: len(one) // 2].removesuffix("\n"))
     half = one.removesuffix("\n")  # the line that the end of the input leaves
     assert half[: len(half) // 2] == half[len(half) // 2 :]
@@ -93,6 +94,22 @@ def test_commands_change_the_conversation(run: Path, toy_folder: Path, tmp_path:
     messages = [Message(role=role, content=content) for role, content in roles]
     answer = expected(Chat.load(toy_folder), next(run.rglob("*-f16.gguf")), *messages, limit=4)
     assert out.endswith(f"righe.jsonl:2: 2 messages\n{answer}\n\n")
+
+
+def test_loaded_system_message_is_the_one_at_work(run: Path, tmp_path: Path) -> None:
+    row = [("system", "Sii breve."), ("user", "Uno"), ("assistant", "Due")]
+    messages = [{"role": role, "content": content} for role, content in row]
+    (tmp_path / "righe.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    out, _ = talk("prova", "--system", "Altro.", lines=f"/load {tmp_path}/righe.jsonl\n/system\n")
+    assert "Sii breve." in out
+    assert "Altro." not in out
+
+
+def test_export_before_a_later_training_stage_is_not_the_run_s_model(run: Path) -> None:
+    current = json.loads((run / "current.json").read_text())
+    export = [run / "02-export-abc" / "prova-f16.gguf"]
+    assert _exported_gguf(run, current["stages"]) == export[0]
+    assert _exported_gguf(run, [*current["stages"], {"kind": "dpo", "folder": "03-dpo-x"}]) is None
 
 
 def test_system_without_a_text_shows_the_one_at_work(toy_folder: Path) -> None:
@@ -133,6 +150,8 @@ def test_block_of_lines_is_one_message_and_never_a_command(run: Path, tmp_path: 
     file = tmp_path / "righe.jsonl"
     talk("prova", "--max-new-tokens", "3", lines=f'"""/reset\n\n  due\n"""\n/save {file}\n')
     assert json.loads(file.read_text())["messages"][0]["content"] == "/reset\n\n  due"
+    talk("prova", "--max-new-tokens", "3", lines=f'"""/reset"""\n/save {file}\n')
+    assert json.loads(file.read_text().splitlines()[1])["messages"][0]["content"] == "/reset"
 
 
 def test_model_is_shown_and_replaced(run: Path, toy_folder: Path) -> None:

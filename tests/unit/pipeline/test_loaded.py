@@ -72,6 +72,13 @@ def test_scores_are_transformers_own(model: LoadedModel, chat: Chat, oracle) -> 
     assert model.score(pairs) == pytest.approx(expected, abs=1e-4)  # fp32 against float64
 
 
+def test_what_can_not_be_asked_is_told(model: LoadedModel) -> None:
+    with pytest.raises(UserError, match=r"pair 2 has \d+ tokens, the model takes \d+"):
+        model.score([("Il gatto", " dorme."), ("parola " * 3000, "Roma")])
+    with pytest.raises(UserError, match="max_new_tokens is 0; expected at least 1"):
+        model.complete("Il mare", max_new_tokens=0)
+
+
 def test_completion_goes_on_from_the_text_itself(model: LoadedModel, chat: Chat, oracle) -> None:
     ids = chat.continuation("", "Il mare è").ids
     (found,) = model.complete("Il mare è", max_new_tokens=8)

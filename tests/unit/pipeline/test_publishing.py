@@ -150,9 +150,9 @@ def test_folders_of_the_machine_stay_at_home(run: Path, work: Path) -> None:
 
 def test_parity_of_the_export_is_shown_where_it_was_measured(run: Path) -> None:
     (folder,) = run.glob("*-export-*")
-    (folder / "parity.json").write_text(json.dumps({"formats": {"gguf-q8_0": {"same_answers": 19}}}))
+    (folder / "parity.json").write_text(json.dumps({"formats": {"gguf-q8_0": {"answers": {"same": 19}}}}))
     card = prepare().card
-    assert "- gguf-q8\\_0: same answers 19" in card
+    assert "- gguf-q8\\_0: answers same 19" in card
     assert "- gguf-f16: not measured" in card
 
 

@@ -39,8 +39,10 @@ def continue_texts(options: Options) -> None:
     prompts = [options.prompt or ""]
     if options.prompt is None:
         column = "prompt" if options.jsonl else "text"
-        found = read_texts(options.file, column, jsonl=options.jsonl)[0].values()
-        prompts = list(found) if options.jsonl else ["\n".join(found)]
+        found = read_texts(options.file, column, jsonl=options.jsonl)[0]
+        if options.jsonl and (empty := [place for place, text in found.items() if not text]):
+            raise UserError(f"{empty[0]}: an empty prompt; fill it in or take it out")
+        prompts = list(found.values()) if options.jsonl else ["\n".join(found.values())]
     limit, temperature = options.max_new_tokens, options.temperature
     with LoadedModel(options.model) as model:
         complete = partial(model.complete, max_new_tokens=limit, temperature=temperature)
