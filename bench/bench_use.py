@@ -1,4 +1,4 @@
-"""A model in use: how fast it classifies, against the usual ways -> bench/results/use.json.
+"""A model in use: how fast it classifies and answers, against the usual ways -> bench/results/use.json.
 
 Each key is measured by a function of its own and written at once; those that aren't asked for stay as they
 were. A key with faults ends the program with 1.
@@ -16,8 +16,12 @@ sys.path.insert(0, str(ROOT))
 
 from bench.machine import describe_machine  # noqa: E402
 from bench.use_classify import MODEL, measure_speed  # noqa: E402
+from bench.use_decode import measure_decoding  # noqa: E402
 
-MEASURES = {"classify": measure_speed}
+MEASURES = {
+    "classify": lambda options: {"classify": measure_speed(options)},
+    "decode": lambda options: measure_decoding(options.model, options.threads),
+}
 FAULTS = ("different_without_tie",)  # counts of a measure that must be 0
 
 
@@ -36,9 +40,10 @@ def main() -> None:
     result["machine"] = describe_machine(options.threads)
     faults = []
     for key in options.keys:
-        result[key] = MEASURES[key](options)
-        faults += [f"{key}: {name} is {result[key][name]}" for name in FAULTS if result[key].get(name)]
-        print(key, json.dumps(result[key]), flush=True)
+        result |= (found := MEASURES[key](options))
+        told = found[key]
+        faults += [f"{key}: {name} is {told[name]}" for name in FAULTS if told.get(name)]
+        print(json.dumps(found), flush=True)
         path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for fault in faults:
         print(fault)

@@ -134,7 +134,7 @@ def measure_speed(options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(options.threads)
     found = read_sets("test", options.limit)["sentiment"]
     folder = fetch(options.model).folder
-    chat, own = Chat.load(folder), load_model(folder)
+    chat, own = Chat.load(folder, load_profile("it").system_prompt), load_model(folder)
     engine = pick_engine(own, chat, engine="auto")
     theirs = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
@@ -210,7 +210,7 @@ def evaluate_sets(models: Sequence[str], *, split: str, limit: int | None) -> di
     hits: dict[tuple[str, str, str], list[float]] = {}
     for name in models:
         folder = fetch(name).folder
-        chat, model = Chat.load(folder), load_model(folder)
+        chat, model = Chat.load(folder, load_profile("it").system_prompt), load_model(folder)
         engine = pick_engine(model, chat, engine="auto")
         for title, found in sets.items():
             known: list[float] = []

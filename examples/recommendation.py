@@ -179,7 +179,6 @@ for name, places in rank.items():
     shown = "MRR {:.3f} [{:.3f}, {:.3f}]".format(figures[name]["mrr"].value, *figures[name]["mrr"].interval)
     for top in (1, 3):
         hits = sum(place <= top for place in places)
-        figures[name][f"hit@{top}"] = hits / NUM_USERS
         shown += ", hit@{} {:.2f} [{:.2f}, {:.2f}]".format(top, hits / NUM_USERS, *wilson(hits, NUM_USERS))
     print(f"{name}, n = {NUM_USERS}: {shown}")
 print(f"chance: MRR {chance:.3f}, hit@1 {1 / NUM_CANDIDATES:.2f}, hit@3 {3 / NUM_CANDIDATES:.2f}")

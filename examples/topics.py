@@ -49,9 +49,7 @@ DATA = bundled_dir() / "data"
 
 def read(name: str) -> list[dict]:
     """Read one of the project's JSONL files."""
-    return [
-        json.loads(line) for line in (bundled_dir() / "data" / name).read_text(encoding="utf-8").splitlines()
-    ]
+    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
 
 
 prose = read("text/prose.jsonl")

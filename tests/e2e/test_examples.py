@@ -114,10 +114,6 @@ def test_sentiment(work: Path, long_toy: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_topics(work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for package in ("sklearn", "nltk"):
-        pytest.importorskip(
-            package, reason=f"{package} is in the extra `examples`, which make setup installs"
-        )
     names = run_notebook(FOLDER / "topics.py", MODEL=str(toy_folder), NUM_WORDS=4, NUM_SHUFFLES=50)
     assert len(names["named"]) == 10
     assert all(each.labels[0] in names["NAMES"] for each in names["named"])
