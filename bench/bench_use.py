@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -18,7 +21,9 @@ from bench.machine import describe_machine  # noqa: E402
 from bench.use_classify import MODEL, measure_speed  # noqa: E402
 from bench.use_decode import measure_decoding  # noqa: E402
 
+FORMATS = ("gguf-f16", "gguf-q8_0", "gguf-q4_0", "gguf-q4_k_m")
 MEASURES = {
+    "parity": lambda options: {"parity": measure_parity(options.model)},
     "classify": lambda options: {"classify": measure_speed(options)},
     "decode": lambda options: measure_decoding(options.model, options.threads),
 }
@@ -48,6 +53,17 @@ def main() -> None:
     for fault in faults:
         print(fault)
     sys.exit(bool(faults))
+
+
+def measure_parity(model: str) -> dict[str, Any]:
+    """Export a model and return what the export's own comparison says of its files."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "files"
+        command = [str(Path(sys.executable).with_name("adatta")), "export", model, "--out", str(out)]
+        done = subprocess.run([*command, *(f"--format={each}" for each in FORMATS)], check=False)
+        if done.returncode not in (0, 3):  # 3: worse than the limits allow, as the figures say
+            sys.exit(f"the export ended with {done.returncode}")
+        return json.loads((out / "parity.json").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def _attend(attention: Any, normed_TE: Tensor, shared: _Shared) -> Tensor:
     output = shared.forest.attend(
         query.transpose(0, 1)[None],
         key=key.transpose(0, 1)[None],
-        value=value.transpose(0, 1)[None],
+        value=value.contiguous().transpose(0, 1)[None],  # so that nothing holds the joined product
         rule=Rule(_window(attention), scale=attention.scaling),
     )
     return output[0].transpose(0, 1).reshape(len(normed_TE), heads * size)

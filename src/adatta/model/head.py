@@ -68,9 +68,8 @@ class TokenLogProbs(torch.autograd.Function):
         position_N: Tensor,
         token_N: Tensor,
         logit_map: LogitMap = PLAIN,
-        find_best: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """Return the log-probs [N] (fp32, float64 for float64 weights) and, if asked, arg-maxima [P].
+        """Return the log-probs [N] (fp32, float64 for float64 weights) and whether no logit is larger [N].
 
         Args:
             ctx: autograd's context.
@@ -78,23 +77,20 @@ class TokenLogProbs(torch.autograd.Function):
             weight_VE: the output matrix [V, E].
             position_N: index into the positions [N], ascending.
             token_N: token ids [N].
-            logit_map: from products to logits.
-            find_best: whether each position's arg-max is found, at the price of another pass; else -1. Of
-                narrow weights, all logits but the chosen ones are rounded.
+            logit_map: from products to logits. Of narrow weights, all but the chosen ones are rounded.
         """
         dtype = torch.promote_types(weight_VE.dtype, torch.float32)
         target_N = torch.empty(len(token_N), dtype=dtype, device=hidden_PE.device)
         total_P = torch.empty(len(hidden_PE), dtype=dtype, device=hidden_PE.device)
-        best_P = torch.full((len(hidden_PE),), -1, device=hidden_PE.device)
+        is_best_N = torch.empty(len(token_N), dtype=torch.bool, device=hidden_PE.device)
         mean_PE = torch.empty_like(hidden_PE) if ctx.needs_input_grad[0] else None
         for rows, pairs in _chunks(hidden_PE, weight_VE, position_N):
             pair = (position_N[pairs] - rows.start, token_N[pairs])
             logits_CV = logit_map.apply_(_multiply(hidden_PE[rows], weight_VE, pair))
             target_N[pairs] = logits_CV[pair]
-            if find_best:
-                best_P[rows] = logits_CV.argmax(-1)
             slope = logit_map.slope(logits_CV)
             peak_C = logits_CV.amax(-1)
+            is_best_N[pairs] = target_N[pairs] == peak_C[pair[0]]
             sum_C = logits_CV.sub_(peak_C[:, None]).exp_().sum(-1)
             total_P[rows] = peak_C + sum_C.log()
             if mean_PE is not None:
@@ -103,8 +99,8 @@ class TokenLogProbs(torch.autograd.Function):
         capped_N = target_N if logit_map.softcap is not None else target_N[:0]
         ctx.save_for_backward(hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE, capped_N)
         ctx.logit_map = logit_map
-        ctx.mark_non_differentiable(best_P)
-        return target_N - total_P[position_N], best_P
+        ctx.mark_non_differentiable(is_best_N)
+        return target_N - total_P[position_N], is_best_N
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -112,7 +108,7 @@ class TokenLogProbs(torch.autograd.Function):
 
         Args:
             ctx: autograd's context.
-            *grads: of the log-probs [N]; the arg-max has none.
+            *grads: of the log-probs [N]; the second output has none.
         """
         hidden_PE, weight_VE, position_N, token_N, total_P, mean_PE, capped_N = ctx.saved_tensors
         grad_P = torch.zeros_like(total_P).index_add_(0, position_N, grads[0])
@@ -134,7 +130,7 @@ class TokenLogProbs(torch.autograd.Function):
                 grad_weight_VE.addmm_(softmax_CV.to(weight_VE.dtype).T, narrow_CE)
             pulled_NE = (grad_N[:, None] * hidden_PE[position_N]).to(weight_VE.dtype)
             grad_weight_VE.index_add_(0, token_N, pulled_NE)
-        return grad_hidden_PE, grad_weight_VE, None, None, None, None
+        return grad_hidden_PE, grad_weight_VE, None, None, None
 
 
 def _multiply(hidden_CE: Tensor, weight_VE: Tensor, pair: tuple[Tensor, Tensor]) -> Tensor:

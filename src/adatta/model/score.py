@@ -23,7 +23,7 @@ EngineName = Literal["forest", "fused", "plain"]
 
 
 class Scores(NamedTuple):
-    """Log-probs [S] with gradient, and, if asked, whether each token was the arg-max [S], else False."""
+    """Log-probs [S] with gradient, and whether no other token had a larger one at its place [S]."""
 
     logp_S: Tensor
     is_best_S: Tensor
@@ -45,7 +45,7 @@ def score(model: Any, forest: Forest, *, engine: EngineName = "forest") -> Tenso
     Raises:
         ModelError: if the engine has no such name or the model has no plain output matrix.
     """
-    return _score(model, forest, engine=engine, find_best=False).logp_S
+    return score_tokens(model, forest, engine=engine).logp_S
 
 
 def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -> Scores:
@@ -59,15 +59,11 @@ def score_tokens(model: Any, forest: Forest, *, engine: EngineName = "forest") -
     Raises:
         ModelError: as `score` does.
     """
-    return _score(model, forest, engine=engine, find_best=True)
-
-
-def _score(model: Any, forest: Forest, *, engine: str, find_best: bool) -> Scores:
     score_with = _ENGINES.get(engine)
     if score_with is None:
         raise ModelError(f"engine {engine!r} is not known; give one of {', '.join(_ENGINES)}")
     causal_lm = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return score_with(causal_lm, forest.to(causal_lm.get_input_embeddings().weight.device), find_best)
+    return score_with(causal_lm, forest.to(causal_lm.get_input_embeddings().weight.device))
 
 
 class _Plan(NamedTuple):
@@ -97,7 +93,7 @@ class _Plan(NamedTuple):
         )
 
 
-def _score_forest(model: Any, forest: Forest, find_best: bool) -> Scores:
+def _score_forest(model: Any, forest: Forest) -> Scores:
     take_over(model)
     plan = _Plan.of(forest, model.config)
     embedded_TE = model.get_input_embeddings()(plan.computed.ids_T)
@@ -109,17 +105,17 @@ def _score_forest(model: Any, forest: Forest, find_best: bool) -> Scores:
             use_cache=False,
             forest=ForestAttention(plan.computed),
         ).last_hidden_state[0]
-        return _read_head(model, hidden_TE[plan.read_P], plan, find_best=find_best)
+        return _read_head(model, hidden_TE[plan.read_P], plan)
 
 
-def _score_fused(model: Any, forest: Forest, find_best: bool) -> Scores:
+def _score_fused(model: Any, forest: Forest) -> Scores:
     reason = explain_unfused(model)
     if reason is not None:
         raise ModelError(f"the fused engine can't compute this model: {reason}; use `engine: forest`")
     plan = _Plan.of(forest, model.config)
     with _bf16_products(model):
         hidden_PE = decode(model, plan.computed, read_P=plan.read_P)
-        return _read_head(model, hidden_PE, plan, find_best=find_best)
+        return _read_head(model, hidden_PE, plan)
 
 
 def _bf16_products(model: Any) -> AbstractContextManager[Any]:
@@ -129,7 +125,7 @@ def _bf16_products(model: Any) -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-def _read_head(model: Any, hidden_PE: Tensor, plan: _Plan, *, find_best: bool) -> Scores:
+def _read_head(model: Any, hidden_PE: Tensor, plan: _Plan) -> Scores:
     """Return the scored tokens' log-probs from the last hidden states [P, E] at the read positions."""
     head = model.get_output_embeddings()
     if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
@@ -139,14 +135,13 @@ def _read_head(model: Any, hidden_PE: Tensor, plan: _Plan, *, find_best: bool) -
         )
     weight_VE = head.weight.to(product_dtype(head.weight))
     logit_map = LogitMap.of(model.config)
-    logp_N, best_P = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
-        hidden_PE, weight_VE, plan.position_N, plan.token_N, logit_map, find_best
+    logp_N, is_best_N = TokenLogProbs.apply(  # type: ignore[no-untyped-call]
+        hidden_PE, weight_VE, plan.position_N, plan.token_N, logit_map
     )
-    is_best_N = best_P[plan.position_N] == plan.token_N
     return Scores(logp_N[plan.pair_S], is_best_N[plan.pair_S])
 
 
-def _score_plain(model: Any, forest: Forest, find_best: bool) -> Scores:
+def _score_plain(model: Any, forest: Forest) -> Scores:
     give_back(model)
     parents = forest.parent_T.tolist()
     logp_S: list[Tensor] = []
@@ -167,7 +162,7 @@ def _score_plain(model: Any, forest: Forest, find_best: bool) -> Scores:
     return Scores(torch.cat(logp_S), torch.cat(is_best_S))
 
 
-_ENGINES: dict[str, Callable[[Any, Forest, bool], Scores]] = {
+_ENGINES: dict[str, Callable[[Any, Forest], Scores]] = {
     "forest": _score_forest,
     "fused": _score_fused,
     "plain": _score_plain,

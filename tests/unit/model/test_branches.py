@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adatta.core.records import TokenRow
 from adatta.model.attention import branches
-from adatta.model.attention.branches import Branches, Rule, ancestors
+from adatta.model.attention.branches import Branches, Rule
 from adatta.model.forest import build_forest
 
 pytestmark = pytest.mark.torch
@@ -54,14 +54,7 @@ def walk(forest, states, *, window, scale, softcap):
     return torch.stack(outputs, 1)[None]
 
 
-@given(ids=id_rows)
-def test_ancestors_are_the_walk_up_the_parents(ids):
-    forest = forest_of(ids)
-    for token, row in enumerate(ancestors(forest.parent_T)):
-        assert set(row.nonzero()[:, 0].tolist()) == set(path_of(forest, token))
-
-
-@pytest.mark.parametrize("call_pairs", [0, 10**9], ids=["by branches", "one mask"])
+@pytest.mark.parametrize("call_pairs", [0, 20, 10**9], ids=["by branches", "joined", "one mask"])
 @given(
     ids=id_rows,
     window=st.sampled_from([None, 1, 3]),
@@ -80,7 +73,20 @@ def test_every_token_attends_to_the_last_of_its_path(call_pairs, ids, window, so
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
-def test_many_small_branches_take_one_mask_and_few_long_ones_don_t():
-    stem = list(range(3, 40))
-    assert Branches(forest_of([[*stem, last] for last in range(50)]))._one_mask
-    assert not Branches(forest_of([list(range(first, first + 100)) for first in range(3)]))._one_mask
+def test_subtrees_share_a_call_where_that_costs_less_than_one_more(monkeypatch):
+    monkeypatch.setattr(branches, "_CALL_PAIRS", 100)
+    stem, long = list(range(3, 40)), list(range(50, 90))
+    forest = forest_of([[*stem, 40, 41], [*stem, 42], [*stem, *long], [95, 96]])
+    spans = [(block.start, block.end, block.path, block.is_chain) for block in Branches(forest)._blocks]
+    # the stem, two short ends behind it in one call, a long end, a root of two tokens
+    assert spans == [
+        (0, 37, (0,), True),
+        (37, 40, (0, 1), False),
+        (40, 80, (0, 2), True),
+        (80, 82, (3,), True),
+    ]
+
+
+def test_a_path_of_a_thousand_branching_points_is_cut_without_recursion():
+    forest = forest_of([[*range(3, 3 + length), 2000] for length in range(1, 1500)])
+    assert sum(block.end - block.start for block in Branches(forest)._blocks) == forest.num_tokens

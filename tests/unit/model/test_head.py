@@ -45,12 +45,15 @@ def test_values_and_gradients_are_exact(trainable_weight, change):
     logits_PV = changed_by_hand(hidden_PE @ weight_VE.T, *change)
     expected_N = torch.log_softmax(logits_PV, -1)[POSITION_N, TOKEN_N]
     expected = torch.autograd.grad(expected_N, inputs, upstream_N)
-    found_N, best_P = TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N, LogitMap(*change), True)
+    found_N, is_best_N = TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N, LogitMap(*change))
     found = torch.autograd.grad(found_N, inputs, upstream_N)
     torch.testing.assert_close(found_N, expected_N, rtol=0, atol=1e-13)
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
-    assert torch.equal(best_P, logits_PV.argmax(-1))
+    best_P = logits_PV.argmax(-1)
+    assert torch.equal(is_best_N, best_P[POSITION_N] == TOKEN_N)
+    every_P = torch.arange(len(best_P))
+    assert TokenLogProbs.apply(hidden_PE, weight_VE, every_P, best_P, LogitMap(*change))[1].all()
 
 
 @pytest.mark.usefixtures("chunk")
@@ -67,7 +70,7 @@ def test_of_narrow_weights_the_chosen_logits_are_not_rounded(size, softcap):
     expected_P = torch.log_softmax(logits_PV, -1)[torch.arange(POSITIONS), token_P]
     expected = torch.autograd.grad(expected_P.sum(), inputs)
     found_P, _ = TokenLogProbs.apply(
-        hidden_PE, narrow_VE, torch.arange(POSITIONS), token_P, LogitMap(softcap=softcap), False
+        hidden_PE, narrow_VE, torch.arange(POSITIONS), token_P, LogitMap(softcap=softcap)
     )
     found = torch.autograd.grad(found_P.sum(), (hidden_PE, narrow_VE))
     torch.testing.assert_close(found_P.double(), expected_P, rtol=0.02, atol=1e-3)

@@ -476,8 +476,8 @@ def wrong_forest(monkeypatch):
     """Let the forest engine be wrong on this model."""
     real = scoring._ENGINES["forest"]
 
-    def wrong(model, forest, find_best):
-        found = real(model, forest, find_best)
+    def wrong(model, forest):
+        found = real(model, forest)
         return found._replace(logp_S=found.logp_S * 1.01)
 
     monkeypatch.setitem(scoring._ENGINES, "forest", wrong)
