@@ -155,18 +155,17 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
     if not scored:
         row = next(iter(rows.values()))
         raise EvalError(f"{row.task}: {row.stage} has no scored item ({row.reason}); nothing to compare")
-    if metric.kind == "bits_per_byte":
-        bits, num_bytes = (_pool(values, scored) for values in (_bits(scored), _bytes(scored)))
-        return _write(metric, statistics.ratio_estimate(bits, num_bytes), scored, low=0.0)
     values, clusters = [score_value(row) for row in scored], [row.cluster_id for row in scored]
-    if metric.kind in FIGURES:
-        found = corpus_estimate(metric.kind, _labels(scored), clusters=clusters)
-        return _write(metric, Estimate(*found[:3]), scored, low=-1.0)
-    if metric.kind == "group_mean":
-        return _write(metric, statistics.stratified_mean(values, _groups(scored)), scored, low=0.0)
-    estimate = statistics.mean_estimate(values, clusters=clusters)
-    if metric.kind == "share" and len(set(clusters)) == len(clusters):
-        estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
+    if metric.kind == "bits_per_byte":
+        estimate = statistics.ratio_estimate(_pool(_bits(scored), scored), _pool(_bytes(scored), scored))
+    elif metric.kind in FIGURES:
+        estimate = corpus_estimate(metric.kind, _labels(scored), clusters=clusters)
+    elif metric.kind == "group_mean":
+        estimate = statistics.stratified_mean(values, _groups(scored))
+    else:
+        estimate = statistics.mean_estimate(values, clusters=clusters)
+        if metric.kind == "share" and len(set(clusters)) == len(clusters):
+            estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
     return _write(metric, estimate, scored, low=0.0)
 
 
@@ -196,11 +195,10 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
         estimate = statistics.ratio_estimate(_pool(deltas, base), _pool(_bytes(base), base))
         p: float | None = statistics.sign_flip(deltas, clusters=clusters)
     elif metric.kind in FIGURES:
-        found = corpus_estimate(metric.kind, _labels(stage), base=_labels(base), clusters=clusters)
-        estimate, p = Estimate(*found[:3]), found.p
+        estimate = corpus_estimate(metric.kind, _labels(stage), base=_labels(base), clusters=clusters)
+        p = estimate.p
     else:
-        before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
-        estimate, p = _compare_means(metric, before, after, rows=base)
+        estimate, p = _compare_means(metric, base, stage)
     figure = _write(metric, estimate, pairs, low=-1.0) | {"p": p, "p_holm": None, "n": len(pairs)}
     values = [(score_value(row), score_value(other)) for row, other in pairs]
     if metric.kind == "share" and {value for pair in values for value in pair} <= {0.0, 1.0}:
@@ -208,17 +206,19 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
     return figure
 
 
-def _compare_means(
-    metric: Metric, before: Sequence[float], after: Sequence[float], *, rows: Sequence[Score]
-) -> tuple[Estimate, float]:
-    clusters = [row.cluster_id for row in rows]
-    if metric.kind != "group_mean":
-        estimate = statistics.paired_difference(before, after, clusters=clusters)
-        return estimate, _p_value(before, after, clusters)
-    groups, deltas = _groups(rows), [a - b for a, b in zip(after, before, strict=True)]
-    sizes = Counter(groups)
-    weighted = [delta / sizes[group] for delta, group in zip(deltas, groups, strict=True)]
-    return statistics.stratified_mean(deltas, groups), statistics.sign_flip(weighted, clusters=clusters)
+def _compare_means(metric: Metric, base: Sequence[Score], stage: Sequence[Score]) -> tuple[Estimate, float]:
+    clusters = [row.cluster_id for row in base]
+    before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
+    deltas = [a - b for a, b in zip(after, before, strict=True)]
+    if metric.kind == "group_mean":
+        groups = _groups(base)
+        sizes = Counter(groups)
+        weighted = [delta / sizes[group] for delta, group in zip(deltas, groups, strict=True)]
+        return statistics.stratified_mean(deltas, groups), statistics.sign_flip(weighted, clusters=clusters)
+    estimate = statistics.paired_difference(before, after, clusters=clusters)
+    if {*before, *after} <= {0.0, 1.0} and len(set(clusters)) == len(clusters):
+        return estimate, statistics.mcnemar(deltas.count(-1.0), deltas.count(1.0))
+    return estimate, statistics.sign_flip(deltas, clusters=clusters)
 
 
 def _groups(rows: Sequence[Score]) -> list[str]:
@@ -227,14 +227,6 @@ def _groups(rows: Sequence[Score]) -> list[str]:
 
 def _labels(rows: Sequence[Score]) -> Labelled:
     return Labelled(_groups(rows), [str(row.output) for row in rows])
-
-
-def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
-    deltas = [a - b for a, b in zip(after, before, strict=True)]
-    is_binary = {*before, *after} <= {0.0, 1.0}
-    if is_binary and len(set(clusters)) == len(clusters):
-        return statistics.mcnemar(deltas.count(-1.0), deltas.count(1.0))
-    return statistics.sign_flip(deltas, clusters=clusters)
 
 
 def _adjust(entries: Sequence[Figure]) -> None:
