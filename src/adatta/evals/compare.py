@@ -11,7 +11,7 @@ from adatta.core.errors import EvalError
 from adatta.core.records import NO_TEMPLATE, Score
 from adatta.core.registry import load_registry
 from adatta.evals import statistics
-from adatta.evals.ask import CONTROL_PREFIX
+from adatta.evals.ask import is_control
 from adatta.evals.corpus import FIGURES, Labelled, corpus_estimate
 from adatta.evals.harness_suite import find_benchmark_metric
 from adatta.evals.pairs import Rows, pair_scores, score_value
@@ -57,13 +57,13 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         if metric.may_miss:
             _fill_missing(by_stage, (base_stage, *stages))
         base = by_stage.get(base_stage)
-        if not base or (base_stage.startswith(CONTROL_PREFIX) and not _has_scored(base)):
+        if not base or (is_control(base_stage) and not _has_scored(base)):
             continue  # a control is asked some tasks only, and may have no room for its examples
         if lost := [stage for stage in stages if stage not in by_stage]:
             raise EvalError(
                 f"{', '.join(lost)} has no {name} of {task}, but {base_stage} has; evaluate it again"
             )
-        controls = [s for s in by_stage if s.startswith(CONTROL_PREFIX) and s not in (base_stage, *stages)]
+        controls = [s for s in by_stage if is_control(s) and s not in (base_stage, *stages)]
         asked = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
         shown = {stage: rows for stage, rows in asked.items() if stage in stages or _has_scored(rows)}
         adapted = stages[-1] if stages else None
@@ -74,7 +74,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         plain = entry["task"].removesuffix(" (chat)")
         entry["primary"] &= plain == entry["task"] or (entry["suite"], plain) not in asked_raw
         entry["primary"] &= "not_run" not in entry["base"]  # nothing can be compared with it
-    if not base_stage.startswith(CONTROL_PREFIX):
+    if not is_control(base_stage):
         _adjust(entries)
     return entries
 
@@ -83,7 +83,7 @@ def _fill_missing(by_stage: dict[str, dict[str, Score]], stages: Sequence[str]) 
     """Give models that a task failed for an unscored row an item, so that they stand in the table."""
     asked = next(iter(by_stage.values()))
     reason = "the task failed for this model"
-    for stage in (name for name in stages if name not in by_stage and not name.startswith(CONTROL_PREFIX)):
+    for stage in (name for name in stages if name not in by_stage and not is_control(name)):
         by_stage[stage] = {
             item: replace(row, stage=stage, status="failed", reason=reason, score=None, output=None)
             for item, row in asked.items()
@@ -237,7 +237,7 @@ def _adjust(entries: Sequence[Figure]) -> None:
     families: dict[tuple[str, str], list[Figure]] = defaultdict(list)
     for entry in entries:
         for stage, figure in entry["stages"].items():
-            if entry["primary"] and not stage.startswith(CONTROL_PREFIX):
+            if entry["primary"] and not is_control(stage):
                 families[stage, entry["language"]].append(figure["difference"] or {"p": 1.0})
     for family in families.values():
         adjusted = statistics.holm([difference["p"] for difference in family])

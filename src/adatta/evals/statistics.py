@@ -71,15 +71,12 @@ def _upper_t_quantile(probability: float, degrees: int) -> float:
         second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
         third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
         return z + first / degrees + second / degrees**2 + third / degrees**3
-    low, high = 0.0, 1.0
-    while _t_within(high, degrees) < 2 * probability - 1:
+    share, low, high = 2 * probability - 1, 0.0, 1.0
+    while _t_within(high, degrees) < share:
         low, high = high, 2 * high
     for _ in range(100):
         middle = (low + high) / 2
-        if _t_within(middle, degrees) < 2 * probability - 1:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if _t_within(middle, degrees) < share else (low, middle)
     return (low + high) / 2
 
 
@@ -226,8 +223,6 @@ def mcnemar(base_only: int, adapted_only: int) -> float:
     smaller, n = min(base_only, adapted_only), base_only + adapted_only
     if smaller < 0:
         raise EvalError(f"discordant counts {base_only} and {adapted_only}; counts can't be negative")
-    if n == 0:
-        return 1.0
     ways = tail = 1
     for k in range(smaller):
         ways = ways * (n - k) // (k + 1)
@@ -257,8 +252,6 @@ def sign_flip(differences: Sequence[float], *, clusters: Sequence[Hashable] | No
     sums_G = sums_G[sums_G != 0.0]
     reached = abs(float(sums_G.sum())) - 1e-12 * float(np.abs(sums_G).sum())
     num_sums = len(sums_G)
-    if num_sums == 0:
-        return 1.0
     if num_sums <= EXACT_FLIPS:
         signs = 2 * ((np.arange(2**num_sums)[:, None] >> np.arange(num_sums)) & 1) - 1
         return float(np.mean(np.abs(signs @ sums_G) >= reached))
