@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adatta.chat.encode import Encoder
-from adatta.chat.template import Template
+from adatta.chat.template import Template, shared_length
 from adatta.core.errors import TemplateError
 from adatta.core.records import Message
 
@@ -28,9 +28,7 @@ def check_parity(encoder: Encoder, template: Template) -> None:
     theirs = tuple(encoder.tokenizer.encode(rendering.text, add_special_tokens=False).ids)
     if ours == theirs:
         return
-    at = next(
-        (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs))
-    )
+    at = shared_length(ours, theirs)
     raise TemplateError(
         f"a harmless conversation gets other ids than the tokenizer's own, first at token {at}: "
         f"{ours[at : at + 5]}, the tokenizer says {theirs[at : at + 5]}; this tokenizer can't be used yet"

@@ -239,10 +239,15 @@ def _fill(own: Sequence[str], contents: Sequence[tuple[str, int]]) -> Rendering:
     return Rendering(text, tuple(spans))
 
 
+def shared_length(expected: Sequence[object], given: Sequence[object]) -> int:
+    """Count what two sequences begin with in common."""
+    pairs = enumerate(zip(expected, given, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(expected), len(given)))
+
+
 def _difference(expected: str, text: str) -> str:
     """Describe where two renderings part."""
-    pairs = zip(expected, text, strict=False)
-    at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(text)))
+    at = shared_length(expected, text)
     return (
         "the chat template changes its own text or a content because of what a content says: at character "
         f"{at} {text[max(0, at - 20) : at + 20]!r} is rendered, {expected[max(0, at - 20) : at + 20]!r} is "

@@ -1,4 +1,4 @@
-"""Commands that take more than a function should have parameters: a record of them, one field an option."""
+"""Options that commands share; for commands that take many, a record of them, one field an option."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import inspect
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from typer import Argument
+from typer import Argument, Option
 
 T = TypeVar("T")
 ModelName = Annotated[
     str, Argument(help="Hub id, folder, run, GGUF file or package:NAME/FILE.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None, Option("--set", metavar="PATH=VALUE", help="Override a value of the recipe.")
 ]
 
 

@@ -36,11 +36,6 @@ class Subject:
     model_fingerprint: str
     opening: tuple[Message, ...]
 
-    @property
-    def is_control(self) -> bool:
-        """Whether it stands beside the table: free answers only, under another prompt on purpose."""
-        return self.stage.startswith(CONTROL_PREFIX)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -85,6 +80,11 @@ NOT_FINITE = _Fault("failed", "a log-prob is not a finite number")
 ENCODING_ERRORS = (TemplateError, DataError, EvalError)
 
 
+def is_control(stage: str) -> bool:
+    """Tell whether a stage stands beside the table: free answers only, under another prompt on purpose."""
+    return stage.startswith(CONTROL_PREFIX)
+
+
 def make_subject(stage: str, model_fingerprint: str, profile: Profile) -> Subject:
     """Give a model its place in the table and the messages that belong to it.
 
@@ -100,7 +100,7 @@ def make_subject(stage: str, model_fingerprint: str, profile: Profile) -> Subjec
         EvalError: There is no such control.
     """
     openings = list_controls(profile)
-    if stage.startswith(CONTROL_PREFIX) and stage not in openings:
+    if is_control(stage) and stage not in openings:
         raise EvalError(f"unknown control {stage!r}; there are: {', '.join(openings)}")
     opening = openings.get(stage, (Message(role="system", content=profile.system_prompt),))
     return Subject(stage=stage, model_fingerprint=model_fingerprint, opening=opening)
@@ -167,7 +167,7 @@ def ask_suite(
     asked = [
         _prepare(task, item, chat, subject=subject, limits=limits)
         for task in suite.tasks
-        if isinstance(task.task, AnswerTask) or not subject.is_control
+        if isinstance(task.task, AnswerTask) or not is_control(subject.stage)
         for item in items[task.name]
     ]
     with_rows, with_ids = [one for one in asked if one.rows], [one for one in asked if one.ids]

@@ -13,8 +13,8 @@ from adatta.chat.render import Chat
 from adatta.core.errors import EvalError, Problem, RowError, UserError
 from adatta.core.problems import Problems
 from adatta.core.records import Conversation, Message, Origin, TokenRow
-from adatta.evals.corpus import Floats, Labelled, corpus_estimate
-from adatta.evals.statistics import wilson
+from adatta.evals.corpus import Labelled, corpus_estimate
+from adatta.evals.statistics import Floats, wilson
 from adatta.lang.profile import Profile
 
 # N texts, J judgements about one, K options of a judgement

@@ -11,7 +11,7 @@ from adatta.core.errors import EvalError
 from adatta.core.records import NO_TEMPLATE, Score
 from adatta.core.registry import load_registry
 from adatta.evals import statistics
-from adatta.evals.ask import CONTROL_PREFIX
+from adatta.evals.ask import is_control
 from adatta.evals.corpus import FIGURES, Labelled, corpus_estimate
 from adatta.evals.harness_suite import find_benchmark_metric
 from adatta.evals.pairs import Rows, pair_scores, score_value
@@ -57,13 +57,13 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         if metric.may_miss:
             _fill_missing(by_stage, (base_stage, *stages))
         base = by_stage.get(base_stage)
-        if not base or (base_stage.startswith(CONTROL_PREFIX) and not _has_scored(base)):
+        if not base or (is_control(base_stage) and not _has_scored(base)):
             continue  # a control is asked some tasks only, and may have no room for its examples
         if lost := [stage for stage in stages if stage not in by_stage]:
             raise EvalError(
                 f"{', '.join(lost)} has no {name} of {task}, but {base_stage} has; evaluate it again"
             )
-        controls = [s for s in by_stage if s.startswith(CONTROL_PREFIX) and s not in (base_stage, *stages)]
+        controls = [s for s in by_stage if is_control(s) and s not in (base_stage, *stages)]
         asked = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
         shown = {stage: rows for stage, rows in asked.items() if stage in stages or _has_scored(rows)}
         adapted = stages[-1] if stages else None
@@ -74,7 +74,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         plain = entry["task"].removesuffix(" (chat)")
         entry["primary"] &= plain == entry["task"] or (entry["suite"], plain) not in asked_raw
         entry["primary"] &= "not_run" not in entry["base"]  # nothing can be compared with it
-    if not base_stage.startswith(CONTROL_PREFIX):
+    if not is_control(base_stage):
         _adjust(entries)
     return entries
 
@@ -83,7 +83,7 @@ def _fill_missing(by_stage: dict[str, dict[str, Score]], stages: Sequence[str]) 
     """Give models that a task failed for an unscored row an item, so that they stand in the table."""
     asked = next(iter(by_stage.values()))
     reason = "the task failed for this model"
-    for stage in (name for name in stages if name not in by_stage and not name.startswith(CONTROL_PREFIX)):
+    for stage in (name for name in stages if name not in by_stage and not is_control(name)):
         by_stage[stage] = {
             item: replace(row, stage=stage, status="failed", reason=reason, score=None, output=None)
             for item, row in asked.items()
@@ -155,18 +155,17 @@ def _describe(metric: Metric, rows: Rows) -> Figure:
     if not scored:
         row = next(iter(rows.values()))
         raise EvalError(f"{row.task}: {row.stage} has no scored item ({row.reason}); nothing to compare")
-    if metric.kind == "bits_per_byte":
-        bits, num_bytes = (_pool(values, scored) for values in (_bits(scored), _bytes(scored)))
-        return _write(metric, statistics.ratio_estimate(bits, num_bytes), scored, low=0.0)
     values, clusters = [score_value(row) for row in scored], [row.cluster_id for row in scored]
-    if metric.kind in FIGURES:
-        found = corpus_estimate(metric.kind, _labels(scored), clusters=clusters)
-        return _write(metric, Estimate(*found[:3]), scored, low=-1.0)
-    if metric.kind == "group_mean":
-        return _write(metric, statistics.stratified_mean(values, _groups(scored)), scored, low=0.0)
-    estimate = statistics.mean_estimate(values, clusters=clusters)
-    if metric.kind == "share" and len(set(clusters)) == len(clusters):
-        estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
+    if metric.kind == "bits_per_byte":
+        estimate = statistics.ratio_estimate(_pool(_bits(scored), scored), _pool(_bytes(scored), scored))
+    elif metric.kind in FIGURES:
+        estimate = corpus_estimate(metric.kind, _labels(scored), clusters=clusters)
+    elif metric.kind == "group_mean":
+        estimate = statistics.stratified_mean(values, _groups(scored))
+    else:
+        estimate = statistics.mean_estimate(values, clusters=clusters)
+        if metric.kind == "share" and len(set(clusters)) == len(clusters):
+            estimate = estimate._replace(interval=statistics.wilson(sum(values), len(values)))
     return _write(metric, estimate, scored, low=0.0)
 
 
@@ -196,11 +195,10 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
         estimate = statistics.ratio_estimate(_pool(deltas, base), _pool(_bytes(base), base))
         p: float | None = statistics.sign_flip(deltas, clusters=clusters)
     elif metric.kind in FIGURES:
-        found = corpus_estimate(metric.kind, _labels(stage), base=_labels(base), clusters=clusters)
-        estimate, p = Estimate(*found[:3]), found.p
+        estimate = corpus_estimate(metric.kind, _labels(stage), base=_labels(base), clusters=clusters)
+        p = estimate.p
     else:
-        before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
-        estimate, p = _compare_means(metric, before, after, rows=base)
+        estimate, p = _compare_means(metric, base, stage)
     figure = _write(metric, estimate, pairs, low=-1.0) | {"p": p, "p_holm": None, "n": len(pairs)}
     values = [(score_value(row), score_value(other)) for row, other in pairs]
     if metric.kind == "share" and {value for pair in values for value in pair} <= {0.0, 1.0}:
@@ -208,17 +206,19 @@ def _difference(metric: Metric, pairs: Sequence[tuple[Score, Score]]) -> Figure 
     return figure
 
 
-def _compare_means(
-    metric: Metric, before: Sequence[float], after: Sequence[float], *, rows: Sequence[Score]
-) -> tuple[Estimate, float]:
-    clusters = [row.cluster_id for row in rows]
-    if metric.kind != "group_mean":
-        estimate = statistics.paired_difference(before, after, clusters=clusters)
-        return estimate, _p_value(before, after, clusters)
-    groups, deltas = _groups(rows), [a - b for a, b in zip(after, before, strict=True)]
-    sizes = Counter(groups)
-    weighted = [delta / sizes[group] for delta, group in zip(deltas, groups, strict=True)]
-    return statistics.stratified_mean(deltas, groups), statistics.sign_flip(weighted, clusters=clusters)
+def _compare_means(metric: Metric, base: Sequence[Score], stage: Sequence[Score]) -> tuple[Estimate, float]:
+    clusters = [row.cluster_id for row in base]
+    before, after = [score_value(row) for row in base], [score_value(row) for row in stage]
+    deltas = [a - b for a, b in zip(after, before, strict=True)]
+    if metric.kind == "group_mean":
+        groups = _groups(base)
+        sizes = Counter(groups)
+        weighted = [delta / sizes[group] for delta, group in zip(deltas, groups, strict=True)]
+        return statistics.stratified_mean(deltas, groups), statistics.sign_flip(weighted, clusters=clusters)
+    estimate = statistics.paired_difference(before, after, clusters=clusters)
+    if {*before, *after} <= {0.0, 1.0} and len(set(clusters)) == len(clusters):
+        return estimate, statistics.mcnemar(deltas.count(-1.0), deltas.count(1.0))
+    return estimate, statistics.sign_flip(deltas, clusters=clusters)
 
 
 def _groups(rows: Sequence[Score]) -> list[str]:
@@ -229,14 +229,6 @@ def _labels(rows: Sequence[Score]) -> Labelled:
     return Labelled(_groups(rows), [str(row.output) for row in rows])
 
 
-def _p_value(before: Sequence[float], after: Sequence[float], clusters: Sequence[str]) -> float:
-    deltas = [a - b for a, b in zip(after, before, strict=True)]
-    is_binary = {*before, *after} <= {0.0, 1.0}
-    if is_binary and len(set(clusters)) == len(clusters):
-        return statistics.mcnemar(deltas.count(-1.0), deltas.count(1.0))
-    return statistics.sign_flip(deltas, clusters=clusters)
-
-
 def _adjust(entries: Sequence[Figure]) -> None:
     """Fill `p_holm`: one family a stage and language, of the primary metrics; controls have none.
 
@@ -245,7 +237,7 @@ def _adjust(entries: Sequence[Figure]) -> None:
     families: dict[tuple[str, str], list[Figure]] = defaultdict(list)
     for entry in entries:
         for stage, figure in entry["stages"].items():
-            if entry["primary"] and not stage.startswith(CONTROL_PREFIX):
+            if entry["primary"] and not is_control(stage):
                 families[stage, entry["language"]].append(figure["difference"] or {"p": 1.0})
     for family in families.values():
         adjusted = statistics.holm([difference["p"] for difference in family])

@@ -9,20 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adatta.core.errors import EvalError
-from adatta.evals.statistics import Interval, draw_counts
+from adatta.evals.statistics import Estimate, Floats, draw_counts
 
 # K labels, R resamples, G clusters; confusion matrices [..., gold, predicted]
-
-Floats = NDArray[np.float64]
-
-
-class CorpusEstimate(NamedTuple):
-    """As `statistics.Estimate`, and the two-sided bootstrap p-value of a difference, at least 1/10,000."""
-
-    value: float
-    standard_error: float | None
-    interval: Interval | None
-    p: float | None
 
 
 class Labelled(NamedTuple):
@@ -60,7 +49,7 @@ FIGURES: dict[str, Callable[[Floats], Floats]] = {"macro_f1": macro_f1, "mcc": m
 
 def corpus_estimate(
     figure: str, items: Labelled, *, base: Labelled | None = None, clusters: Sequence[Hashable] | None = None
-) -> CorpusEstimate:
+) -> Estimate:
     """Estimate a figure over items, or how much it is above a base's on the same items.
 
     Args:
@@ -70,8 +59,8 @@ def corpus_estimate(
         clusters: One cluster an item, drawn as a whole; None means that each item stands alone.
 
     Returns:
-        The figure or difference, its bootstrap standard error, 95% percentile interval and p; all but the
-        first are None with one cluster, p also without a base.
+        The figure or difference, its bootstrap standard error, 95% percentile interval and, of a difference,
+        two-sided p, at least 1/10,000; all but the first are None with one cluster.
 
     Raises:
         EvalError: Items, base and clusters don't fit together, or there are none.
@@ -98,11 +87,11 @@ def corpus_estimate(
         ]
         drawn_R = drawn_R + sign * np.concatenate(parts)
     if len(number_of) < 2:
-        return CorpusEstimate(value, None, None, None)
+        return Estimate(value, None, None)
     low, high = (float(end) for end in np.percentile(drawn_R, [2.5, 97.5]))
     tail = min(float((drawn_R <= 0).mean()), float((drawn_R >= 0).mean()))
     p = None if base is None else min(1.0, max(2 * tail, 1 / len(drawn_R)))
-    return CorpusEstimate(value, float(drawn_R.std(ddof=1)), (low, high), p)
+    return Estimate(value, float(drawn_R.std(ddof=1)), (low, high), p)
 
 
 def _tabulate(model: Labelled, labels: Sequence[str], cluster_n: NDArray[np.int64]) -> Floats:

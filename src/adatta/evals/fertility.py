@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -64,7 +65,7 @@ def measure_fertility(texts: Iterable[str], encode: Encode, *, language: Traits)
 
     Source: arXiv:2012.15613 (fertility, proportion of continued words). Differs: words as said above.
     """
-    counts = dict.fromkeys(("words", "divided", "tokens", "bytes", "texts", "unencoded"), 0)
+    counts = Counter(words=0, divided=0, tokens=0, bytes=0, texts=0, unencoded=0)
     for given in texts:
         text = unicodedata.normalize("NFC", given)
         try:
@@ -74,8 +75,7 @@ def measure_fertility(texts: Iterable[str], encode: Encode, *, language: Traits)
             continue
         words = find_words(text, language)
         divided = sum(_count_tokens(ends, *word) > 1 for word in words)
-        found = (len(words), divided, len(ends), len(text.encode()), 1)
-        counts |= {name: counts[name] + number for name, number in zip(counts, found, strict=False)}
+        counts.update(words=len(words), divided=divided, tokens=len(ends), bytes=len(text.encode()), texts=1)
     if not counts["words"]:
         raise EvalError("fertility of no words; expected texts with words that the tokenizer can encode")
     return {

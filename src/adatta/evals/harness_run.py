@@ -368,10 +368,8 @@ def _measure(built: Any, requests: Sequence[Any], key: str, counts: Counter[str]
 
 def _describe(lm: Any, data: TaskData, builds: Sequence[Any], protocol: Protocol) -> Entry:
     """Return what decides the scores of a task, which the harness may ask as several."""
-    configs = [
-        built.config.to_dict(keep_callable=True) | {"custom_dataset": None, "metadata": None}
-        for built in builds
-    ]
+    left_out = {"custom_dataset": None, "metadata": None}
+    configs = [built.config.to_dict(keep_callable=True) | left_out for built in builds]
     text = json.dumps(configs, sort_keys=True, default=lambda value: getattr(value, "__name__", ""))
     told = {"harness", "shots", "metric", "chance", "licence", "origin", "note", "num_rows"}
     return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,7 +12,7 @@ from pydantic import Field, model_validator
 from adatta.core.errors import RecipeError
 from adatta.core.fingerprint import canonical_json
 from adatta.core.settings import Many, Settings
-from adatta.core.yaml_source import packaged_yaml
+from adatta.core.yaml_source import packaged_names, packaged_yaml
 from adatta.evals.suite import Metric
 
 QUICK, QUICK_ITEMS = "quick-", 1000
@@ -143,8 +142,7 @@ def show_name(name: str, protocol: Protocol) -> str:
 
 def list_harness_suites() -> tuple[str, ...]:
     """List the names of the suites, the quick one of each behind it."""
-    files = sorted(file.name for file in resources.files(_PACKAGE).iterdir() if file.name.endswith(".yaml"))
-    return tuple(f"{quick}{file.removesuffix('.yaml')}" for file in files for quick in ("", QUICK))
+    return tuple(f"{quick}{name}" for name in packaged_names(_PACKAGE) for quick in ("", QUICK))
 
 
 def load_harness_suite(name: str) -> HarnessSuite:
@@ -177,9 +175,8 @@ def find_benchmark_metric(suite: str, task: str, *, name: str, first: str) -> Me
     kind = {"macro_f1": "macro_f1", "mcc": "mcc", BY_GROUP: "group_mean"}.get(name, "share")
     return Metric(
         name=name,
-        unit="" if name in ("macro_f1", "mcc") else "share",
-        higher_is_better=True,
         primary=name == primary,
+        unit="" if name in ("macro_f1", "mcc") else "share",
         kind=kind,  # type: ignore[arg-type]  # checked above
         may_miss=True,
     )

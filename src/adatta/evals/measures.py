@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from adatta.core.errors import EvalError
 
-VERDICTS = {1.0: "right", 0.5: "tie", 0.0: "wrong"}  # of two texts, by credit
+VERDICTS: Mapping[float | None, str] = {1.0: "right", 0.5: "tie", 0.0: "wrong"}  # of two texts, by credit
 NUM_BINS = 10
 NATS_PER_BIT = math.log(2)
 TIE_TOLERANCE = 1e-9  # relative: two sums of the same float32 numbers in another order don't make a winner
@@ -98,14 +98,6 @@ def calibration_error(probabilities: Sequence[float], scores: Sequence[float]) -
     for probability, score in zip(probabilities, scores, strict=True):
         gaps[math.ceil(probability * NUM_BINS - TIE_TOLERANCE)] += score - probability
     return sum(map(abs, gaps)) / len(scores)
-
-
-def chance_corrected(accuracy: float, num_options: int) -> float:
-    """Rescale an accuracy so that guessing is 0 and all right is 1.
-
-    Source: own; as Cohen 1960 with chance 1/k.
-    """
-    return (accuracy - 1 / num_options) / (1 - 1 / num_options)
 
 
 def relative_loss(base: float, adapted: float, chance: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from adatta.core.errors import EvalError
 from adatta.core.records import Score
-from adatta.evals.ask import CONTROL_PREFIX
+from adatta.evals.ask import is_control
 
 Rows = Mapping[str, Score]  # of one model, task and metric, by item id
 
@@ -19,13 +19,12 @@ def pair_scores(base: Rows, rows: Rows) -> list[tuple[Score, Score]]:
     """
     one, other = next(iter(base.values())), next(iter(rows.values()))
     where = f"{one.task}: {one.stage} and {other.stage}"
-    if base.keys() != rows.keys() or one.suite_version != other.suite_version:
+    hashes = [{item: row.item_hash for item, row in each.items()} for each in (base, rows)]
+    if hashes[0] != hashes[1] or one.suite_version != other.suite_version:
         raise EvalError(f"{where} were asked different items; evaluate both with the same suite")
-    is_control = any(row.stage.startswith(CONTROL_PREFIX) for row in (one, other))
+    same_prompts = not (is_control(one.stage) or is_control(other.stage))
     for item, row in rows.items():
-        if row.item_hash != base[item].item_hash:
-            raise EvalError(f"{where} were asked different items; evaluate both with the same suite")
-        if not is_control and row.prompt_hash != base[item].prompt_hash:
+        if same_prompts and row.prompt_hash != base[item].prompt_hash:
             raise EvalError(f"{where} were given different prompts for item {item}; evaluate both alike")
     pairs = [(before, rows[item]) for item, before in base.items()]
     return [pair for pair in pairs if pair[0].status == pair[1].status == "scored"]

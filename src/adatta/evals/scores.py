@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import Field, asdict, fields
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,28 +14,16 @@ from adatta.core.artefact import write_atomic
 from adatta.core.errors import EvalError
 from adatta.core.records import Score
 
-_OPTIONAL = {
-    "reason",
-    "score",
-    "log_prob",
-    "num_tokens",
-    "num_bytes",
-    "prompt_hash",
-    "output",
-    "seed",
-    "group",
-    "probability",
-}
-_TYPES = {
-    **dict.fromkeys(("suite_version", "num_tokens", "num_bytes", "seed"), pa.int64()),
-    **dict.fromkeys(("score", "log_prob", "probability"), pa.float64()),
-}
-SCHEMA = pa.schema(
-    [
-        pa.field(name, _TYPES.get(name, pa.string()), nullable=name in _OPTIONAL)
-        for name in Score.__dataclass_fields__
-    ]
-)
+_TYPES = {"int": pa.int64(), "float": pa.float64()}  # all else is text
+
+
+def _column(field: Field[Any]) -> pa.Field:
+    """Make the column of a field of `Score`: what may be None may be null."""
+    kind = str(field.type).removesuffix(" | None")
+    return pa.field(field.name, _TYPES.get(kind, pa.string()), nullable=kind != field.type)
+
+
+SCHEMA = pa.schema(map(_column, fields(Score)))
 
 
 def write_scores(path: Path, scores: Sequence[Score]) -> None:

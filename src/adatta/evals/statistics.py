@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,15 @@ CHUNK = 500  # resamples at a time, which bounds memory
 
 
 class Estimate(NamedTuple):
-    """A value, its standard error and its 95% interval; None where one observation can't tell."""
+    """A value, its standard error and its 95% interval; None where one observation can't tell.
+
+    `p` is there where what gives the interval also tests a difference.
+    """
 
     value: float
     standard_error: float | None
     interval: Interval | None
+    p: float | None = None
 
 
 def t_quantile(probability: float, degrees: int) -> float:
@@ -67,15 +71,12 @@ def _upper_t_quantile(probability: float, degrees: int) -> float:
         second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
         third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
         return z + first / degrees + second / degrees**2 + third / degrees**3
-    low, high = 0.0, 1.0
-    while _t_within(high, degrees) < 2 * probability - 1:
+    share, low, high = 2 * probability - 1, 0.0, 1.0
+    while _t_within(high, degrees) < share:
         low, high = high, 2 * high
     for _ in range(100):
         middle = (low + high) / 2
-        if _t_within(middle, degrees) < 2 * probability - 1:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if _t_within(middle, degrees) < share else (low, middle)
     return (low + high) / 2
 
 
@@ -120,21 +121,16 @@ def wilson(successes: float, n: int) -> Interval:
     return low, high
 
 
-def mean_estimate(
-    values: Sequence[float],
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    method: Literal["t", "normal"] = "t",
-) -> Estimate:
+def mean_estimate(values: Sequence[float], *, clusters: Sequence[Hashable] | None = None) -> Estimate:
     """Estimate a mean whose items may come in clusters (questions on one passage).
 
     Args:
         values: One score an item.
         clusters: One cluster an item; None means that each item stands alone.
-        method: Quantile of Student's t with G - 1 degrees for G clusters, or of the normal distribution.
 
     Returns:
-        Mean, cluster-robust standard error and 95% interval; the last two are None with one cluster.
+        Mean, cluster-robust standard error and 95% interval, of Student's t with G - 1 degrees for G
+        clusters; the last two are None with one cluster.
 
     Raises:
         EvalError: There are no values, or clusters don't fit to them.
@@ -150,7 +146,7 @@ def mean_estimate(
         return Estimate(mean, None, None)
     correction = num_clusters / (num_clusters - 1)
     error = math.sqrt(correction * float((sums_G**2).sum())) / len(data_n)
-    half = error * (Z_95 if method == "normal" else t_quantile(0.975, num_clusters - 1))
+    half = error * t_quantile(0.975, num_clusters - 1)
     return Estimate(mean, error, (mean - half, mean + half))
 
 
@@ -187,11 +183,7 @@ def stratified_mean(values: Sequence[float], strata: Sequence[Hashable]) -> Esti
 
 
 def paired_difference(
-    base: Sequence[float],
-    adapted: Sequence[float],
-    *,
-    clusters: Sequence[Hashable] | None = None,
-    method: Literal["t", "normal"] = "t",
+    base: Sequence[float], adapted: Sequence[float], *, clusters: Sequence[Hashable] | None = None
 ) -> Estimate:
     """Estimate the mean of adapted minus base over the same items.
 
@@ -199,7 +191,6 @@ def paired_difference(
         base: One score an item.
         adapted: The other model's score of the same item, in the same order.
         clusters: As in `mean_estimate`.
-        method: As in `mean_estimate`.
 
     Returns:
         Mean difference, its standard error and 95% interval.
@@ -211,16 +202,15 @@ def paired_difference(
     """
     if len(base) != len(adapted):
         raise EvalError(f"{len(base)} scores of base and {len(adapted)} of adapted; pair them by item first")
-    return mean_estimate(_checked(adapted) - _checked(base), clusters=clusters, method=method)  # type: ignore[arg-type]
+    return mean_estimate(_checked(adapted) - _checked(base), clusters=clusters)  # type: ignore[arg-type]
 
 
-def mcnemar(base_only: int, adapted_only: int, *, mid: bool = False) -> float:
+def mcnemar(base_only: int, adapted_only: int) -> float:
     """Give the two-sided p-value of paired right-or-wrong answers.
 
     Args:
         base_only: Items that only the base got right.
         adapted_only: Items that only the adapted model got right.
-        mid: The mid-p value, less conservative.
 
     Returns:
         p in (0, 1]; 1 where no item differs.
@@ -228,32 +218,27 @@ def mcnemar(base_only: int, adapted_only: int, *, mid: bool = False) -> float:
     Raises:
         EvalError: A count is negative.
 
-    Source: McNemar 1947, exact binomial form; Lancaster 1961 for mid-p.
+    Source: McNemar 1947, exact binomial form.
     """
     smaller, n = min(base_only, adapted_only), base_only + adapted_only
     if smaller < 0:
         raise EvalError(f"discordant counts {base_only} and {adapted_only}; counts can't be negative")
-    if n == 0:
-        return 1.0
     ways = tail = 1
     for k in range(smaller):
         ways = ways * (n - k) // (k + 1)
         tail += ways
-    return min(1.0, float((2 * tail - (ways if mid else 0)) / 2**n))
+    return min(1.0, float(2 * tail / 2**n))
 
 
-def sign_flip(
-    differences: Sequence[float], *, clusters: Sequence[Hashable] | None = None, seed: int = 0
-) -> float:
+def sign_flip(differences: Sequence[float], *, clusters: Sequence[Hashable] | None = None) -> float:
     """Give the two-sided p-value of paired differences under exchange of the two models.
 
     Signs are flipped a cluster at a time; all sign vectors are counted when few clusters differ, else 9,999
-    random ones.
+    random ones, the same in each call.
 
     Args:
         differences: Adapted minus base, one an item.
         clusters: As in `mean_estimate`.
-        seed: Of the random flips.
 
     Returns:
         p in (0, 1]; 1 where nothing differs.
@@ -267,12 +252,10 @@ def sign_flip(
     sums_G = sums_G[sums_G != 0.0]
     reached = abs(float(sums_G.sum())) - 1e-12 * float(np.abs(sums_G).sum())
     num_sums = len(sums_G)
-    if num_sums == 0:
-        return 1.0
     if num_sums <= EXACT_FLIPS:
         signs = 2 * ((np.arange(2**num_sums)[:, None] >> np.arange(num_sums)) & 1) - 1
         return float(np.mean(np.abs(signs @ sums_G) >= reached))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     count = 0
     for size in _chunks(FLIP_RESAMPLES):
         signs = 2 * rng.integers(0, 2, size=(size, num_sums)) - 1
@@ -299,16 +282,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def resample_ratios(numerators: Sequence[float], denominators: Sequence[float], *, seed: int = 0) -> Floats:
+def resample_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> Floats:
     """Draw documents with replacement and give the ratio of sums of each draw.
 
-    The draws depend on the seed and the number of documents only, so two calls on the same documents, for
-    two models, see the same draws.
+    The draws depend on the number of documents only, so two calls on the same documents, for two models, see
+    the same draws.
 
     Args:
         numerators: One a document.
         denominators: One a document, positive.
-        seed: Of the draws.
 
     Returns:
         [R] ratios, R = 10,000.
@@ -324,22 +306,22 @@ def resample_ratios(numerators: Sequence[float], denominators: Sequence[float], 
             f"{len(numerator_G)} numerators and {len(denominator_G)} denominators; "
             "a ratio of sums needs one positive denominator a document"
         )
-    counted = draw_counts(len(numerator_G), seed=seed)
+    counted = draw_counts(len(numerator_G))
     return np.concatenate([(counts @ numerator_G) / (counts @ denominator_G) for counts in counted])
 
 
-def draw_counts(num: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
+def draw_counts(num: int) -> Iterator[NDArray[np.int64]]:
     """Draw with replacement 10,000 times, in chunks: how often each of `num` is in a draw [chunk, num].
 
     Yields:
-        The same counts for the same `num` and `seed`.
+        The same counts for the same `num`.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for size in _chunks(BOOTSTRAP_RESAMPLES):
         yield rng.multinomial(num, np.full(num, 1.0 / num), size=size)
 
 
-def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], *, seed: int = 0) -> Estimate:
+def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
     """Estimate a ratio of sums over documents, such as bits per byte.
 
     The difference of two models on the same documents is the ratio of the differences of their numerators:
@@ -348,7 +330,6 @@ def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], *
     Args:
         numerators: One a document.
         denominators: One a document, positive.
-        seed: Of the resamples.
 
     Returns:
         Ratio of the sums, bootstrap standard error and 95% percentile interval, widened about the ratio
@@ -359,7 +340,7 @@ def ratio_estimate(numerators: Sequence[float], denominators: Sequence[float], *
 
     Source: Efron and Tibshirani 1993, chapter 13; widening: Hesterberg 2015 (arXiv:1411.5279), section 3.
     """
-    ratios_R = resample_ratios(numerators, denominators, seed=seed)
+    ratios_R = resample_ratios(numerators, denominators)
     value = float(np.sum(numerators) / np.sum(denominators))
     num_documents = len(numerators)
     if num_documents < 2:

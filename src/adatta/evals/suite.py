@@ -34,10 +34,10 @@ class Metric:
     """
 
     name: str
-    unit: str
-    higher_is_better: bool
-    primary: bool
-    kind: Literal["share", "mean", "group_mean", "bits_per_byte", "macro_f1", "mcc"]
+    primary: bool = False
+    unit: str = "share"
+    higher_is_better: bool = True
+    kind: Literal["share", "mean", "group_mean", "bits_per_byte", "macro_f1", "mcc"] = "share"
     may_miss: bool = False
 
 
@@ -178,9 +178,8 @@ class Suite:
 
     def path(self, task: SuiteTask) -> Path:
         """Return the file of a task's items."""
-        return (
-            self.folder or bundled_dir() / "data" / "evaluation" / self.part
-        ) / f"{task.file or task.name}.jsonl"
+        folder = self.folder or bundled_dir() / "data" / "evaluation" / self.part
+        return folder / f"{task.file or task.name}.jsonl"
 
     def content_hash(self) -> str:
         """Hash all that decides the scores: version, tasks and the content of their files.
@@ -276,9 +275,8 @@ def _read_items(path: Path, task: SuiteTask, problems: list[Problem]) -> tuple[I
             fault = "the same item stands above; an item counts once"
         if fault:
             expected = ", ".join(f"{name} ({kind.__name__})" for name, kind in task.task.fields.items())
-            problems.append(
-                Problem(where=f"{path}:{line}", what=fault, hint=f"an item has the fields {expected}")
-            )
+            hint = f"an item has the fields {expected}"
+            problems.append(Problem(where=f"{path}:{line}", what=fault, hint=hint))
             continue
         items[item_id] = Item(
             item_id=item_id, task=task.name, language=task.language, cluster_id=item_id, fields=fields

@@ -76,9 +76,9 @@ def test_clusters_of_unequal_size(num_clusters):
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
 @pytest.mark.parametrize("n", [25, 60])
 def test_bits_per_byte_of_real_documents(n, name, monkeypatch):
-    # As everywhere one seed: the same draws each time, so that they need to be made once only.
+    # The draws are the same each time, so that they need to be made once only.
     drawn_once = [counts.astype(float) for counts in statistics.draw_counts(n)]
-    monkeypatch.setattr(statistics, "draw_counts", lambda num, seed: drawn_once)
+    monkeypatch.setattr(statistics, "draw_counts", lambda num: drawn_once)
     bits_G, bytes_G = (np.array(DOCUMENTS[name][key], dtype=float) for key in ("bits", "bytes"))
     rng = np.random.default_rng(n)
 

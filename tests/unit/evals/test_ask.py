@@ -351,8 +351,8 @@ def test_unknown_control_is_refused():
 def test_subject_of_a_stage_opens_with_the_profiles_prompt():
     subject = make_subject("dpo-2", "0", load_profile("it"))
     assert subject.opening == (Message(role="system", content=load_profile("it").system_prompt),)
-    assert not subject.is_control
-    assert make_subject(ask.CONTROL_PLAIN, "0", load_profile("it")).is_control
+    assert not ask.is_control(subject.stage)
+    assert ask.is_control(ask.CONTROL_PLAIN)
 
 
 def test_model_without_template_is_asked_all_that_needs_none():

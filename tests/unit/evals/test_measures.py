@@ -46,8 +46,7 @@ def test_ties_share_the_credit():
     assert measures.credit([-1.0, -0.9], 1) == 1.0
 
 
-def test_chance_correction_and_relative_loss_equal_worked_numbers():
-    assert measures.chance_corrected(0.55, 4) == pytest.approx(0.40)
+def test_relative_loss_equals_the_worked_number():
     assert measures.relative_loss(0.65, 0.55, 0.25) == pytest.approx(0.25)
 
 

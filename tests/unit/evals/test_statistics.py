@@ -87,11 +87,6 @@ def test_mcnemar_equals_worked_numbers(base_only, adapted_only, p):
     assert statistics.mcnemar(adapted_only, base_only) == pytest.approx(p, abs=FOUR)
 
 
-def test_mcnemar_mid_p_is_smaller_and_equals_the_worked_number():
-    assert statistics.mcnemar(1, 9, mid=True) == pytest.approx(0.0117, abs=FOUR)
-    assert statistics.mcnemar(5, 5, mid=True) == 1.0
-
-
 def test_holm_ties_the_two_largest_by_the_running_maximum():
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([]) == []
@@ -108,10 +103,10 @@ def test_paired_difference_equals_worked_numbers():
     differences = [1, 0, 0, -1, 1, 0, 0, 0, 1, 0]
     base = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
     adapted = [b + d for b, d in zip(base, differences, strict=True)]
-    estimate = statistics.paired_difference(base, adapted, method="normal")
+    estimate = statistics.paired_difference(base, adapted)
     assert estimate.value == pytest.approx(0.2)
     assert estimate.standard_error == pytest.approx(0.2000, abs=FOUR)
-    assert estimate.interval == pytest.approx((0.2 - 1.959964 * 0.2, 0.2 + 1.959964 * 0.2), abs=FOUR)
+    assert estimate.interval == pytest.approx((0.2 - 2.262157 * 0.2, 0.2 + 2.262157 * 0.2), abs=FOUR)  # t(9)
     assert statistics.sign_flip(differences) == pytest.approx(10 / 16)
     assert statistics.mcnemar(1, 3) == pytest.approx(10 / 16)
 
@@ -163,7 +158,7 @@ def test_mean_of_strata_equals_the_closed_form():
     assert found.interval == pytest.approx(
         (0.75 - 1.959964 * math.sqrt(variance), 0.75 + 1.959964 * math.sqrt(variance)), abs=1e-6
     )
-    assert statistics.stratified_mean([1.0, 0.0], ["a", "b"]) == (0.5, None, None)
+    assert statistics.stratified_mean([1.0, 0.0], ["a", "b"]) == statistics.Estimate(0.5, None, None)
 
 
 def test_mean_of_equal_strata_is_the_mean_with_less_spread():
@@ -182,8 +177,8 @@ def test_sign_flip_at_random_is_near_the_exact_value(monkeypatch):
     differences = [random.Random(7).gauss(0.4, 1) for _ in range(14)]
     exact = statistics.sign_flip(differences)
     monkeypatch.setattr(statistics, "EXACT_FLIPS", 0)
-    drawn = statistics.sign_flip(differences, seed=3)
-    assert drawn == statistics.sign_flip(differences, seed=3)
+    drawn = statistics.sign_flip(differences)
+    assert drawn == statistics.sign_flip(differences)
     assert drawn == pytest.approx(exact, abs=0.02)  # 4 standard errors of 9,999 flips
 
 
@@ -203,7 +198,7 @@ def test_ratio_interval_is_widened_about_the_ratio_under_100_documents():
     rng = random.Random(1)
     nats = [rng.uniform(50, 150) for _ in range(25)]
     num_bytes = [rng.randrange(80, 120) for _ in range(25)]
-    value, _, (low, high) = statistics.ratio_estimate(nats, num_bytes)
+    value, _, (low, high), _ = statistics.ratio_estimate(nats, num_bytes)
     plain_low, plain_high = np.percentile(statistics.resample_ratios(nats, num_bytes), [2.5, 97.5])
     factor = 2.0639 / 1.959964 * math.sqrt(25 / 24)
     assert value - low == pytest.approx(factor * (value - plain_low), rel=1e-4)
@@ -231,11 +226,9 @@ def test_ratio_difference_is_paired():
     assert by_draw == pytest.approx(-0.05)
 
 
-def test_ratio_depends_on_the_seed_only():
+def test_ratio_is_the_same_in_each_call():
     nats, num_bytes = [1.0, 4.0, 2.0, 8.0], [3, 5, 4, 6]
-    first = statistics.ratio_estimate(nats, num_bytes, seed=1)
-    assert first == statistics.ratio_estimate(nats, num_bytes, seed=1)
-    assert first != statistics.ratio_estimate(nats, num_bytes, seed=2)
+    assert statistics.ratio_estimate(nats, num_bytes) == statistics.ratio_estimate(nats, num_bytes)
 
 
 def test_ratio_interval_covers_the_truth_with_few_documents(monkeypatch):

@@ -7,27 +7,24 @@ from contextlib import closing
 from functools import partial
 from typing import Annotated
 
-import typer
+from typer import Exit, Option
 
+from adatta.cli.options import ModelName
 from adatta.core.errors import DataError
 
 
 def chat(
-    model: Annotated[
-        str, typer.Argument(help="Hub id, folder, run, GGUF file or package:NAME/FILE.", show_default=False)
-    ],
-    once: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Print the answer to this and end.")
-    ] = None,
+    model: ModelName,
+    once: Annotated[str | None, Option(metavar="TEXT", help="Print the answer to this and end.")] = None,
     compare: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Let this model answer, too, side by side.")
+        str | None, Option(metavar="MODEL", help="Let this model answer, too, side by side.")
     ] = None,
     system: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="System message, in place of the run's own.")
+        str | None, Option(metavar="TEXT", help="System message, in place of the run's own.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the most likely token.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Decides what is drawn where the temperature isn't 0.")] = 0,
+    max_new_tokens: Annotated[int, Option(min=1, help="Longest answer, in tokens.")] = 512,
+    temperature: Annotated[float, Option(min=0.0, help="0 takes the most likely token.")] = 0.0,
+    seed: Annotated[int, Option(help="Decides what is drawn where the temperature isn't 0.")] = 0,
 ) -> None:
     """Talk to a model; answers appear as they are made. /help lists what else can be typed."""
     from adatta.cli.talk import Talk, check_text
@@ -45,7 +42,7 @@ def chat(
         if once is not None:
             talk.answer(lambda dialogue: dialogue.ask(once))
         elif talk.run():
-            raise typer.Exit(2)
+            raise Exit(2)
 
 
 COMMAND = chat

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Argument
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="A run, in the base's place.", show_default=False)],
-    second: Annotated[str, typer.Argument(help="Another run, asked the same.", show_default=False)],
+    first: Annotated[str, Argument(help="A run, in the base's place.", show_default=False)],
+    second: Annotated[str, Argument(help="Another run, asked the same.", show_default=False)],
 ) -> None:
     """Compare the last models of two runs on the items that both were asked, with intervals."""
     from adatta.pipeline.measuring import compare_runs

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             help="Base, adapted model, others: Hub id, folder, run, GGUF, package:NAME/FILE.",
             show_default=False,
         ),
     ] = None,
     suite: Annotated[
-        list[str] | None, typer.Option(help="A suite, or a YAML file with your own; more than once for more.")
+        list[str] | None, Option(help="A suite, or a YAML file with your own; more than once for more.")
     ] = None,
     data_dir: Annotated[
-        str | None, typer.Option(help="Folder of public benchmarks' releases; else they come from the Hub.")
+        str | None, Option(help="Folder of public benchmarks' releases; else they come from the Hub.")
     ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Say what the items can show, also by run NAME; measure nothing.")
+        bool, Option("--plan", help="Say what the items can show, also by run NAME; measure nothing.")
     ] = False,
-    language: Annotated[str, typer.Option(help="Language profile.")] = "it",
-    name: Annotated[str, typer.Option(help="The run's name: the report is in runs/NAME.")] = "eval",
+    language: Annotated[str, Option(help="Language profile.")] = "it",
+    name: Annotated[str, Option(help="The run's name: the report is in runs/NAME.")] = "eval",
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="A setting of the recipe, such as precision=bf16."),
+        Option("--set", metavar="PATH=VALUE", help="A setting of the recipe, such as precision=bf16."),
     ] = None,
 ) -> None:
     """Measure models on a suite, compare each with the first one, item by item, and write a report."""

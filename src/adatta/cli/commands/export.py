@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def export(
     model: Annotated[
-        str, typer.Argument(help="A model: run, folder, Hub id, GGUF, package:NAME/FILE.", show_default=False)
+        str, Argument(help="A model: run, folder, Hub id, GGUF, package:NAME/FILE.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="The folder to write to.", show_default=False)],
+    out: Annotated[Path, Option(help="The folder to write to.", show_default=False)],
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", help="safetensors, adapter, gguf-f16, gguf-q4_k_m, ...; may be repeated."),
+        Option("--format", help="safetensors, adapter, gguf-f16, gguf-q4_k_m, ...; may be repeated."),
     ] = None,
-    language: Annotated[str, typer.Option(help="Language profile, for the system prompt.")] = "it",
+    language: Annotated[str, Option(help="Language profile, for the system prompt.")] = "it",
     importance: Annotated[
         Path | None,
-        typer.Option(help="A text: quantising spares what it makes large.", exists=True, dir_okay=False),
+        Option(help="A text: quantising spares what it makes large.", exists=True, dir_okay=False),
     ] = None,
 ) -> None:
     """Write a model for other programs: safetensors or GGUF, proved to answer as it does."""

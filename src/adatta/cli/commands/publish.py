@@ -5,23 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def publish(
-    run: Annotated[str, typer.Argument(help="A finished run: its folder, or its name in runs/.")],
-    repo: Annotated[str, typer.Argument(help="Where to: OWNER/NAME.")],
+    run: Annotated[str, Argument(help="A finished run: its folder, or its name in runs/.")],
+    repo: Annotated[str, Argument(help="Where to: OWNER/NAME.")],
     formats: Annotated[
-        str, typer.Option(help="Such as safetensors,gguf-q8_0; all that the run has if empty.")
+        str, Option(help="Such as safetensors,gguf-q8_0; all that the run has if empty.")
     ] = "",
-    public: Annotated[bool, typer.Option("--public", help="For everybody to see; else private.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show all that would go up; upload nothing.")
-    ] = False,
-    card: Annotated[Path | None, typer.Option(help="Write the model card to this file, too.")] = None,
-    anyway: Annotated[
-        bool, typer.Option("--anyway", help="Though a guard says no; the card tells it.")
-    ] = False,
+    public: Annotated[bool, Option("--public", help="For everybody to see; else private.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Show all that would go up; upload nothing.")] = False,
+    card: Annotated[Path | None, Option(help="Write the model card to this file, too.")] = None,
+    anyway: Annotated[bool, Option("--anyway", help="Though a guard says no; the card tells it.")] = False,
 ) -> None:
     """Upload a run's model to the Hugging Face Hub, with a card that says what was measured."""
     from adatta.core.artefact import write_atomic

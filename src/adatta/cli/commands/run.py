@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 
 def run(
-    recipe: Annotated[Path, typer.Argument(help="The recipe (YAML).", show_default=False)],
+    recipe: Annotated[Path, Argument(help="The recipe (YAML).", show_default=False)],
     overrides: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", metavar="PATH=VALUE", help="Override a value, such as stages.sft.optimizer.lr=1e-4."
-        ),
+        Option("--set", metavar="PATH=VALUE", help="Override a value, such as stages.sft.optimizer.lr=1e-4."),
     ] = None,
 ) -> None:
     """Do the recipe: train, evaluate, export, report. What is done is reused; what stopped goes on."""

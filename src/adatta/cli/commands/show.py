@@ -5,28 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
+
+from adatta.cli.options import Overrides
 
 
 def show(
-    target: Annotated[Path, typer.Argument(help="A recipe (YAML) or a run's folder.", show_default=False)],
+    target: Annotated[Path, Argument(help="A recipe (YAML) or a run's folder.", show_default=False)],
     rows: Annotated[
         int | None,
-        typer.Option(
+        Option(
             min=1,
             help="Show so many rows of each training stage as the model gets them: the first in its order "
             "of training, which the recipe's seed draws.",
         ),
     ] = None,
     row: Annotated[
-        str | None, typer.Option(metavar="FILE:LINE|ID", help="Show one row, by its place or its id.")
+        str | None, Option(metavar="FILE:LINE|ID", help="Show one row, by its place or its id.")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write the rows to this file, as a page, not to the terminal.")
+        Path | None, Option(help="Write the rows to this file, as a page, not to the terminal.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a value of the recipe.")
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Show the plan, or rows: each stage, its fingerprint, whether it is done, stopped or still to do."""
     from adatta.pipeline.show import show_plan, show_rows

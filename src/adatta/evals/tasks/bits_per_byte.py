@@ -18,7 +18,7 @@ class BitsPerByte(BranchTask):
     fields: ClassVar = {"text": str, "title": str, "register": str}
     metrics = (
         Metric(
-            name="bits_per_byte", unit="bits/byte", higher_is_better=False, primary=True, kind="bits_per_byte"
+            name="bits_per_byte", primary=True, unit="bits/byte", higher_is_better=False, kind="bits_per_byte"
         ),
     )
 

@@ -23,15 +23,12 @@ class FreeAnswers(AnswerTask):
     """
 
     fields: ClassVar = {"prompt": str, "topic": str}
-    metrics = tuple(
-        Metric(name=name, unit="share", higher_is_better=True, primary=is_primary, kind="share")
-        for name, is_primary in {
-            "language_fidelity": True,
-            "language_fidelity_sure": False,
-            "line_accuracy": False,
-            "language_by_line": False,
-            "stop_share": False,
-        }.items()
+    metrics = (
+        Metric(name="language_fidelity", primary=True),
+        Metric(name="language_fidelity_sure"),
+        Metric(name="line_accuracy"),
+        Metric(name="language_by_line"),
+        Metric(name="stop_share"),
     )
 
     def item_text(self, item: Item) -> ItemText:

@@ -26,8 +26,7 @@ class LetteredChoice(Choice):
     """
 
     metrics = tuple(
-        Metric(name=name, unit="share", higher_is_better=True, primary=name == "accuracy", kind="share")
-        for name in ("accuracy", "consistency", *RECALLS)
+        Metric(name=name, primary=name == "accuracy") for name in ("accuracy", "consistency", *RECALLS)
     )
 
     def question(self, item: Item) -> Mapping[str, Any]:

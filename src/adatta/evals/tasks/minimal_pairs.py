@@ -16,7 +16,7 @@ class MinimalPairs(BranchTask):
     """Whole sentences by summed log-prob; the output says what the model preferred."""
 
     fields: ClassVar = {"right": str, "wrong": str, "phenomenon": str}
-    metrics = (Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),)
+    metrics = (Metric(name="accuracy", primary=True),)
 
     def find_fault(self, fields: Mapping[str, Any]) -> str:
         """Refuse two equal sentences."""

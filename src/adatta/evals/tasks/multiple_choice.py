@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from adatta.chat.render import Chat
@@ -44,10 +45,7 @@ class Choice(BranchTask):
 class MultipleChoice(Choice):
     """Raw text, each option behind a space: `accuracy` by log-prob a byte, `accuracy_sum` by the sum."""
 
-    metrics = (
-        Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),
-        Metric(name="accuracy_sum", unit="share", higher_is_better=True, primary=False, kind="share"),
-    )
+    metrics = (Metric(name="accuracy", primary=True), Metric(name="accuracy_sum"))
 
     def question(self, item: Item) -> Mapping[str, Any]:
         """Give the prompt and the options."""
@@ -66,22 +64,36 @@ class MultipleChoice(Choice):
         Raises:
             EvalError: A log-prob isn't finite.
         """
-        options, answer = item.fields["options"], item.fields["answer"]
-        sums = [branch.log_prob for branch in branches]
-        num_bytes = [measures.count_bytes(option) for option in options]
-        by_byte = [total / count for total, count in zip(sums, num_bytes, strict=True)]
-        return tuple(
-            Outcome(
-                metric=metric,
-                score=measures.credit(values, answer),
-                log_prob=sums[answer],
-                num_tokens=branches[answer].num_tokens,
-                num_bytes=num_bytes[answer],
-                output=" | ".join(options[index] for index in measures.best_options(values)),
-                probability=measures.preferred_probability(sums) if metric == "accuracy_sum" else None,
-            )
-            for metric, values in (("accuracy", by_byte), ("accuracy_sum", sums))
+        by_byte, by_sum = compare_texts(item.fields["options"], branches, answer=item.fields["answer"])
+        probability = measures.preferred_probability([branch.log_prob for branch in branches])
+        return by_byte, replace(by_sum, probability=probability)
+
+
+def compare_texts(texts: Sequence[str], branches: Sequence[Branch], *, answer: int) -> list[Outcome]:
+    """Give `accuracy`, by log-prob a byte, and `accuracy_sum`, by the sum; the output is the likeliest text.
+
+    Args:
+        texts: What each branch scored.
+        branches: One a text.
+        answer: Which of them is right.
+
+    Raises:
+        EvalError: A log-prob isn't finite.
+    """
+    sums = [branch.log_prob for branch in branches]
+    num_bytes = [measures.count_bytes(text) for text in texts]
+    by_byte = [total / count for total, count in zip(sums, num_bytes, strict=True)]
+    return [
+        Outcome(
+            metric=metric,
+            score=measures.credit(values, answer),
+            log_prob=sums[answer],
+            num_tokens=branches[answer].num_tokens,
+            num_bytes=num_bytes[answer],
+            output=" | ".join(texts[index] for index in measures.best_options(values)),
         )
+        for metric, values in (("accuracy", by_byte), ("accuracy_sum", sums))
+    ]
 
 
 TASK = MultipleChoice()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from adatta.chat.render import Chat
@@ -11,6 +12,7 @@ from adatta.data.overlap import ItemText
 from adatta.evals import measures
 from adatta.evals.fidelity import is_in_language, strip_foreign
 from adatta.evals.suite import Branch, BranchTask, Metric, Outcome, Shown
+from adatta.evals.tasks.multiple_choice import compare_texts
 
 ANSWERS = ("chosen", "rejected")
 ROLES = ("system", "user", "assistant")
@@ -36,10 +38,7 @@ class PreferencePairs(BranchTask):
     is_chat = True
     fields: ClassVar = {"prompt": list, "chosen": str, "rejected": str, "fault": str}
     rules: ClassVar = {"longer": _prefer_longer, "language": _prefer_language}
-    metrics = (
-        Metric(name="accuracy", unit="share", higher_is_better=True, primary=True, kind="share"),
-        Metric(name="accuracy_sum", unit="share", higher_is_better=True, primary=False, kind="share"),
-    )
+    metrics = (Metric(name="accuracy", primary=True), Metric(name="accuracy_sum"))
 
     def find_fault(self, fields: Mapping[str, Any]) -> str:
         """Refuse prompts that don't end with the user, and two equal answers."""
@@ -88,21 +87,8 @@ class PreferencePairs(BranchTask):
         Raises:
             EvalError: A log-prob isn't finite.
         """
-        sums = [branch.log_prob for branch in branches]
-        num_bytes = [measures.count_bytes(item.fields[name]) for name in ANSWERS]
-        by_byte = [total / count for total, count in zip(sums, num_bytes, strict=True)]
-        scores = {"accuracy": measures.credit(by_byte, 0), "accuracy_sum": measures.credit(sums, 0)}
-        return tuple(
-            Outcome(
-                metric=metric,
-                score=score,
-                log_prob=sums[0],
-                num_tokens=branches[0].num_tokens,
-                num_bytes=num_bytes[0],
-                output=measures.VERDICTS[score],
-            )
-            for metric, score in scores.items()
-        )
+        outcomes = compare_texts([item.fields[name] for name in ANSWERS], branches, answer=0)
+        return [replace(each, output=measures.VERDICTS[each.score]) for each in outcomes]
 
 
 def _is_turn(turn: Any) -> bool:
