@@ -130,8 +130,8 @@ class TrainMemory:
     def total(self) -> int:
         """All of it. The libraries, about 0.4 GB, come on top, and holes that malloc leaves between tensors.
 
-        Tensors are within 4% of it on toys; SmolLM2 with 2.4 GB in use after a forward pass held 3.6 GB (2.6 GB
-        with MALLOC_MMAP_THRESHOLD_=1000000).
+        Tensors are within 4% of it on toys. SmolLM2 held 3.6 GB where 2.4 were in use after a forward pass
+        (2.6 GB with MALLOC_MMAP_THRESHOLD_=1000000).
         """
         return self.weights + self.trained + self.activations + self.logits
 
