@@ -12,15 +12,15 @@ from pathlib import Path
 from adatta.chat.render import Chat
 from adatta.chat.stream import stream_text
 from adatta.core.errors import ModelError
+from adatta.core.lock import make_once
 from adatta.core.records import Message
 from adatta.core.runtime import cache_dir
 from adatta.model.engine import Engine, Sampling
-from adatta.model.gguf import gguf_fingerprint, make_once, read_gguf
+from adatta.model.gguf import gguf_fingerprint, read_gguf
 from adatta.model.gguf_tokenizer import write_tokenizer
 
 STOP_IDS = "adatta.stop_token_ids"
 """The field of a GGUF file that holds all stop ids; llama.cpp's own fields hold one."""
-
 
 MIN_ROOM = 64
 """A conversation that leaves fewer tokens than this for an answer is refused, not cut."""

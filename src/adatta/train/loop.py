@@ -126,7 +126,7 @@ class _Loop:
         with track(len(work.order.steps), f"{work.job.kind} reference", unit="steps") as shown:
 
             def batches() -> Iterator[Batch]:
-                yield from work.order.packing.stream(work.holdout)
+                yield from work.order.packing.batches(work.holdout)
                 for step in work.order.steps:
                     yield from work.order.packing.batches([work.order.rows[index] for index in step])
                     shown.advance(1)
@@ -170,7 +170,7 @@ class _Loop:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batches = work.order.packing.batches(groups)
+        batches = list(work.order.packing.batches(groups))
         figures = self._losses(batches, groups, learn=True)
         norm = float(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), settings.optimizer.clip))
         if not math.isfinite(figures["loss"]) or not math.isfinite(norm):
@@ -270,7 +270,7 @@ class _Loop:
         if progress.step not in work.measure_at:
             return
         work.trainable.model.eval()
-        figures = self._losses(work.order.packing.stream(work.holdout), work.holdout, learn=False)
+        figures = self._losses(work.order.packing.batches(work.holdout), work.holdout, learn=False)
         work.trainable.model.train()
         loss = figures["loss"]
         if not math.isfinite(loss):

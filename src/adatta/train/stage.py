@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from adatta.core.errors import DataError, RecipeError, TrainError
+from adatta.core.errors import DataError, TrainError
 from adatta.core.fingerprint import content_id, hash_folder, list_id
 from adatta.core.settings import VERSIONS, TrainSettings
 from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
@@ -86,10 +86,6 @@ def refuse_unusable(job: TrainJob) -> None:
     """
     refuse_few_holdout(job.settings, len(job.holdout), where=job.kind)
     refuse_optimizer(job.settings.optimizer)
-    if job.settings.merge.into == "dequantised" and job.settings.method != "qlora":
-        raise RecipeError(
-            f"merge.into: dequantised needs the 4-bit base of method: qlora, given {job.settings.method}"
-        )
     if not job.train:
         raise DataError(f"{job.kind} has no training rows; give at least one")
     branches = OBJECTIVES[job.kind].branches

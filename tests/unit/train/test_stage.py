@@ -466,11 +466,6 @@ def test_an_optimizer_of_gpus_is_refused_without_one_before_anything_is_loaded(j
         train_stage(job(optimizer={"name": "paged_adamw_8bit"}))
 
 
-def test_merging_into_a_base_that_was_never_quantised_is_refused(job):
-    with pytest.raises(RecipeError, match="dequantised needs the 4-bit base"):
-        train_stage(job(merge={"into": "dequantised"}))
-
-
 @pytest.fixture
 def wrong_forest(monkeypatch):
     """Let the forest engine be wrong on this model."""
