@@ -63,7 +63,6 @@ class Dialogue:
         """
         self.engine, self.chat = engine, chat
         self._sampling = Sampling(stop_ids=(), limit=limit, seed=seed, temperature=temperature)
-        self._num_asked = 0
         self.system = system
         self.stats: Stats | None = None
         self.was_cut = False
@@ -71,7 +70,7 @@ class Dialogue:
 
     def restart(self) -> None:
         """Forget all turns."""
-        self.messages = list(self._first())
+        self.messages = self._first()
         self._num_asked = 0
 
     def set_system(self, text: str) -> None:

@@ -45,9 +45,6 @@ def _scale_(values: Tensor, factor: Tensor | float) -> Tensor:
     return values if isinstance(factor, float) and factor == 1 else values.mul_(factor)
 
 
-PLAIN = LogitMap()
-
-
 class TokenLogProbs(torch.autograd.Function):
     """`log_softmax` of the logits at chosen (position, token) pairs, in chunks of positions.
 
@@ -67,8 +64,8 @@ class TokenLogProbs(torch.autograd.Function):
         weight_VE: Tensor,
         position_N: Tensor,
         token_N: Tensor,
-        logit_map: LogitMap = PLAIN,
-        find_best: bool = False,
+        logit_map: LogitMap,
+        find_best: bool,
     ) -> tuple[Tensor, Tensor]:
         """Return the log-probs [N] (fp32, float64 for float64 weights) and, if asked, arg-maxima [P].
 

@@ -89,9 +89,8 @@ def train(work: Work) -> Progress:
         CheckpointError: if the folder holds a checkpoint of other work.
     """
     loop = _Loop(work)
-    step = loop.progress.step if loop.resume() else None
     with (
-        MetricsLog(work.job.out_dir / METRICS, resume_step=step) as metrics,
+        MetricsLog(work.job.out_dir / METRICS, resume_step=loop.resume_step) as metrics,
         track(len(work.order.steps), work.job.kind, unit="steps") as shown,
     ):
         shown.advance(loop.progress.step)
@@ -102,8 +101,6 @@ def train(work: Work) -> Progress:
 class _Loop:
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.progress = Progress()
-        self.best: dict[str, Tensor] | None = None
         self.parameters = work.trainable.parameters()
         settings = work.job.settings
         self._preference = settings if isinstance(settings, DpoSettings) else None
@@ -115,6 +112,10 @@ class _Loop:
             parameters=self.parameters,
             optimizer=self.optimizer,
         )
+        torch.manual_seed(work.job.seed)
+        found = self._checkpoints.load()
+        self.progress, self.best = found or (Progress(), None)
+        self.resume_step = found[0].step if found else None
         self._checkpointed_s = time.monotonic()
 
     def _take_reference(self) -> Reference:
@@ -134,13 +135,6 @@ class _Loop:
             reference = take_reference(work.trainable, batches(), engine=work.engine)
         reference.save(path, work.key)
         return reference
-
-    def resume(self) -> bool:
-        torch.manual_seed(self.work.job.seed)
-        found = self._checkpoints.load()
-        if found:
-            self.progress, self.best = found
-        return found is not None
 
     def run(self, metrics: MetricsLog, shown: Callable[[float, str], None]) -> None:
         progress, plan = self.progress, self.work.order.steps

@@ -81,7 +81,7 @@ def test_of_narrow_weights_the_chosen_logits_are_not_rounded(size, softcap):
 def test_gradients_are_those_of_finite_differences(logit_map):
     hidden_PE, weight_VE = tensors(True)
     assert torch.autograd.gradcheck(
-        lambda *inputs: TokenLogProbs.apply(*inputs, POSITION_N, TOKEN_N, logit_map)[0],
+        lambda *inputs: TokenLogProbs.apply(*inputs, POSITION_N, TOKEN_N, logit_map, False)[0],
         (hidden_PE, weight_VE),
     )
 
@@ -103,6 +103,6 @@ def test_no_tensor_of_positions_by_vocabulary_is_kept(monkeypatch):
 
     hidden_PE, weight_VE = tensors(False)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N)
+        TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N, LogitMap(), False)
     assert kept
     assert all(tuple(shape) != (POSITIONS, VOCABULARY) for shape in kept)
