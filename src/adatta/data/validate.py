@@ -268,8 +268,8 @@ def _find_excess(row: Row, meaning: Meaning) -> Iterator[Mistake]:
     num_bytes = sum(len(content.text.encode("utf-8")) for content in contents)
     once, each = meaning.template_tokens
     if num_bytes + once + each * len(contents) > meaning.context:
-        if mistake := find_size_mistake(row, measure=meaning.measure, context=meaning.context):
-            yield mistake
+        mistake = find_size_mistake(row, measure=meaning.measure, context=meaning.context)
+        yield from [mistake] if mistake else []
 
 
 def _asked_and_answered(row: Row) -> tuple[str, ...]:
