@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from adatta.core.records import Message
 from adatta.core.runtime import cache_dir
 from adatta.model.engine import Engine, Sampling
 from adatta.model.gguf import gguf_fingerprint, read_gguf
-from adatta.model.gguf_tokenizer import write_tokenizer
+from adatta.model.gguf_tokenizer import write_config, write_tokenizer
 
 STOP_IDS = "adatta.stop_token_ids"
 """The field of a GGUF file that holds all stop ids; llama.cpp's own fields hold one."""
@@ -159,5 +158,4 @@ def _write_chat(path: Path, folder: Path) -> None:
     fields = {key: field.contents() for key, field in read_gguf(path).fields.items()}
     write_tokenizer(fields, folder, path)
     stops = fields.get(STOP_IDS, fields.get("tokenizer.ggml.eos_token_id", []))
-    text = json.dumps({"eos_token_id": stops})
-    (folder / "generation_config.json").write_text(text, encoding="utf-8")
+    write_config(folder / "generation_config.json", {"eos_token_id": stops})
