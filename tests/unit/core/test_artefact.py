@@ -201,9 +201,13 @@ def test_folder_aside_appears_whole_or_not_at_all(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "old").touch()
-    with pytest.raises(KeyboardInterrupt), folder_aside(folder) as aside:
+
+    def stop(aside):
         (aside / "half").touch()
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), folder_aside(folder) as aside:
+        stop(aside)
     assert not folder.exists()
     with folder_aside(folder) as aside:
         (aside / "whole").touch()
