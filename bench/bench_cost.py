@@ -73,7 +73,8 @@ def run_round(spec: dict[str, Any], number: int) -> Runs:
     """Run each method once; every second round the other way about."""
     runs = {}
     for name in in_turn(RATES, number):
-        runs[name] = run_apart({**spec, "method": name, "lr": RATES[name], "curve": number == 0})
+        chosen = {"method": name, "lr": RATES[name], "curve": number == 0}
+        runs[name] = run_apart("train_once.py", {**spec, **chosen})
         print(
             f"round {number + 1} {name}: {_rate(runs[name]):.1f} tokens/s, "
             f"{runs[name]['peak_bytes'] / 1e9:.2f} GB, last loss {runs[name]['losses'][-1]:.4f}",

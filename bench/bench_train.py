@@ -130,7 +130,7 @@ def run_round(parts: list[str], paths: dict[str, Path], number: int, threads: in
         runs = {}
         for name in in_turn(variants, number):
             spec = {**variants[name], "case": str(paths[case]), "precision": precision, "threads": threads}
-            runs[name] = run_apart(spec)
+            runs[name] = run_apart("train_once.py", spec)
             shown = " ".join(f"{loss:.6f}" for loss in runs[name]["losses"])
             print(
                 f"round {number + 1} {part} {name}: {runs[name]['seconds']:.1f} s, "

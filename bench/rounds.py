@@ -9,9 +9,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from adatta.core.runtime import proc_field
+
+T = TypeVar("T")
 
 ROUNDS = 3
 RESULTS = Path(__file__).parent / "results"
@@ -39,7 +41,7 @@ def read_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return options
 
 
-def in_turn(names: Iterable[str], number: int) -> list[str]:
+def in_turn(names: Iterable[T], number: int) -> list[T]:
     """List what a round runs, every second round the other way about."""
     return list(names)[:: -1 if number % 2 else 1]
 
