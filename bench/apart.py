@@ -15,36 +15,27 @@ RESULT = "RESULT "
 TIMEOUT_S = 1200  # far above what one takes on two quiet cores
 
 
-def run_apart(spec: dict[str, Any]) -> dict[str, Any]:
-    """Do what a specification says by `train_once.py`, and return its result.
+def run_apart(script: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """Have a program of this folder do what a specification says, and return the result that it prints last.
+
+    This program ends where that one fails.
 
     Args:
-        spec: what to do; `threads` among it.
+        script: its file.
+        spec: what to do; `threads` among it, the computing threads of the process.
     """
+    environment = os.environ | {"OMP_NUM_THREADS": str(spec["threads"]), "HF_HUB_OFFLINE": "1"}
+    environment |= {"PYTHONPATH": str(ROOT / "src")}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(spec, file)
         file.flush()
-        command = [sys.executable, str(ROOT / "bench" / "train_once.py"), file.name]
-        return run_command(command, threads=spec["threads"])
-
-
-def run_command(command: list[str], *, threads: int, cwd: Path = ROOT, **variables: str) -> dict[str, Any]:
-    """Run a command whose last line is a result; end this program where it fails.
-
-    Args:
-        command: with its arguments.
-        threads: computing threads of the process.
-        cwd: its working folder.
-        **variables: of its environment, besides those of this process.
-    """
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
-    environment |= {"PYTHONPATH": str(ROOT / "src")} | variables
-    try:
-        done = subprocess.run(
-            command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        sys.exit(f"{' '.join(command)} took more than {TIMEOUT_S} s; is the machine busy?")
+        command = [sys.executable, str(ROOT / "bench" / script), file.name]
+        try:
+            done = subprocess.run(
+                command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S
+            )
+        except subprocess.TimeoutExpired:
+            sys.exit(f"{' '.join(command)} took more than {TIMEOUT_S} s; is the machine busy?")
     lines = done.stdout.splitlines()
     if done.returncode or not lines or not lines[-1].startswith(RESULT):
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-3000:]}")

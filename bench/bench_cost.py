@@ -7,8 +7,6 @@ the fastest one is through all its steps.
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -24,7 +22,7 @@ from adatta.model.memory import ModelShape  # noqa: E402
 from bench.apart import run_apart  # noqa: E402
 from bench.cases import ADAPTER, CaseMaker  # noqa: E402
 from bench.machine import describe_machine  # noqa: E402
-from bench.rounds import ROUNDS  # noqa: E402
+from bench.rounds import in_turn, make_parser, read_options, write_result  # noqa: E402
 
 # Of adapters the demo's, of all weights the default of transformers' trainer; neither is tuned to this case.
 RATES = {"full": 5e-5, "lora": 2e-3, "qlora": 2e-3}
@@ -36,7 +34,7 @@ Runs = dict[str, dict[str, Any]]
 
 def main() -> None:
     """Measure and write bench/results/cost.json."""
-    options = _read_options()
+    options = read_options(make_parser(__doc__, quick="one round of two steps"))
     steps, rows, holdout = QUICK if options.quick else (STEPS, ROWS, HOLDOUT)
     with tempfile.TemporaryDirectory() as folder:
         case = CaseMaker(Path(folder), quick=options.quick).demo("sft", rows, holdout)
@@ -67,17 +65,16 @@ def main() -> None:
         "quick": options.quick,
         "rounds": rounds,
     }
-    path = ROOT / "bench" / "results" / "cost.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_result("cost", result)
     print_table(result["methods"])
 
 
 def run_round(spec: dict[str, Any], number: int) -> Runs:
     """Run each method once; every second round the other way about."""
     runs = {}
-    for name in list(RATES) if number % 2 == 0 else list(RATES)[::-1]:
-        runs[name] = run_apart({**spec, "method": name, "lr": RATES[name], "curve": number == 0})
+    for name in in_turn(RATES, number):
+        chosen = {"method": name, "lr": RATES[name], "curve": number == 0}
+        runs[name] = run_apart("train_once.py", {**spec, **chosen})
         print(
             f"round {number + 1} {name}: {_rate(runs[name]):.1f} tokens/s, "
             f"{runs[name]['peak_bytes'] / 1e9:.2f} GB, last loss {runs[name]['losses'][-1]:.4f}",
@@ -107,17 +104,6 @@ def print_table(methods: dict[str, dict[str, Any]]) -> None:
 
 def _rate(run: dict[str, Any]) -> float:
     return run["tokens"] / sum(run["step_s"])
-
-
-def _read_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="one round of two steps")
-    options = parser.parse_args()
-    if options.quick:
-        options.rounds = 1
-    return options
 
 
 if __name__ == "__main__":

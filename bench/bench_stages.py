@@ -6,7 +6,6 @@ Compared are the seconds in the stages' records: loading, training, merging and 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -23,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.machine import describe_machine  # noqa: E402
-from bench.rounds import ROUNDS  # noqa: E402
+from bench.rounds import in_turn, make_parser, read_options, write_result  # noqa: E402
 
 # The last commit of the engine before: every model through transformers' own modules, no fused blocks.
 BEFORE = "d522000"
@@ -37,14 +36,14 @@ Stages = dict[str, dict[str, Any]]
 
 def main() -> None:
     """Measure and write bench/results/stages.json."""
-    options = _read_options()
+    options = read_options(make_parser(__doc__, quick="one round, two steps a stage"))
     rounds: list[dict[str, Stages]] = []
     with tempfile.TemporaryDirectory() as folder, check_out(BEFORE, Path(folder) / "before") as before:
         recipe = write_recipe(Path(folder) / "stages.yaml", quick=options.quick)
         for number in range(options.rounds):
             trees = {"now": ROOT, "before": before}
             told = {}
-            for name in list(trees) if number % 2 == 0 else list(trees)[::-1]:
+            for name in in_turn(trees, number):
                 told[name] = run_stages(trees[name], recipe, options.threads)
                 shown = {
                     stage: f"{each['time_s']:.0f} s, loss {each['loss']:.4f}"
@@ -61,9 +60,7 @@ def main() -> None:
         "quick": options.quick,
         "rounds": rounds,
     }
-    path = ROOT / "bench" / "results" / "stages.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_result("stages", result)
     print({name: result[name] for name in (*STAGES, "together")}, f"goal {GOAL}")
 
 
@@ -126,17 +123,6 @@ def check_out(commit: str, folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run([*git, "remove", "--force", str(folder)], check=True)
-
-
-def _read_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="one round, two steps a stage")
-    options = parser.parse_args()
-    if options.quick:
-        options.rounds = 1
-    return options
 
 
 if __name__ == "__main__":

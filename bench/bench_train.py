@@ -33,7 +33,7 @@ from bench.apart import run_apart  # noqa: E402
 from bench.cases import ADAPTER, SQUAD, Case, CaseMaker  # noqa: E402
 from bench.machine import count_flop, describe_machine, measure_best_product  # noqa: E402
 from bench.profile_step import profile_cases  # noqa: E402
-from bench.rounds import ROUNDS  # noqa: E402
+from bench.rounds import RESULTS, in_turn, make_parser, read_options, write_result  # noqa: E402
 
 SFT_ROWS, DPO_ROWS, SQUAD_ROWS = 24, 16, 16  # about 6,900, 5,500 and 7,000 tokens: a round takes ten minutes
 QUICK_ROWS = 8, 8, 4
@@ -57,7 +57,7 @@ PARTS: dict[str, tuple[str, str, dict[str, dict[str, Any]]]] = {
     "dpo_bf16": ("dpo", "bf16", FUSED | PAIRS),
 }
 EVERY_ROUND = ("sft", "dpo")
-ROUNDS_FILE = ROOT / "bench" / "results" / "train.rounds.json"
+ROUNDS_FILE = RESULTS / "train.rounds.json"
 
 Round = dict[str, dict[str, dict[str, Any]]]  # results by part and variant
 
@@ -78,9 +78,7 @@ def main() -> None:
         else:
             print(f"real text is left out: {SQUAD.name} isn't beside the repository", flush=True)
         result = measure(cases, Path(folder), options)
-    path = ROOT / "bench" / "results" / "train.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_result("train", result)
     shown = {key: result[key] for key in ("sft", "dpo", "bf16", "memory", "roofline")}
     print(json.dumps(shown, indent=1))
 
@@ -130,9 +128,9 @@ def run_round(parts: list[str], paths: dict[str, Path], number: int, threads: in
     for part in parts:
         case, precision, variants = PARTS[part]
         runs = {}
-        for name in list(variants) if number % 2 == 0 else list(variants)[::-1]:
+        for name in in_turn(variants, number):
             spec = {**variants[name], "case": str(paths[case]), "precision": precision, "threads": threads}
-            runs[name] = run_apart(spec)
+            runs[name] = run_apart("train_once.py", spec)
             shown = " ".join(f"{loss:.6f}" for loss in runs[name]["losses"])
             print(
                 f"round {number + 1} {part} {name}: {runs[name]['seconds']:.1f} s, "
@@ -252,23 +250,17 @@ def _has_time(began: float, done: int, minutes: float) -> bool:
 
 
 def _read_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser = make_parser(__doc__, quick="one round of few short rows")
     parser.add_argument(
         "--resume",
         action="store_true",
         help="go on after the rounds of the last call, which must have had the same machine and options",
     )
     parser.add_argument("--minutes", type=float, default=45, help="begin no round that would end later")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="one round of few short rows")
     parser.add_argument(
         "--profile", action="store_true", help="print the largest costs of a step of each kind"
     )
-    options = parser.parse_args()
-    if options.quick:
-        options.rounds = 1
-    return options
+    return read_options(parser)
 
 
 if __name__ == "__main__":

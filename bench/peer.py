@@ -19,11 +19,11 @@ import torch
 import trl.trainer.utils
 from datasets import Dataset, disable_progress_bars
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer, pack_dataset
 
 from bench.cases import CONTEXT, SEED, STEP_ROWS, Case, Group, in_order, make_settings
-from tests.areas.oracles.trl_losses import as_labels, as_pair
+from tests.areas.oracles.trl_losses import Losses, as_labels, as_pair
 
 _CHUNKED = trl.trainer.utils._ChunkedLogProbFunction
 
@@ -36,15 +36,6 @@ class _LogProbsOnly:
         logp, *_ = _CHUNKED.apply(*given[:-1], ("log_probs",))
         zero = torch.zeros_like(logp.detach())
         return logp, zero, None, zero, zero.bool()
-
-
-class _Losses(TrainerCallback):
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_log(self, args, state, control, logs=None, **kwargs) -> None:
-        if logs and "loss" in logs:
-            self.values.append(float(logs["loss"]))
 
 
 class _PairTrainer(DPOTrainer):
@@ -80,7 +71,7 @@ def train_with_trl(spec: dict[str, Any], case: Case, rows: Sequence[Group], *, c
     ordered = in_order(case, rows)
     base = AutoModelForCausalLM.from_pretrained(case.model_folder, dtype="float32")
     base.config.use_cache = False
-    losses = _Losses()
+    losses = Losses()
     with tempfile.TemporaryDirectory() as folder:
         shared = {
             "model": PeftModel.from_pretrained(base, case.start, is_trainable=True),

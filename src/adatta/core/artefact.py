@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,23 @@ def write_json(path: Path, value: Any) -> None:
             f"{path} can't be written as JSON: {error}; give finite numbers and text"
         ) from error
     write_atomic(path, text + "\n")
+
+
+@contextmanager
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """Give an empty folder to fill, which takes the place of `folder` when what is done inside is done.
+
+    All in it is flushed to disk before. If the work fails there is no `folder`, and the next try begins anew.
+    """
+    aside = folder.with_name(f"{folder.name}.tmp")
+    for left_over in (aside, folder):
+        shutil.rmtree(left_over, ignore_errors=True)
+    aside.mkdir(parents=True)
+    yield aside
+    for path in [*aside.rglob("*"), aside]:
+        sync(path)
+    aside.rename(folder)
+    sync(folder.parent)
 
 
 def begin(run_dir: Path, *, number: int, kind: str, fingerprint: str, anew: bool = False) -> Path:

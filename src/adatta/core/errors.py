@@ -77,9 +77,10 @@ Given = Sequence[Problem] | Problem | str
 class _Problems(UserError):
     """An error that reports every problem at once."""
 
-    def __init__(self, problems: Given) -> None:
+    def __init__(self, problems: Given, *, where: str = "", hint: str = "") -> None:
+        """Tell problems; of one that is given as a text, `where` it is and a `hint`."""
         if isinstance(problems, str):
-            problems = Problem(where="", what=problems)
+            problems = Problem(where=where, what=problems, hint=hint)
         self.problems: tuple[Problem, ...] = (problems,) if isinstance(problems, Problem) else tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 

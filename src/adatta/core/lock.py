@@ -1,4 +1,4 @@
-"""One process at a time in a run's folder."""
+"""One process at a time: in a run's folder, and in making what the cache lacks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from adatta.core.artefact import folder_aside
 from adatta.core.errors import UserError
 
 
@@ -36,3 +37,17 @@ def run_lock(run_dir: str | Path) -> Iterator[None]:
         file.write(json.dumps({"process": os.getpid(), "host": platform.node(), "since": since}))
         file.flush()
         yield
+
+
+def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Return `folder`; if it isn't there, have `make` fill an empty one, which then becomes it.
+
+    One process makes it, others wait; what a killed one left is removed.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.is_dir():
+            with folder_aside(folder) as aside:
+                make(aside)
+    return folder

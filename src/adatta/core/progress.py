@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -18,18 +16,16 @@ _LINE_EVERY_S = 10.0
 class Track:
     """One piece of work; `advance` says that some of it is done."""
 
-    def __init__(
-        self, total: float | None, label: str, *, unit: str, stream: TextIO, clock: Callable[[], float]
-    ) -> None:
-        self._total, self._label, self._unit, self._stream, self._clock = total, label, unit, stream, clock
+    def __init__(self, total: float | None, label: str, *, unit: str) -> None:
+        self._total, self._label, self._unit, self._stream = total, label, unit, sys.stderr
         self._done = 0.0
-        self._began = self._last_line = clock()
+        self._began = self._last_line = time.monotonic()
         self._bar: Progress | None = None
 
     def advance(self, num: float, note: str = "") -> None:
         """Count `num` more units; `note` stands beside the rate, such as a loss."""
         self._done += num
-        now = self._clock()
+        now = time.monotonic()
         if now - self._began < _QUIET_S:
             return
         text = self._state(now, note)
@@ -62,24 +58,15 @@ class Track:
         self._bar.update(self._bar.task_ids[0], completed=self._done, state=text)
 
 
-def track(
-    total: float | None,
-    label: str,
-    *,
-    unit: str = "rows",
-    stream: TextIO | None = None,
-    clock: Callable[[], float] = time.monotonic,
-) -> closing[Track]:
+def track(total: float | None, label: str, *, unit: str) -> closing[Track]:
     """Show the progress of the work inside on standard error.
 
     Args:
         total: how many units there are, None if unknown.
         label: what is done.
         unit: what is counted, in the plural.
-        stream: where to show it.
-        clock: gives seconds.
     """
-    return closing(Track(total, label, unit=unit, stream=stream or sys.stderr, clock=clock))
+    return closing(Track(total, label, unit=unit))
 
 
 def _text(field: str) -> TextColumn:

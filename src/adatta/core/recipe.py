@@ -195,22 +195,21 @@ def _read_extended(path: Path, seen: tuple[Path, ...]) -> Marked:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         hint = "give the path of a recipe; `adatta init DIR` writes one"
-        problem = Problem(where=str(path), what=f"no recipe can be read: {error.strerror}", hint=hint)
-        raise RecipeError(problem) from error
+        raise RecipeError(f"no recipe can be read: {error.strerror}", where=str(path), hint=hint) from error
     except UnicodeDecodeError as error:
         what = f"no UTF-8 at byte {error.start + 1}"
-        raise RecipeError(Problem(where=str(path), what=what, hint="save it as UTF-8")) from error
+        raise RecipeError(what, where=str(path), hint="save it as UTF-8") from error
     tree = read_yaml(text, str(path))
     if not isinstance(tree.content, dict):
         what = "the recipe is empty" if tree.content is None else "the recipe is no mapping"
-        raise RecipeError(Problem(where=f"{path}:1", what=what, hint="begin with `name: my-run`"))
+        raise RecipeError(what, where=f"{path}:1", hint="begin with `name: my-run`")
     extends = tree.content.pop("extends", None)
     if extends is None or extends.content is None:
         return tree
     base = extends.content
     if not isinstance(base, str) or (path.parent / base).resolve() in (*seen, path.resolve()):
         what = "extends needs the path of one other recipe that doesn't lead back here"
-        raise RecipeError(Problem(where=str(extends.mark), what=what, hint="name one file"))
+        raise RecipeError(what, where=str(extends.mark), hint="name one file")
     return _read_extended(path.parent / base, (*seen, path.resolve())).overlaid(tree)
 
 
@@ -218,22 +217,21 @@ def _override(tree: Marked, text: str) -> Marked:
     path, sign, value = text.partition("=")
     where = f"--set {text}"
     if not (sign and path.strip()):
-        hint = "write --set path=value, such as seed=7"
-        raise RecipeError(Problem(where=where, what="no assignment", hint=hint))
+        raise RecipeError("no assignment", where=where, hint="write --set path=value, such as seed=7")
     place: list[str | int] = [int(key) if key.isdigit() else key for key in path.strip().split(".")]
     if len(place) > 1 and place[0] == "stages" and isinstance(place[1], str):
         names = _stage_names(tree.value)
         if place[1] not in names:
             known = ", ".join(names) or "none"
             what = f"no stage is called '{place[1]}'{nearest(place[1], names)}"
-            raise RecipeError(Problem(where=where, what=what, hint=f"stages of this recipe: {known}"))
+            raise RecipeError(what, where=where, hint=f"stages of this recipe: {known}")
         index = names.index(place[1])
         place[1:2] = [index, *tree.value["stages"][index]]
     try:
         return tree.replaced(tuple(place), read_yaml(value, where, line=0))
     except KeyError as error:
-        what, hint = f"nothing to set at '{error.args[0]}' in {path}", "use a key of a mapping or an index"
-        raise RecipeError(Problem(where=where, what=what, hint=hint)) from error
+        what = f"nothing to set at '{error.args[0]}' in {path}"
+        raise RecipeError(what, where=where, hint="use a key of a mapping or an index") from error
 
 
 def _stage_names(value: Any) -> list[str]:

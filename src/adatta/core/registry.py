@@ -13,7 +13,7 @@ def load_registry(package: str) -> dict[str, Any]:
     """Import every module of a package and return its constant under the module's name, sorted.
 
     The constant is called as the package, in the singular and in capitals: `TASK` in
-    `adatta.evals.tasks`, `FORMAT` in `adatta.export.formats`. Names that begin with `_` are passed over.
+    `adatta.evals.tasks`, `FORMAT` in `adatta.export.formats`.
 
     Args:
         package: dotted name of the package.
@@ -24,8 +24,6 @@ def load_registry(package: str) -> dict[str, Any]:
     constant = package.rpartition(".")[2].removesuffix("s").upper()
     found = {}
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        if module.name.startswith("_"):
-            continue
         name = f"{package}.{module.name}"
         value = getattr(importlib.import_module(name), constant, None)
         if value is None:

@@ -33,8 +33,8 @@ def read_jsonl(path: str | Path, problems: Sink) -> Iterator[tuple[int, dict[str
     try:
         file = open(path, "rb")  # noqa: SIM115 - closed below; only the opening may fail here
     except OSError as error:
-        what, hint = f"can't be read: {error.strerror}", "give the path of a .jsonl file"
-        raise DataError(Problem(where=str(path), what=what, hint=hint)) from error
+        hint = "give the path of a .jsonl file"
+        raise DataError(f"can't be read: {error.strerror}", where=str(path), hint=hint) from error
     with file:
         yield from read_lines(file, path=path, problems=problems)
 

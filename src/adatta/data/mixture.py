@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from adatta.core.errors import DataError, Problem
+from adatta.core.errors import DataError
 from adatta.core.settings import DataSettings
 
 
@@ -37,8 +37,7 @@ def draw_times(row_ids: Sequence[str], source: DataSettings, *, seed: int) -> ND
         whole, extra = 0, source.rows
     if extra > len(row_ids) or (row_ids and not whole and not extra):
         what = f"{extra} rows are to be drawn from {len(row_ids)}"
-        hint = "change rows or weight of this source"
-        raise DataError(Problem(where=source.path, what=what, hint=hint))
+        raise DataError(what, where=source.path, hint="change rows or weight of this source")
     times = np.full(len(row_ids), whole, dtype=np.uint32)
     if extra:
         texts = (f"draw {seed} {row_id}".encode() for row_id in row_ids)

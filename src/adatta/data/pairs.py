@@ -13,13 +13,12 @@ import numpy as np
 
 from adatta.core.fingerprint import content_id
 from adatta.core.records import Preference
+from adatta.data.answer_language import JUDGED_CHARS, MIN_PROBABILITY
 from adatta.data.overlap import words
 from adatta.lang.identify import identify
 from adatta.lang.profile import list_profiles, load_profile
 
-JUDGED_CHARS = 300
 MIN_WORDS = 5
-MIN_PROBABILITY = 0.7
 NUM_OPENING_WORDS = 40
 NUM_SHOWN = 20
 

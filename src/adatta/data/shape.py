@@ -73,10 +73,11 @@ def shape_row(
         fields: the row as it was read.
         kind: the kind of row that is expected.
         origin: where it stands.
-        names: our fields and what they are called here; dots lead into objects and lists.
+        names: our fields, all of which rows of the kind may have, and what they are called here; dots lead
+            into objects and lists.
     """
     if names:
-        fields, lost = _rename(fields, names, kind)
+        fields, lost = _rename(fields, names)
         if lost:
             return Shaped("", None, tuple(lost))
     keys = tuple(key for key, value in fields.items() if value is not None)
@@ -175,15 +176,12 @@ def find_unknown_name(ours: str, kind: RowKind) -> Mistake | None:
     return Mistake(f"{kind} rows have no field {ours!r}", hint, "unknown_key", ours)
 
 
-def _rename(
-    fields: Mapping[str, Any], names: Mapping[str, str], kind: RowKind
-) -> tuple[Mapping[str, Any], list[Mistake]]:
+def _rename(fields: Mapping[str, Any], names: Mapping[str, str]) -> tuple[Mapping[str, Any], list[Mistake]]:
     """Put fields under our names; those of messages (role, content) are left to the reader."""
-    lost = [mistake for ours in names if (mistake := find_unknown_name(ours, kind))]
     theirs = {ours: path for ours, path in names.items() if ours not in MESSAGE_KEYS}
     renamed = {ours: dig(fields, path) for ours, path in theirs.items()}
     hint = f"here: {', '.join(fields)[:200]}"
-    lost += [
+    lost = [
         Mistake(f"no column {theirs[ours]!r}, which stands for {ours}", hint, "missing_key", ours)
         for ours, value in renamed.items()
         if value is ABSENT

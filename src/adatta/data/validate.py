@@ -90,8 +90,7 @@ class Input:
     """The records of one file, or of one split of a Hub data set, and what was found in them.
 
     `name` stands before the line in messages; `names` is the recipe's field map; `commit` is that of a Hub
-    data set. `shapes` counts the rows of
-    each shape, `ignored` the rows that have a key which nothing reads.
+    data set. `shapes` counts the rows of each shape, `ignored` those that have a key which nothing reads.
     """
 
     name: str
@@ -169,8 +168,7 @@ class Validation:
             try:
                 shaped = shape_row(fields, self._kind, origin=origin, names=given.names)
                 given.shapes[shaped.shape] += 1
-                if shaped.ignored:
-                    given.ignored.update(shaped.ignored)
+                given.ignored.update(shaped.ignored)
                 row, mistakes = shaped.row, list(shaped.mistakes)
                 if row is not None:
                     mistakes += self._find_flaws(row)

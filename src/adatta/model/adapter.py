@@ -208,9 +208,9 @@ def save_trained(trainable: Trainable, folder: Path) -> None:
     config = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
     config["inference_mode"] = True
     write_tensors(folder / ADAPTER_WEIGHTS, get_peft_model_state_dict(trainable.model))
-    base = trainable.model.get_base_model()
-    also = {name: value for name, value in base.named_parameters() if value.requires_grad}
-    if also := {name: value for name, value in also.items() if ".lora_" not in name}:
+    named = trainable.model.get_base_model().named_parameters()
+    also = {name: value for name, value in named if value.requires_grad and ".lora_" not in name}
+    if also:
         write_tensors(folder / ALSO_WEIGHTS, also)
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / ADAPTER_CONFIG).write_text(text + "\n", encoding="utf-8")

@@ -93,14 +93,12 @@ def _attend(attention: Any, normed_TE: Tensor, shared: _Shared) -> Tensor:
     groups = attention.k_proj.out_features // size
     heads = attention.q_proj.out_features // size
     made = made.view(len(normed_TE), heads + 2 * groups, size)
+    both, value = torch.split(made, [heads + groups, groups], 1)
     if hasattr(attention, "q_norm"):
-        query, key, value = torch.split(made, [heads, groups, groups], 1)
-        query = _norm(query, attention.q_norm, query.dtype)
-        key = _norm(key, attention.k_norm, key.dtype)
-        turned = _Rotate.apply(torch.cat([query, key], 1), shared.cos, shared.sin)  # type: ignore[no-untyped-call]
-    else:
-        both, value = torch.split(made, [heads + groups, groups], 1)
-        turned = _Rotate.apply(both, shared.cos, shared.sin)  # type: ignore[no-untyped-call]
+        query, key = torch.split(both, [heads, groups], 1)
+        normed = (_norm(query, attention.q_norm, query.dtype), _norm(key, attention.k_norm, key.dtype))
+        both = torch.cat(normed, 1)
+    turned = _Rotate.apply(both, shared.cos, shared.sin)  # type: ignore[no-untyped-call]
     query, key = torch.split(turned, [heads, groups], 1)
     output = shared.forest.attend(
         query.transpose(0, 1)[None],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,15 +11,15 @@ from pathlib import Path
 from adatta.chat.render import Chat
 from adatta.chat.stream import stream_text
 from adatta.core.errors import ModelError
+from adatta.core.lock import make_once
 from adatta.core.records import Message
 from adatta.core.runtime import cache_dir
 from adatta.model.engine import Engine, Sampling
-from adatta.model.gguf import gguf_fingerprint, make_once, read_gguf
-from adatta.model.gguf_tokenizer import write_tokenizer
+from adatta.model.gguf import gguf_fingerprint, read_gguf
+from adatta.model.gguf_tokenizer import write_config, write_tokenizer
 
 STOP_IDS = "adatta.stop_token_ids"
 """The field of a GGUF file that holds all stop ids; llama.cpp's own fields hold one."""
-
 
 MIN_ROOM = 64
 """A conversation that leaves fewer tokens than this for an answer is refused, not cut."""
@@ -63,7 +62,6 @@ class Dialogue:
         """
         self.engine, self.chat = engine, chat
         self._sampling = Sampling(stop_ids=(), limit=limit, seed=seed, temperature=temperature)
-        self._num_asked = 0
         self.system = system
         self.stats: Stats | None = None
         self.was_cut = False
@@ -71,7 +69,7 @@ class Dialogue:
 
     def restart(self) -> None:
         """Forget all turns."""
-        self.messages = list(self._first())
+        self.messages = self._first()
         self._num_asked = 0
 
     def set_system(self, text: str) -> None:
@@ -160,5 +158,4 @@ def _write_chat(path: Path, folder: Path) -> None:
     fields = {key: field.contents() for key, field in read_gguf(path).fields.items()}
     write_tokenizer(fields, folder, path)
     stops = fields.get(STOP_IDS, fields.get("tokenizer.ggml.eos_token_id", []))
-    text = json.dumps({"eos_token_id": stops})
-    (folder / "generation_config.json").write_text(text, encoding="utf-8")
+    write_config(folder / "generation_config.json", {"eos_token_id": stops})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from safetensors.numpy import save_file
 
 from adatta.core.errors import ModelError
 from adatta.core.fingerprint import fingerprint, hash_file
+from adatta.core.lock import make_once
 from adatta.core.runtime import cache_dir
 from adatta.model.gguf_tokenizer import GGUF_NAMES, special_ids, write_config, write_tokenizer
 
@@ -45,23 +44,6 @@ def convert_gguf(path: Path) -> Path:
     """
     folder = cache_dir() / "gguf" / f"{path.stem}-{gguf_fingerprint(path)}"
     return make_once(folder, partial(_convert, path))
-
-
-def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Return `folder`; if it isn't there, have `make` fill an empty one, which then becomes it.
-
-    One process makes it, others wait; what a killed one left is removed.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.is_dir():
-            aside = folder.with_name(f"{folder.name}.part")
-            shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir()
-            make(aside)
-            aside.rename(folder)
-    return folder
 
 
 def read_gguf(path: Path) -> GGUFReader:

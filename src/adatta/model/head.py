@@ -45,9 +45,6 @@ def _scale_(values: Tensor, factor: Tensor | float) -> Tensor:
     return values if isinstance(factor, float) and factor == 1 else values.mul_(factor)
 
 
-PLAIN = LogitMap()
-
-
 class TokenLogProbs(torch.autograd.Function):
     """`log_softmax` of the logits at chosen (position, token) pairs, in chunks of positions.
 
@@ -67,7 +64,7 @@ class TokenLogProbs(torch.autograd.Function):
         weight_VE: Tensor,
         position_N: Tensor,
         token_N: Tensor,
-        logit_map: LogitMap = PLAIN,
+        logit_map: LogitMap,
     ) -> tuple[Tensor, Tensor]:
         """Return the log-probs [N] (fp32, float64 for float64 weights) and whether no logit is larger [N].
 

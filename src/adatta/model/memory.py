@@ -41,7 +41,6 @@ class ModelShape:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ModelShape:
         """Return the shape that a complete config.json describes, exact for the architectures known exact."""
-        config = config.get("text_config") or config
         kind, hidden, heads = config["model_type"], config["hidden_size"], config["num_attention_heads"]
         head_dim, inner = config.get("head_dim") or hidden // heads, config["intermediate_size"]
         kv_heads = config.get("num_key_value_heads") or heads

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from adatta.core.artefact import write_atomic, write_json
+from adatta.core.artefact import folder_aside, write_atomic, write_json
 from adatta.core.errors import ModelError
 from adatta.core.records import TokenRow
 from adatta.model import merge_check
@@ -71,29 +71,30 @@ def merge(job: MergeJob) -> dict[str, Any]:
         ModelError: if the trained weights don't fit the base.
         ExactnessError: if the merged model differs from what was trained.
     """
-    aside = job.out_folder.with_name(f".{job.out_folder.name}-unfinished")
-    for folder in (aside, job.out_folder):
-        shutil.rmtree(folder, ignore_errors=True)
-    aside.mkdir(parents=True)
-    _copy_files(job, aside)
+    with folder_aside(job.out_folder) as folder:
+        return _fill(job, folder)
+
+
+def _fill(job: MergeJob, folder: Path) -> dict[str, Any]:
+    """Put the merged model into a folder and check it there; return the figures."""
+    _copy_files(job, folder)
     figures: dict[str, Any] = {"into": job.into, "warnings": []}
     if job.method == "full":
         weights, as_trained = _replace_weights(load_file(job.trained_folder / FULL_WEIGHTS)), None
     else:
         weights, as_trained = _adapted_weights(job)
-    errors = _write_weights(job.base_folder, aside, weights)
-    merge_check.check_ties(job.base_folder, aside)
+    errors = _write_weights(job.base_folder, folder, weights)
+    merge_check.check_ties(job.base_folder, folder)
     figures["modules"] = len(errors)
     figures["largest_module_error"] = merge_check.check_errors(errors) if errors else None
-    figures["log_probs"] = _compare_log_probs(job, aside, weights)
+    figures["log_probs"] = _compare_log_probs(job, folder, weights)
     if as_trained is not None:
-        figures["quantisation"] = cost = _quantisation_cost(job, aside, as_trained)
+        figures["quantisation"] = cost = _quantisation_cost(job, folder, as_trained)
         if cost["difference"] > COST_LIMIT:
             figures["warnings"].append(
                 f"the adapter was trained on a 4-bit base; merged into the full one, held-out text costs "
                 f"{cost['merged']:.3f} bits a byte instead of {as_trained:.3f}: try merge.into: dequantised"
             )
-    aside.replace(job.out_folder)
     return figures
 
 

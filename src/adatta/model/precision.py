@@ -8,8 +8,6 @@ from timeit import repeat
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adatta.core.errors import ModelError
-
 # M, K, N: sides of a matrix product, as large as those of a small model with a forest of 512 tokens;
 # T tokens, E features
 
@@ -22,19 +20,8 @@ _STEP_REPEATS = 2
 _WORTH = 1.2  # bf16 keeps 8 bits of a number's 24: it must be clearly faster
 
 
-def resolve_precision(precision: str) -> str:
-    """Return `fp32` or `bf16`; `auto` is the one in which a step is faster, measured once in a process.
-
-    Args:
-        precision: `fp32`, `bf16` or `auto`.
-
-    Raises:
-        ModelError: for another word.
-    """
-    if precision in PRECISIONS:
-        return precision
-    if precision != "auto":
-        raise ModelError(f"precision {precision!r} isn't known; give fp32, bf16 or auto")
+def choose_precision() -> str:
+    """Return `fp32` or `bf16`, whichever makes a step faster here, measured once in a process."""
     seconds = measure_steps()
     return "bf16" if seconds["fp32"] > _WORTH * seconds["bf16"] else "fp32"
 

@@ -183,13 +183,13 @@ def resolve(recipe: Recipe, folder: Path) -> Recipe:
     Returns:
         The recipe with a named precision.
     """
-    from adatta.model.precision import resolve_precision
+    from adatta.model.precision import choose_precision
 
     before = folder / "recipe.yaml"
     earlier = YAML(typ="safe", pure=True).load(before) if before.exists() else {}
     changes = {}
     if recipe.precision == "auto":
-        changes["precision"] = earlier.get("precision") or resolve_precision("auto")
+        changes["precision"] = earlier.get("precision") or choose_precision()
     if recipe.engine == "auto":
         changes["engine"] = earlier.get("engine") or "auto"
     return recipe.model_copy(update=changes)

@@ -34,12 +34,8 @@ class Packing:
     forest_tokens: int
     share_prefix: bool
 
-    def batches(self, groups: Sequence[Group]) -> list[Batch]:
-        """Return the forests of groups; a group is never divided."""
-        return list(self.stream(groups))
-
-    def stream(self, groups: Sequence[Group]) -> Iterator[Batch]:
-        """Yield the forests of groups, each built when its turn comes."""
+    def batches(self, groups: Sequence[Group]) -> Iterator[Batch]:
+        """Yield the forests of groups, each built when its turn comes; a group is never divided."""
         for indices in pack(groups, self.forest_tokens, share_prefix=self.share_prefix):
             rows = [row for index in indices for row in groups[index]]
             forest = build_forest(rows, share_prefix=self.share_prefix)

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from adatta.core.artefact import sync
+from adatta.core.artefact import folder_aside
 from adatta.core.errors import CheckpointError
 from adatta.model.adapter import write_tensors
 
@@ -64,23 +64,14 @@ class Checkpoints:
             progress: what was done.
             best: the weights with the lowest held-out loss, where they are kept.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         final = self.folder / f"step-{progress.step:08d}"
-        aside = self.folder / f"{final.name}.tmp"
-        for left_over in (aside, final):
-            shutil.rmtree(left_over, ignore_errors=True)
-        aside.mkdir()
-        write_tensors(aside / _WEIGHTS, dict(self.parameters))
-        write_tensors(aside / _OPTIMIZER, {**self._moments(), **_random_state()})
-        if best is not None:
-            write_tensors(aside / _BEST, dict(best))
-        state = json.dumps({"job": self.job, "progress": asdict(progress)}, indent=2)
-        (aside / _STATE).write_text(state + "\n", encoding="utf-8")
-        for file in aside.iterdir():
-            sync(file)
-        sync(aside)
-        aside.rename(final)
-        sync(self.folder)
+        with folder_aside(final) as aside:
+            write_tensors(aside / _WEIGHTS, dict(self.parameters))
+            write_tensors(aside / _OPTIMIZER, {**self._moments(), **_random_state()})
+            if best is not None:
+                write_tensors(aside / _BEST, dict(best))
+            state = json.dumps({"job": self.job, "progress": asdict(progress)}, indent=2)
+            (aside / _STATE).write_text(state + "\n", encoding="utf-8")
         for other in self.folder.iterdir():
             if other != final:
                 shutil.rmtree(other)

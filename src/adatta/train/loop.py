@@ -89,9 +89,8 @@ def train(work: Work) -> Progress:
         CheckpointError: if the folder holds a checkpoint of other work.
     """
     loop = _Loop(work)
-    step = loop.progress.step if loop.resume() else None
     with (
-        MetricsLog(work.job.out_dir / METRICS, resume_step=step) as metrics,
+        MetricsLog(work.job.out_dir / METRICS, resume_step=loop.resume_step) as metrics,
         track(len(work.order.steps), work.job.kind, unit="steps") as shown,
     ):
         shown.advance(loop.progress.step)
@@ -102,8 +101,6 @@ def train(work: Work) -> Progress:
 class _Loop:
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.progress = Progress()
-        self.best: dict[str, Tensor] | None = None
         self.parameters = work.trainable.parameters()
         settings = work.job.settings
         self._preference = settings if isinstance(settings, DpoSettings) else None
@@ -115,6 +112,10 @@ class _Loop:
             parameters=self.parameters,
             optimizer=self.optimizer,
         )
+        torch.manual_seed(work.job.seed)
+        found = self._checkpoints.load()
+        self.progress, self.best = found or (Progress(), None)
+        self.resume_step = found[0].step if found else None
         self._checkpointed_s = time.monotonic()
 
     def _take_reference(self) -> Reference:
@@ -126,7 +127,7 @@ class _Loop:
         with track(len(work.order.steps), f"{work.job.kind} reference", unit="steps") as shown:
 
             def batches() -> Iterator[Batch]:
-                yield from work.order.packing.stream(work.holdout)
+                yield from work.order.packing.batches(work.holdout)
                 for step in work.order.steps:
                     yield from work.order.packing.batches([work.order.rows[index] for index in step])
                     shown.advance(1)
@@ -134,13 +135,6 @@ class _Loop:
             reference = take_reference(work.trainable, batches(), engine=work.engine)
         reference.save(path, work.key)
         return reference
-
-    def resume(self) -> bool:
-        torch.manual_seed(self.work.job.seed)
-        found = self._checkpoints.load()
-        if found:
-            self.progress, self.best = found
-        return found is not None
 
     def run(self, metrics: MetricsLog, shown: Callable[[float, str], None]) -> None:
         progress, plan = self.progress, self.work.order.steps
@@ -170,7 +164,7 @@ class _Loop:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        batches = work.order.packing.batches(groups)
+        batches = list(work.order.packing.batches(groups))
         figures = self._losses(batches, groups, learn=True)
         norm = float(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), settings.optimizer.clip))
         if not math.isfinite(figures["loss"]) or not math.isfinite(norm):
@@ -270,7 +264,7 @@ class _Loop:
         if progress.step not in work.measure_at:
             return
         work.trainable.model.eval()
-        figures = self._losses(work.order.packing.stream(work.holdout), work.holdout, learn=False)
+        figures = self._losses(work.order.packing.batches(work.holdout), work.holdout, learn=False)
         work.trainable.model.train()
         loss = figures["loss"]
         if not math.isfinite(loss):

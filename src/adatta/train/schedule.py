@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 
-from adatta.core.errors import Problem, RecipeError
+from adatta.core.errors import RecipeError
 from adatta.core.settings import BudgetSettings, ScheduleSettings, TrainSettings
 
 MOST_BETWEEN = 9  # held-out points between the first and the last step
@@ -96,7 +96,7 @@ def refuse_few_holdout(settings: TrainSettings, num_holdout: int, *, where: str)
     if settings.keep == "best" and num_holdout < FEWEST_TO_CHOOSE_BY:
         what = f"keep: best needs {FEWEST_TO_CHOOSE_BY} held-out rows to choose by, here are {num_holdout}"
         hint = "raise holdout.share or holdout.min_rows, or use keep: last"
-        raise RecipeError(Problem(where=where, what=what, hint=hint))
+        raise RecipeError(what, where=where, hint=hint)
 
 
 def _endless_order(num_rows: int, seed: int) -> Iterator[int]:

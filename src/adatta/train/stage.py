@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from adatta.core.errors import DataError, RecipeError, TrainError
+from adatta.core.errors import DataError, TrainError
 from adatta.core.fingerprint import content_id, hash_folder, list_id
 from adatta.core.settings import VERSIONS, TrainSettings
 from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
@@ -23,8 +23,7 @@ from adatta.train.batches import Branches, Group, Order, Packing
 from adatta.train.checkpoint import Progress
 from adatta.train.loop import TrainJob, Work, train
 from adatta.train.losses import OBJECTIVES
-from adatta.train.optimizer import refuse_optimizer
-from adatta.train.schedule import holdout_steps, plan_steps, refuse_few_holdout
+from adatta.train.schedule import holdout_steps, plan_steps
 from adatta.train.watch import Meter
 
 __all__ = ["Order", "TrainJob", "plan_order", "train_stage"]
@@ -44,7 +43,7 @@ def train_stage(job: TrainJob) -> dict[str, Any]:
         The results for the stage's record.
 
     Raises:
-        RecipeError: if settings ask for what the rows can't give.
+        RecipeError: if a target of the adapter names no linear layer of the model.
         DataError: if a row can't be trained on.
         ExactnessError: if the engine asked for is not exact on this model.
         DivergedError: if a loss is not finite.
@@ -73,23 +72,15 @@ def train_stage(job: TrainJob) -> dict[str, Any]:
 
 
 def refuse_unusable(job: TrainJob) -> None:
-    """Check the rows against the settings before anything is loaded.
+    """Check the rows before anything is loaded.
 
     Args:
         job: what to do.
 
     Raises:
-        RecipeError: if `keep: best` has too few held-out rows to choose by, or the optimizer isn't for this
-            machine.
         DataError: if there are no rows, one is longer than the context, has nothing to learn, or lacks a
             branch.
     """
-    refuse_few_holdout(job.settings, len(job.holdout), where=job.kind)
-    refuse_optimizer(job.settings.optimizer)
-    if job.settings.merge.into == "dequantised" and job.settings.method != "qlora":
-        raise RecipeError(
-            f"merge.into: dequantised needs the 4-bit base of method: qlora, given {job.settings.method}"
-        )
     if not job.train:
         raise DataError(f"{job.kind} has no training rows; give at least one")
     branches = OBJECTIVES[job.kind].branches

@@ -101,7 +101,7 @@ def test_killed_run_completes_with_right_artefacts(killed: Path) -> None:
 
 def test_killed_run_leaves_no_half_written_files(killed: Path) -> None:
     run = killed / "runs" / "toy"
-    assert not [path for path in run.rglob("*") if path.name.endswith((".tmp", "-unfinished"))]
+    assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
 
 
 def test_killed_run_equals_an_undisturbed_one(killed: Path, toy_folder: Path, tmp_path: Path) -> None:

@@ -21,7 +21,9 @@ from adatta.train.stage import TrainJob, train_stage
 LONGEST = 1024
 
 
-class _Losses(TrainerCallback):
+class Losses(TrainerCallback):
+    """Keeps what a trainer of TRL logs as its loss, step by step."""
+
     def __init__(self) -> None:
         self.values: list[float] = []
 
@@ -45,7 +47,7 @@ def trl_losses(job: TrainJob, folder: Path, **preference: Any) -> list[float]:
     """
     settings = job.settings
     model = _model_with_our_start(job, folder / "start")
-    callback = _Losses()
+    callback = Losses()
     options: dict[str, Any] = {
         "output_dir": str(folder / "trl"),
         "per_device_train_batch_size": settings.batch.rows,

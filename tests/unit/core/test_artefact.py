@@ -12,6 +12,7 @@ from adatta.core.artefact import (
     begin,
     complete,
     find_complete,
+    folder_aside,
     read_artefact,
     read_current,
     remove_model,
@@ -194,3 +195,21 @@ def test_current_names_complete_stages_only(folder):
     (run / "current.json").write_text("{}")
     with pytest.raises(DriftError):
         read_current(run)
+
+
+def test_folder_aside_appears_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "old").touch()
+
+    def stop(aside):
+        (aside / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), folder_aside(folder) as aside:
+        stop(aside)
+    assert not folder.exists()
+    with folder_aside(folder) as aside:
+        (aside / "whole").touch()
+        assert not folder.exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["model", "whole"]

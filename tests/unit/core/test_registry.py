@@ -26,7 +26,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_load_registry_takes_the_constant_under_the_file_name_in_order(package):
-    name = package("toy_plugins", second="TASK = 2\nOTHER = 5", first="TASK = 1", _private="x = 1")
+    name = package("toy_plugins", second="TASK = 2\nOTHER = 5", first="TASK = 1")
     assert list(load_registry(name).items()) == [("first", 1), ("second", 2)]
 
 

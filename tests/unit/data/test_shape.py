@@ -469,12 +469,6 @@ def test_mapped_column_that_is_not_there_is_named(path: str) -> None:
     assert "dati, prompt" in mistake.hint
 
 
-def test_name_that_no_shape_has_is_a_mistake() -> None:
-    (mistake,) = shaped({"domanda": "a"}, promt="domanda").mistakes
-    assert (mistake.reason, mistake.field) == ("unknown_key", "promt")
-    assert "completion" in mistake.hint
-
-
 def test_optional_mapped_column_may_be_null() -> None:
     fields = {"q": "Che ore sono?", "completion": "Le tre.", "regole": None}
     assert shaped(fields, prompt="q", system="regole").row == shaped(talk(USER, GOOD)).row

@@ -306,13 +306,13 @@ def test_stopped_conversion_leaves_nothing_that_counts(toy_folder, tmp_path, cac
         patch.setattr(gguf_module, "_write_weights", stop)
         with pytest.raises(KeyboardInterrupt):
             convert_gguf(path)
-    assert not [p for p in (cache / "gguf").iterdir() if p.suffix not in (".part", ".lock")]
+    assert not [p for p in (cache / "gguf").iterdir() if p.suffix not in (".tmp", ".lock")]
     folder = convert_gguf(path)
     assert (folder / "model.safetensors").exists()
     before = (folder / "model.safetensors").stat().st_mtime_ns
     assert convert_gguf(path) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == before
-    assert not list((cache / "gguf").glob("*.part"))
+    assert not list((cache / "gguf").glob("*.tmp"))
 
 
 @pytest.mark.parametrize(

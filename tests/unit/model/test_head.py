@@ -106,6 +106,6 @@ def test_no_tensor_of_positions_by_vocabulary_is_kept(monkeypatch):
 
     hidden_PE, weight_VE = tensors(False)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N)
+        TokenLogProbs.apply(hidden_PE, weight_VE, POSITION_N, TOKEN_N, LogitMap())
     assert kept
     assert all(tuple(shape) != (POSITIONS, VOCABULARY) for shape in kept)

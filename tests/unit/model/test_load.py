@@ -192,7 +192,7 @@ def test_adapter_that_does_not_fit_is_refused_and_leaves_nothing(adapter, tmp_pa
     save_file(weights, adapter / "adapter_model.safetensors")
     with pytest.raises(ModelError, match="doesn't fit its base"):
         fetch(str(adapter))
-    assert not [p for p in (tmp_path / "cache" / "merged").iterdir() if p.suffix not in (".part", ".lock")]
+    assert not [p for p in (tmp_path / "cache" / "merged").iterdir() if p.suffix not in (".tmp", ".lock")]
 
 
 def test_adapter_saved_as_a_pickle_is_refused(adapter):

@@ -85,7 +85,6 @@ def test_parameters_of_every_architecture_are_counted_right(architecture_folders
         weight = model.get_submodule(layer).weight
         assert sizes.setdefault(layer.rpartition(".")[2], weight.shape) == weight.shape
     assert shape.linear_layers == {layer: (inputs, outputs) for layer, (outputs, inputs) in sizes.items()}
-    assert ModelShape.of({"text_config": read_config(tmp_path)}) == shape
 
 
 @pytest.mark.parametrize("targets", ["all-linear", ["o_proj", "down_proj"]])

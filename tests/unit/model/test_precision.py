@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from adatta.core.errors import ModelError
 from adatta.model import precision
-from adatta.model.precision import measure_products, measure_steps, resolve_precision
+from adatta.model.precision import choose_precision, measure_products, measure_steps
 
 pytestmark = pytest.mark.torch
 
@@ -22,12 +21,7 @@ pytestmark = pytest.mark.torch
 )
 def test_auto_follows_the_measurement(monkeypatch, seconds, expected):
     monkeypatch.setattr(precision, "measure_steps", lambda: seconds)
-    assert resolve_precision("auto") == expected
-
-
-def test_named_precision_is_not_measured(monkeypatch):
-    monkeypatch.setattr(precision, "measure_steps", lambda: pytest.fail("measured"))
-    assert [resolve_precision(name) for name in ("fp32", "bf16")] == ["fp32", "bf16"]
+    assert choose_precision() == expected
 
 
 def test_measurement_is_real_and_done_once():
@@ -43,8 +37,3 @@ def test_steps_are_measured_without_moving_random_numbers():
     assert torch.equal(torch.get_rng_state(), before)
     assert set(seconds) == {"fp32", "bf16"}
     assert all(1e-5 < value < 60 for value in seconds.values())
-
-
-def test_unknown_precision_is_refused():
-    with pytest.raises(ModelError, match="'fp8' isn't known; give fp32, bf16 or auto"):
-        resolve_precision("fp8")

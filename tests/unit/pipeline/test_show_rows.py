@@ -88,7 +88,7 @@ def test_forest_has_the_tokens_that_training_computes(context: Context) -> None:
 
     stage = next(stage for stage in context.recipe.stages if stage.kind == "dpo")
     order = plan_order(stage.training, context.rows["dpo"].train, kind="dpo", seed=context.recipe.seed)
-    batches = order.packing.batches([order.rows[index] for index in order.steps[0]])
+    batches = list(order.packing.batches([order.rows[index] for index in order.steps[0]]))
     told = {}
     for row in view_rows(context, num=4)["dpo"]:
         place, total, tokens, rows = map(int, re.findall(r"\d+", row.branches[0].forest)[1:5])

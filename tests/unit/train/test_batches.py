@@ -55,12 +55,10 @@ def test_branches_read_each_group_once_a_pass():
     assert groups.reads == [2, 2, 2]
 
 
-def test_stream_builds_a_forest_when_its_turn_comes():
+def test_batches_build_a_forest_when_its_turn_comes():
     groups = Counted([1] * 8)
     packing = Packing(forest_tokens=6, share_prefix=False)
-    stream = packing.stream(groups)
-    first = next(stream)
+    batches = packing.batches(groups)
+    first = next(batches)
     assert groups.reads == [2, 2, 1, 1, 1, 1, 1, 1]  # once for its size, once for its forest
-    rest = list(stream)
-    assert [batch.rows for batch in (first, *rest)] == [batch.rows for batch in packing.batches(groups)]
-    assert [(row,) for batch in (first, *rest) for row in batch.rows] == groups.groups
+    assert [(row,) for batch in (first, *batches) for row in batch.rows] == groups.groups

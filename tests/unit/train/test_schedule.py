@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adatta.core.settings import BudgetSettings, ScheduleSettings
-from adatta.train.schedule import holdout_steps, learning_rate, plan_steps
+from adatta.core.errors import RecipeError
+from adatta.core.settings import BudgetSettings, ScheduleSettings, SftSettings
+from adatta.train.schedule import holdout_steps, learning_rate, plan_steps, refuse_few_holdout
 
 
 def rates(name, share, num_steps):
@@ -95,3 +96,11 @@ ORDER_OF_SEED_42 = (4, 2, 1, 3, 0, 6, 5, 7)
 def test_held_out_rows_are_measured_as_often_as_a_tenth_of_the_tokens_allows(num_steps, tokens, expected):
     assert holdout_steps(num_steps, tokens=tokens, holdout_tokens=300) == expected
     assert holdout_steps(num_steps, tokens=tokens, holdout_tokens=0) == set()
+
+
+def test_best_needs_thirty_held_out_rows():
+    best = SftSettings(data=[{"path": "rows"}], keep="best")
+    refuse_few_holdout(best, 30, where="stage sft")
+    refuse_few_holdout(best.model_copy(update={"keep": "last"}), 0, where="stage sft")
+    with pytest.raises(RecipeError, match=r"stage sft: .* needs 30 held-out rows to choose by, here are 29"):
+        refuse_few_holdout(best, 29, where="stage sft")

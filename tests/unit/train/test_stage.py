@@ -14,14 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adatta.core.errors import (
-    CheckpointError,
-    DataError,
-    DivergedError,
-    ExactnessError,
-    RecipeError,
-    TrainError,
-)
+from adatta.core.errors import CheckpointError, DataError, DivergedError, ExactnessError, TrainError
 from adatta.core.events import read_metrics
 from adatta.core.records import TokenRow
 from adatta.core.settings import AdaptSettings, DpoSettings, SftSettings
@@ -453,22 +446,6 @@ def test_a_preference_without_its_other_answer_is_refused(job):
     one = job("dpo")
     with pytest.raises(DataError, match="don't have 2 branches: pair-0"):
         train_stage(replace(one, train=[one.train[0][:1], *one.train[1:]]))
-
-
-def test_best_with_few_held_out_rows_is_refused(job):
-    with pytest.raises(RecipeError, match="needs 30 held-out rows to choose by, here are 29"):
-        train_stage(job(keep="best", holdout=29))
-
-
-def test_an_optimizer_of_gpus_is_refused_without_one_before_anything_is_loaded(job, monkeypatch):
-    monkeypatch.setattr(stage, "load_trainable", None)
-    with pytest.raises(RecipeError, match=r"needs a CUDA device, .* set optimizer\.name: adamw"):
-        train_stage(job(optimizer={"name": "paged_adamw_8bit"}))
-
-
-def test_merging_into_a_base_that_was_never_quantised_is_refused(job):
-    with pytest.raises(RecipeError, match="dequantised needs the 4-bit base"):
-        train_stage(job(merge={"into": "dequantised"}))
 
 
 @pytest.fixture
