@@ -160,10 +160,10 @@ def _run_model(model: Any, asked: _Asked) -> _Given:
 
 def _run_adapter(job: ExportJob, adapter: Path, asked: _Asked) -> _Given:
     """Let base and adapter answer and read."""
-    if job.base_folder is None:
+    if job.base is None:
         raise ParityError(f"adapter {adapter} has no base to be compared on")
     with peft_without_noise():
-        model = PeftModel.from_pretrained(load_model(job.base_folder, torch.float32), str(adapter)).eval()
+        model = PeftModel.from_pretrained(load_model(job.base.folder, torch.float32), str(adapter)).eval()
     return _run_model(model, asked)
 
 

@@ -324,7 +324,7 @@ def find_model(loaded: LoadedRecipe, path: str, *, settings: ModelSettings) -> M
 
     try:
         files = locate(settings.name, settings.revision)
-        if files.adapter is not None:
+        if files.parts is not None:
             from adatta.model.load import fetch
 
             files = fetch(settings.name, settings.revision)

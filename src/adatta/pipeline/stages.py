@@ -15,7 +15,7 @@ from adatta.core.artefact import Artefact, remove_model, restore_model, write_at
 from adatta.core.fingerprint import fingerprint
 from adatta.core.records import BASE
 from adatta.pipeline.context import Context
-from adatta.pipeline.exporting import export
+from adatta.pipeline.exporting import export, list_parts
 from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, has_failed, protocol
 
 if TYPE_CHECKING:
@@ -274,15 +274,15 @@ def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done)
     from adatta.export.job import ExportJob
 
     trained = [stage.name for stage in context.plan[: planned.number - 1] if stage.kind in TRAINING]
+    base, adapters = list_parts(context.base, [done[name].folder / "adapter" for name in trained])
     settings = planned.stage.exporting
     job = ExportJob(
         model_folder=model_folder(context, planned.model_in, done),
         out_dir=folder,
         name=context.recipe.name,
         chat=context.chat,
-        base_folder=context.base.folder,
-        base_name=context.recipe.model.name,
-        adapters=tuple(done[name].folder / "adapter" for name in trained),
+        base=base,
+        adapters=adapters,
     )
     importance = Path(settings.importance) if settings.importance else None
     written, parity = export(job, formats=settings.formats, importance=importance)
