@@ -11,6 +11,7 @@ from adatta.core.errors import ParityError
 from adatta.core.records import Message
 from adatta.core.yaml_source import packaged_yaml
 from adatta.model.engines.llamacpp import LlamaCppEngine
+from adatta.model.forest import shared_tokens
 
 HARD_STRINGS: tuple[str, ...] = tuple(packaged_yaml("adatta.export", "parity.yaml")["hard_strings"])
 CONVERSATIONS = (*([Message(role="user", content=text)] for text in HARD_STRINGS), HARMLESS[:3])
@@ -57,8 +58,7 @@ def _require_same(text: str, *, ours: Sequence[int], theirs: Sequence[int]) -> N
     """Require the same ids, or name the first that differ."""
     if list(ours) == list(theirs):
         return
-    same = next((at for at, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
-    at = min(len(ours), len(theirs)) if same is None else same
+    at = shared_tokens(ours, theirs)
     raise ParityError(
         f"the GGUF file cuts {text!r} into {list(theirs)[at : at + 8]} from token {at} on, the model's own "
         f"tokenizer and template into {list(ours)[at : at + 8]}; the file's pre-tokeniser or template is "

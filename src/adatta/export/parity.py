@@ -99,11 +99,10 @@ def check_exports(
         ParityError: an export is broken, naming the first difference.
     """
     chat = job.chat
-    contexts = [_context(chat, prompt) for prompt in prompts]
     asked = _Asked(
         chat=chat,
         prompts=prompts,
-        contexts=contexts,
+        contexts=[_context(chat, prompt) for prompt in prompts],
         texts=list(_read_texts(chat)),
         limit=limit,
         threads=threads,

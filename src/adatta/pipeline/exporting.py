@@ -57,11 +57,7 @@ def export_named_model(
         adapters=adapters,
     )
     written, parity = export(job, formats=formats, importance=importance)
-    for line in (
-        *(f"wrote {path}" for path in written),
-        *(f"warning: {text}" for text in parity["warnings"]),
-    ):
-        print(line)
+    print("\n".join([f"wrote {path}" for path in written] + [f"warning: {it}" for it in parity["warnings"]]))
     if parity["not_held"]:
         raise GuardError("written, but worse than it may be:\n  " + "\n  ".join(parity["not_held"]))
 

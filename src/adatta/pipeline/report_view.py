@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from adatta.pipeline.charts import Shape, Whisker, draw_changes, draw_forest, draw_losses
+from adatta.pipeline.charts import Shape, Whisker, draw_forest, draw_losses
 from adatta.pipeline.numbers import Scale, interval_of, read_number, scale_of, show_interval, show_p, value_of
 from adatta.pipeline.report_facts import build_facts
 from adatta.pipeline.verdict import (
@@ -258,13 +258,12 @@ def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str,
 
 def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Draw the differences of all primary figures side by side: bits in % of the base, others in points."""
-    kinds = {"points": ("share", ""), "% of the base": ("bits/byte",)}
-    for unit, of_base in (("points", False), ("% of the base", True)):
+    for unit, of_base, units in (("points", False, ("share", "")), ("% of the base", True, ("bits/byte",))):
         rows = []
         for entry in metrics:
             difference, base = entry["difference"] or {}, value_of(entry["base"])
             value, interval = value_of(difference), interval_of(difference)
-            if not entry["primary"] or entry["unit"] not in kinds[unit] or value is None or base is None:
+            if not entry["primary"] or entry["unit"] not in units or value is None or base is None:
                 continue
             factor = (100.0 if entry["higher_is_better"] else -100.0) / (base if of_base else 1.0)
             ends = sorted(factor * end for end in interval) if interval else None
@@ -283,7 +282,7 @@ def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
             title = (
                 f"Differences to the base in {unit}, with unadjusted 95% intervals; to the right is better"
             )
-            svg = draw_changes(rows, title=title, unit=unit)
+            svg = draw_forest(rows, title=title, unit=unit, are_changes=True)
             yield {"label": title, "note": "", "file": f"changes-{_slug(unit)}.svg", "svg": svg}
 
 
