@@ -59,9 +59,8 @@ class LoadedModel:
 
     def close(self) -> None:
         """Give back memory and threads."""
-        if "_generator" in vars(self):
-            self._generator.engine.close()
-        vars(self).pop("_generator", None)
+        if opened := vars(self).pop("_generator", None):
+            opened.engine.close()
         vars(self).pop("_scorer", None)
 
     def generate(self, prompt: str | Sequence[Mapping[str, Any]], **how: Unpack[Drawing]) -> str:

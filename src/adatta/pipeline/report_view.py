@@ -247,13 +247,9 @@ def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str,
             rows.append(
                 Whisker(label=name, value=value, interval=interval, shape=shape, tone=tone, word=word)
             )
-    label = name_metric(entry)
-    return {
-        "label": label,
-        "note": _say_better(entry),
-        "file": f"forest-{_slug(entry['task'])}-{_slug(entry['metric'])}.svg",
-        "svg": draw_forest(rows, title=f"{label}: base and stages with 95% intervals", unit=entry["unit"]),
-    }
+    label, file = name_metric(entry), f"forest-{_slug(entry['task'])}-{_slug(entry['metric'])}.svg"
+    svg = draw_forest(rows, title=f"{label}: base and stages with 95% intervals", unit=entry["unit"])
+    return {"label": label, "note": _say_better(entry), "file": file, "svg": svg}
 
 
 def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
