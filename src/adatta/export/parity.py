@@ -338,8 +338,7 @@ def describe_gguf(path: Path) -> dict[str, Any]:
     reader = GGUFReader(path)
     groups: dict[str, Counter[str]] = defaultdict(Counter)
     for tensor in (tensor for tensor in reader.tensors if len(tensor.shape) > 1):
-        stem = tensor.name.rpartition(".")[0]
-        groups[stem.split(".")[-1]][tensor.tensor_type.name] += 1
+        groups[tensor.name.split(".")[-2]][tensor.tensor_type.name] += 1
     types = {
         group: ", ".join(f"{kind} x {times}" for kind, times in kinds.most_common())
         for group, kinds in groups.items()
