@@ -193,7 +193,7 @@ def find_divergences(model: str, others: dict[int, tuple[str, str, str]]) -> lis
     import torch
     from transformers import AutoTokenizer
 
-    from adatta.model.forest import shared_tokens
+    from adatta.core.records import shared_length
     from adatta.model.load import fetch, load_model
 
     folder = fetch(model).folder
@@ -203,7 +203,7 @@ def find_divergences(model: str, others: dict[int, tuple[str, str, str]]) -> lis
         first, second = (
             [*tokenizer(prompt + answer)["input_ids"], tokenizer.eos_token_id] for answer in answers
         )
-        at = shared_tokens(first, second)
+        at = shared_length(first, second)
         with torch.inference_mode():
             logp_V = network(torch.tensor([first[:at]])).logits[0, -1].log_softmax(-1)
         ids = logp_V.topk(2).indices

@@ -514,7 +514,7 @@ def test_compare_refuses_other_questions_and_unknown_runs(
     capsys.readouterr()
     assert call("compare", "first", "elsewhere") == 2
     assert "first and elsewhere were asked nothing in common" in capsys.readouterr().err
-    (work / "runs" / "elsewhere" / "current.json").write_text('{"stages": []}', encoding="utf-8")
+    (work / "runs" / "elsewhere" / "current.json").write_text('{"schema": 1, "stages": []}', "utf-8")
     assert call("compare", "first", "elsewhere") == 2
     assert "run elsewhere has no evaluation" in capsys.readouterr().err
 

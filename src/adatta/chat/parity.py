@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from adatta.chat.encode import Encoder
-from adatta.chat.template import Template, shared_length
+from adatta.chat.template import Template
 from adatta.core.errors import TemplateError
-from adatta.core.records import Message
+from adatta.core.records import Message, shared_length
 
 HARMLESS = (
     Message(

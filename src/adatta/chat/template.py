@@ -20,7 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from adatta.chat.family import find_family
 from adatta.core.errors import TemplateError
-from adatta.core.records import Message
+from adatta.core.records import Message, shared_length
 
 NOTHING = re.compile(r"(?!)")
 _ADVICE = {"thoughts": "say `thoughts: drop`, or take a model whose template has them"}
@@ -237,12 +237,6 @@ def _fill(own: Sequence[str], contents: Sequence[tuple[str, int]]) -> Rendering:
         spans.append(Span(len(text), len(text) + len(content), index))
         text += content + piece
     return Rendering(text, tuple(spans))
-
-
-def shared_length(expected: Sequence[object], given: Sequence[object]) -> int:
-    """Count what two sequences begin with in common."""
-    pairs = enumerate(zip(expected, given, strict=False))
-    return next((at for at, (one, other) in pairs if one != other), min(len(expected), len(given)))
 
 
 def _difference(expected: str, text: str) -> str:

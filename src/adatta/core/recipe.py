@@ -18,6 +18,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from adatta.core.errors import Problem, RecipeError
 from adatta.core.recipe_problems import Mistake, explain, nearest
+from adatta.core.records import is_control
 from adatta.core.runtime import bundled_dir
 from adatta.core.settings import (
     DpoSettings,
@@ -341,7 +342,7 @@ def _wrong_models(settings: EvaluateSettings, place: Place, trained: Sequence[st
             what = f"no model '{model}' before this stage{nearest(model, trained)}"
             yield (*place, "models", number), what, f"models here: {', '.join(known)}"
     for name in settings.others:
-        if name in known or name.startswith("control-"):
+        if name in known or is_control(name):
             what = f"another row of the table is called '{name}'"
             yield (*place, "others", name), what, "choose another name"
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 ScoreStatus = Literal["scored", "unscored", "failed"]
+CONTROL_PREFIX = "control-"  # of a stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,3 +130,14 @@ class Score:
     seed: int | None = None
     group: str | None = None
     probability: float | None = None
+
+
+def shared_length(first: Sequence[object], second: Sequence[object]) -> int:
+    """Count what two sequences begin with in common."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, (one, other) in pairs if one != other), min(len(first), len(second)))
+
+
+def is_control(stage: str) -> bool:
+    """Tell whether a stage stands beside the table: free answers only, under another prompt on purpose."""
+    return stage.startswith(CONTROL_PREFIX)

@@ -13,11 +13,20 @@ from typing import Any, NamedTuple
 from adatta.chat.render import Chat
 from adatta.core.errors import DataError, EvalError, TemplateError
 from adatta.core.fingerprint import canonical_json, content_id
-from adatta.core.records import BASE, NO_TEMPLATE, Item, Message, Score, ScoreStatus, TokenRow
+from adatta.core.records import (
+    BASE,
+    CONTROL_PREFIX,
+    NO_TEMPLATE,
+    Item,
+    Message,
+    Score,
+    ScoreStatus,
+    TokenRow,
+    is_control,
+)
 from adatta.evals.suite import Answer, AnswerTask, Branch, BranchTask, Outcome, Suite, SuiteTask, Task
 from adatta.lang.profile import Profile
 
-CONTROL_PREFIX = "control-"
 CONTROL_PLAIN = "control-plain"  # base as downloaded: its own template, no system message given
 SHOTS = (1, 3)  # example exchanges behind the profile's prompt: control-1-shot, control-3-shot
 
@@ -78,11 +87,6 @@ TOO_LONG = _Fault("unscored", "longer than the context")
 NOTHING_SCORED = _Fault("failed", "a text has no scored token")
 NOT_FINITE = _Fault("failed", "a log-prob is not a finite number")
 ENCODING_ERRORS = (TemplateError, DataError, EvalError)
-
-
-def is_control(stage: str) -> bool:
-    """Tell whether a stage stands beside the table: free answers only, under another prompt on purpose."""
-    return stage.startswith(CONTROL_PREFIX)
 
 
 def make_subject(stage: str, model_fingerprint: str, profile: Profile) -> Subject:

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from adatta.core.errors import EvalError
-from adatta.core.records import NO_TEMPLATE, Score
+from adatta.core.records import NO_TEMPLATE, Score, is_control
 from adatta.core.registry import load_registry
 from adatta.evals import statistics
-from adatta.evals.ask import is_control
 from adatta.evals.corpus import FIGURES, Labelled, corpus_estimate
 from adatta.evals.harness_suite import find_benchmark_metric
 from adatta.evals.pairs import Rows, pair_scores, score_value

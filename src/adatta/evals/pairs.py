@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from adatta.core.errors import EvalError
-from adatta.core.records import Score
-from adatta.evals.ask import is_control
+from adatta.core.records import Score, is_control
 
 Rows = Mapping[str, Score]  # of one model, task and metric, by item id
 

@@ -7,9 +7,8 @@ from itertools import groupby
 
 from adatta.chat.parity import HARMLESS
 from adatta.chat.render import Chat
-from adatta.chat.template import shared_length
 from adatta.core.errors import ParityError
-from adatta.core.records import Message
+from adatta.core.records import Message, shared_length
 from adatta.core.yaml_source import packaged_yaml
 from adatta.model.engines.llamacpp import LlamaCppEngine
 

@@ -176,14 +176,13 @@ def rope_tensors(config: Any) -> dict[str, NDArray[np.float32]]:
     """Return by what frequencies of rotations are divided, where that differs between them, by name."""
     rope = _global_rope(config)
     kind = rope.get("rope_type", "default")
+    factors: dict[str, Any] = {}
     if kind == "longrope":
         factors = {f"rope_factors_{size}": rope[f"{size}_factor"] for size in ("long", "short")}
     elif kind == "llama3":
         scaled, _ = ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))
         steps = np.arange(0, head_dim(config), 2) / head_dim(config)
         factors = {"rope_freqs": rope["rope_theta"] ** -steps / scaled.double().numpy()}
-    else:
-        factors = {}
     return {f"{name}.weight": np.asarray(values, dtype=np.float32) for name, values in factors.items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,12 @@ def measure_importance(model_folder: Path, text: Path, *, chat: Chat) -> dict[st
     model: Any = load_model(model_folder)
     sums: dict[str, torch.Tensor] = {}
 
-    def watch(name: str) -> None:
-        def add(module: Any, inputs: tuple[torch.Tensor]) -> None:
-            squares_C = inputs[0].flatten(0, -2).double().square().sum(0)
-            sums[name] = sums.get(name, 0) + squares_C
-
-        model.get_submodule(name).register_forward_pre_hook(add)
+    def add(module: Any, inputs: tuple[torch.Tensor], *, name: str) -> None:
+        squares_C = inputs[0].flatten(0, -2).double().square().sum(0)
+        sums[name] = sums.get(name, 0) + squares_C
 
     for name in linear_layers(model):
-        watch(name)
+        model.get_submodule(name).register_forward_pre_hook(partial(add, name=name))
     with torch.inference_mode(), track(len(windows), "importance", unit="windows") as bar:
         for window in windows:
             model(torch.tensor([window.ids]), logits_to_keep=1)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adatta.chat.render import Chat
+from adatta.model.files import ModelFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,8 +19,8 @@ class ExportJob:
 
     `model_folder` is the merged model, `chat` its renderer, whose template and stop ids are shipped, `name`
     what the files are called. `importance` holds for weights [columns] how much an error in each column
-    matters. `adapters` were merged one after the other into the model in `base_folder`, called `base_name`;
-    there are none where the model isn't made like that.
+    matters. `adapters` were merged one after the other into `base`; there are none where the model isn't
+    known to be made like that.
     """
 
     model_folder: Path
@@ -27,6 +28,5 @@ class ExportJob:
     name: str
     chat: Chat
     importance: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
-    base_folder: Path | None = None
-    base_name: str = ""
+    base: ModelFiles | None = None
     adapters: tuple[Path, ...] = ()

@@ -99,11 +99,10 @@ def check_exports(
         ParityError: an export is broken, naming the first difference.
     """
     chat = job.chat
-    contexts = [_context(chat, prompt) for prompt in prompts]
     asked = _Asked(
         chat=chat,
         prompts=prompts,
-        contexts=contexts,
+        contexts=[_context(chat, prompt) for prompt in prompts],
         texts=list(_read_texts(chat)),
         limit=limit,
         threads=threads,
@@ -160,10 +159,10 @@ def _run_model(model: Any, asked: _Asked) -> _Given:
 
 def _run_adapter(job: ExportJob, adapter: Path, asked: _Asked) -> _Given:
     """Let base and adapter answer and read."""
-    if job.base_folder is None:
+    if job.base is None:
         raise ParityError(f"adapter {adapter} has no base to be compared on")
     with peft_without_noise():
-        model = PeftModel.from_pretrained(load_model(job.base_folder, torch.float32), str(adapter)).eval()
+        model = PeftModel.from_pretrained(load_model(job.base.folder, torch.float32), str(adapter)).eval()
     return _run_model(model, asked)
 
 
@@ -339,8 +338,7 @@ def describe_gguf(path: Path) -> dict[str, Any]:
     reader = GGUFReader(path)
     groups: dict[str, Counter[str]] = defaultdict(Counter)
     for tensor in (tensor for tensor in reader.tensors if len(tensor.shape) > 1):
-        stem = tensor.name.rpartition(".")[0]
-        groups[stem.split(".")[-1]][tensor.tensor_type.name] += 1
+        groups[tensor.name.split(".")[-2]][tensor.tensor_type.name] += 1
     types = {
         group: ", ".join(f"{kind} x {times}" for kind, times in kinds.most_common())
         for group, kinds in groups.items()

@@ -32,14 +32,15 @@ class ModelFiles:
     """A model on this machine.
 
     `folder` holds config.json, safetensors, tokenizer.json and what belongs to it. `fingerprint` is the
-    commit on the Hub or a hash of the files. `adapter` is a folder that is still to be merged into it.
+    commit on the Hub or a hash of the files. `parts` are the base and the adapter's folder where it is made
+    of these; until `fetch` merges them, `folder` is the base's.
     """
 
     name: str
     kind: Kind
     folder: Path
     fingerprint: str
-    adapter: Path | None = None
+    parts: tuple[ModelFiles, Path] | None = None
 
 
 def locate(name: str, revision: str | None = None) -> ModelFiles:
@@ -116,11 +117,11 @@ def _from_folder(model: ModelName, folder: Path, *, identity: str | None, depth:
             "merge; use the stage's merged model"
         )
     base = _locate(_base_of(folder), depth + 1)
-    if base.adapter is not None:
+    if base.parts is not None:
         raise ModelError(f"model {model.name!r} is an adapter on an adapter; merge {base.name!r} first")
     identity = identity or hash_folder(folder, _IDENTITY)
     both = fingerprint({"base": base.fingerprint, "adapter": identity})
-    return replace(base, name=model.name, kind=model.kind, fingerprint=both, adapter=folder)
+    return replace(base, name=model.name, kind=model.kind, fingerprint=both, parts=(base, folder))
 
 
 def _base_of(adapter: Path) -> ModelName:
@@ -129,7 +130,7 @@ def _base_of(adapter: Path) -> ModelName:
     if not base:
         raise ModelError(f"{adapter / ADAPTER_CONFIG} has no base_model_name_or_path; name the base there")
     beside = adapter / base
-    return parse_name(str(beside) if beside.is_dir() else base, revision=config.get("revision"))
+    return parse_name(str(beside.resolve()) if beside.is_dir() else base, revision=config.get("revision"))
 
 
 def _final_model(run: Path) -> Path:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adatta.core.errors import DataError
-from adatta.core.records import TokenRow
+from adatta.core.records import TokenRow, shared_length
 
 # T tokens of the forest, S scored tokens (a token on a prefix of k rows stands k times)
 
@@ -65,7 +65,7 @@ def build_forest(rows: Sequence[TokenRow], *, share_prefix: bool = True) -> Fore
     path: list[int] = []
     for index in order:
         row_ids = rows[index].ids
-        path = path[: shared_tokens(before, row_ids)] if share_prefix else []
+        path = path[: shared_length(before, row_ids)] if share_prefix else []
         for depth in range(len(path), len(row_ids)):
             parents.append(path[-1] if path else -1)
             path.append(len(ids))
@@ -89,19 +89,13 @@ def build_forest(rows: Sequence[TokenRow], *, share_prefix: bool = True) -> Fore
     )
 
 
-def shared_tokens(first: Sequence[int], second: Sequence[int]) -> int:
-    """Return the length of the longest common prefix of two id sequences."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((at for at, (left, right) in pairs if left != right), min(len(first), len(second)))
-
-
 def count_tokens(rows: Sequence[TokenRow], *, share_prefix: bool = True) -> int:
     """Return how many tokens the forest of `rows` has, without building it."""
     if not share_prefix:
         return sum(len(row.ids) for row in rows)
     ids = sorted(row.ids for row in rows)
     total = sum(len(row) for row in ids)
-    return total - sum(shared_tokens(left, right) for left, right in pairwise(ids))
+    return total - sum(shared_length(left, right) for left, right in pairwise(ids))
 
 
 def drop_unread(forest: Forest) -> tuple[Forest, Tensor]:
@@ -204,7 +198,7 @@ def pack_rows(rows: Sequence[TokenRow], forest_tokens: int) -> list[list[int]]:
     room, before = 0, tuple[int, ...]()
     for index in sorted(range(len(rows)), key=lambda index: rows[index].ids):
         ids = rows[index].ids
-        new = len(ids) - shared_tokens(before, ids)
+        new = len(ids) - shared_length(before, ids)
         if not forests or new > room:
             forests.append([])
             room, new = forest_tokens, len(ids)

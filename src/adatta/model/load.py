@@ -6,6 +6,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,11 +35,12 @@ def fetch(name: str, revision: str | None = None) -> ModelFiles:
         ModelError: if it is missing, gated, damaged or of an architecture that isn't supported.
     """
     files = locate(name, revision)
-    if files.adapter is None:
+    if files.parts is None:
         return files
-    merge = partial(_merge, files.folder, files.adapter)
+    base, adapter = files.parts
+    merge = partial(_merge, base.folder, adapter)
     folder = make_once(cache_dir() / "merged" / files.fingerprint, merge)
-    return ModelFiles(name=files.name, kind=files.kind, folder=folder, fingerprint=files.fingerprint)
+    return replace(files, folder=folder)
 
 
 def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTrainedModel:

@@ -58,38 +58,24 @@ def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [round(index * step, 12) + 0.0 for index in range(first, last + 1)]
 
 
-def draw_changes(rows: Sequence[Whisker], *, title: str, unit: str) -> str:
-    """Draw differences to the base, a figure a row, a dashed line at 0; to the right is better.
-
-    Args:
-        rows: the figures from top to bottom, with long labels.
-        title: what the plot shows, for screen readers.
-        unit: of all of them.
-
-    Returns:
-        As `draw_forest`.
-    """
-    return draw_forest(rows, title=title, unit=unit, left=WIDE_LEFT, reference=0.0)
-
-
-def draw_forest(
-    rows: Sequence[Whisker], *, title: str, unit: str, left: float = LEFT, reference: float | None = None
-) -> str:
+def draw_forest(rows: Sequence[Whisker], *, title: str, unit: str, are_changes: bool = False) -> str:
     """Draw one metric: a dot and its 95% interval for each model, a dashed line at the base.
 
     Args:
         rows: the models from top to bottom.
         title: what the plot shows, for screen readers.
         unit: the metric's unit; shares are drawn as percentages.
-        left: where the axis begins, which the labels end before.
-        reference: where the dashed line is, if there is no base among the rows.
+        are_changes: whether the rows are differences to the base, with long labels: the dashed line is at 0.
 
     Returns:
         An SVG element that takes its colours from the page's CSS variables.
     """
     scale = scale_of(unit)
     ends = [scale.factor * end for row in rows for end in (row.interval or (row.value, row.value))]
-    ends += [] if reference is None else [reference]
+    left, bases = LEFT, [row.value for row in rows if row.shape == "base"]
+    if are_changes:
+        left, bases = WIDE_LEFT, [0.0]
+        ends += bases
     low, high = _widen(min(ends), max(ends), bounds=(0.0, 100.0) if unit == "share" else None)
 
     def place(value: float) -> float:
@@ -100,7 +86,6 @@ def draw_forest(
     for tick, text in _show_ticks(nice_ticks(low, high, 3)):
         x = place(tick / scale.factor)
         parts += [_line(x, 6, x, bottom, "grid"), _text(x, bottom + 13, text, "tick middle")]
-    bases = [row.value for row in rows if row.shape == "base"] + ([] if reference is None else [reference])
     parts += [_line(place(base), 6, place(base), bottom, "reference") for base in bases[:1]]
     decimals = scale.decimals_for(*(row.value for row in rows))
     for index, row in enumerate(rows):

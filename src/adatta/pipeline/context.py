@@ -324,7 +324,7 @@ def find_model(loaded: LoadedRecipe, path: str, *, settings: ModelSettings) -> M
 
     try:
         files = locate(settings.name, settings.revision)
-        if files.adapter is not None:
+        if files.parts is not None:
             from adatta.model.load import fetch
 
             files = fetch(settings.name, settings.revision)
@@ -345,7 +345,7 @@ def refuse_unexportable(loaded: LoadedRecipe, base: ModelFiles, *, chat: Chat) -
         RecipeError: a format is asked for that this model, or what this chain makes of it, can't have.
     """
     wanted = dict(_names(loaded, "formats"))
-    if chat.template is None:
+    if wanted and chat.template is None:
         what, hint = "the model has no chat template to ship", "leave the stage export out"
         raise RecipeError([loaded.problem(path, what, hint=hint) for path in wanted])
     problems = []

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adatta.core.artefact import write_json
+from adatta.core.artefact import read_artefact, read_current, write_json
 from adatta.core.errors import GuardError, RecipeError
 from adatta.core.registry import list_names, load_registry
 from adatta.lang.profile import load_profile
@@ -15,6 +14,7 @@ from adatta.pipeline.plan import TRAINING
 
 if TYPE_CHECKING:
     from adatta.export.job import ExportJob
+    from adatta.model.files import ModelFiles
 
 
 def export_named_model(
@@ -36,7 +36,6 @@ def export_named_model(
     """
     from adatta.chat.render import Chat
     from adatta.export.job import ExportJob
-    from adatta.model.files import locate
     from adatta.model.load import fetch
 
     names = list_names("adatta.export.formats")
@@ -44,7 +43,7 @@ def export_named_model(
     if unknown:
         raise RecipeError(f"unknown format {', '.join(unknown)}; there are: {', '.join(names)}")
     files = fetch(model)
-    base, adapters = _made_of(model) if "adapter" in formats else (model, ())
+    base, adapters = _made_of(files) if "adapter" in formats else (None, ())
     prompt = load_profile(language).system_prompt
     chat = Chat.load(files.folder, system_prompt=None if files.kind == "run" else prompt)
     out.mkdir(parents=True, exist_ok=True)
@@ -54,16 +53,11 @@ def export_named_model(
         out_dir=out,
         name=name,
         chat=chat,
-        base_folder=locate(base).folder if adapters else None,
-        base_name=base,
+        base=base,
         adapters=adapters,
     )
     written, parity = export(job, formats=formats, importance=importance)
-    for line in (
-        *(f"wrote {path}" for path in written),
-        *(f"warning: {text}" for text in parity["warnings"]),
-    ):
-        print(line)
+    print("\n".join([f"wrote {path}" for path in written] + [f"warning: {it}" for it in parity["warnings"]]))
     if parity["not_held"]:
         raise GuardError("written, but worse than it may be:\n  " + "\n  ".join(parity["not_held"]))
 
@@ -124,17 +118,26 @@ def _warn(
                 yield f"{path.name}: no TEMPLATE, the model's own can't be said in Go's language"
 
 
-def _made_of(model: str) -> tuple[str, tuple[Path, ...]]:
-    """Return the name of a model's base and the adapters that were merged into it: of a run, or one."""
-    from adatta.core.artefact import read_current
-    from adatta.model.name import ADAPTER_CONFIG, parse_name
+def list_parts(start: ModelFiles, trained: Iterable[Path]) -> tuple[ModelFiles, tuple[Path, ...]]:
+    """Return a chain's base and all adapters that were merged into it, one after the other.
 
-    found = parse_name(model)
-    if found.kind == "adapter" and found.path:
-        config = json.loads((found.path / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        return config["base_model_name_or_path"], (found.path,)
-    if found.kind != "run" or found.path is None:
-        return model, ()
-    run = read_current(found.path)
-    trained = [stage["folder"] for stage in run["stages"] if stage["kind"] in TRAINING]
-    return run["base"], tuple(found.path / folder / "adapter" for folder in trained)
+    Args:
+        start: what the chain began with, which may have an adapter itself.
+        trained: the adapters of its stages.
+    """
+    base, *before = start.parts or (start,)
+    return base, (*before, *trained)
+
+
+def _made_of(files: ModelFiles) -> tuple[ModelFiles, tuple[Path, ...]]:
+    """Return a model's base and the adapters that were merged into it: of a run, or one."""
+    from adatta.model.files import locate
+    from adatta.model.name import parse_name
+
+    run = parse_name(files.name).path
+    if files.kind != "run" or run is None:
+        return list_parts(files, ())
+    stages = [stage for stage in read_current(run)["stages"] if stage["kind"] in TRAINING]
+    folders = [run / stage["folder"] for stage in stages]
+    model = read_artefact(folders[0]).record["recipe"]["model"]
+    return list_parts(locate(model["name"], model["revision"]), (folder / "adapter" for folder in folders))

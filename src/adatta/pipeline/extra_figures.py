@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from adatta.core.records import BASE
+from adatta.pipeline.regressions import find_adapted
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
@@ -32,9 +33,7 @@ def find_forgetting(
     """
     from adatta.evals.forgetting import measure_forgetting
 
-    adapted = next(
-        (score.stage for score in reversed(scores) if not score.stage.startswith("control-")), BASE
-    )
+    adapted = find_adapted(scores)
     rows: dict[tuple[str, str, str, str], list[Score]] = defaultdict(list)
     for score in scores:
         rows[score.suite, score.task, score.metric, score.stage].append(score)

@@ -8,7 +8,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,19 +31,6 @@ BYTES_PER_TOKEN, TEMPLATE_TOKENS = 2, 16  # rather too few and too many: the con
 EPOCHS = {3: 1000, 2: 10_000, 1: float("inf")}  # passes -> for fewer rows than this
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InitFiles:
-    """The user's own files; what is None is not trained on, unless all are: then the examples are copied."""
-
-    sft: Path | None = None
-    preferences: Path | None = None
-    text: Path | None = None
-
-    def given(self) -> dict[str, Path]:
-        """Return the files that were named, by stage."""
-        return {stage: path for stage, path in asdict(self).items() if path is not None}
-
-
 @dataclass(slots=True, kw_only=True)
 class _Found:
     """What lies under a path: rows of each shape, keys that nothing reads, about how long the longest is."""
@@ -56,13 +43,13 @@ class _Found:
         return f"{describe_shapes(self.shapes)}, the longest about {self.longest_tokens} tokens"
 
 
-def init_folder(folder: Path, *, base: str, files: InitFiles, language: str = "it") -> None:
+def init_folder(folder: Path, *, base: str, files: Mapping[str, Path], language: str = "it") -> None:
     """Write `folder/recipe.yaml` and, when no file of the user's is named, example data beside it.
 
     Args:
         folder: made when missing; an existing recipe in it is never overwritten.
         base: name of the model to start from.
-        files: the user's own files, folders or globs; every row of them is read.
+        files: the user's own files, folders or globs, by a key of `EXAMPLES`; every row of them is read.
         language: tag of the language profile.
 
     Raises:
@@ -70,20 +57,20 @@ def init_folder(folder: Path, *, base: str, files: InitFiles, language: str = "i
             can't be made.
     """
     load_profile(language)
-    recipe, given, problems = folder / "recipe.yaml", files.given(), Problems()
-    found = {stage: _look(path, KINDS[stage], problems) for stage, path in given.items()}
+    recipe, problems = folder / "recipe.yaml", Problems()
+    found = {stage: _look(path, KINDS[stage], problems) for stage, path in files.items()}
     if recipe.exists():
         hint = "Name another folder, or remove it."
         problems.append(Problem(where=str(recipe), what="there is a recipe already", hint=hint))
     if len(problems):
         raise RecipeError(problems.shortened())
-    text = _fill(recipe, base=base, language=language, given=given, found=found)
+    text = _fill(recipe, base=base, language=language, given=files, found=found)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         what, hint = f"no folder can be made here: {error.strerror}", "Name another folder."
         raise RecipeError(Problem(where=str(folder), what=what, hint=hint)) from error
-    for name in () if given else EXAMPLES.values():
+    for name in () if files else EXAMPLES.values():
         _copy(bundled_dir() / "data" / name, folder / "data" / name)
     write_atomic(recipe, text)
     for stage, rows in found.items():

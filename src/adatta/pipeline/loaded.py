@@ -10,13 +10,12 @@ from adatta.core.errors import UserError
 from adatta.core.progress import track
 from adatta.core.records import Message, TokenRow
 from adatta.lang.profile import load_profile
-from adatta.pipeline.opening import open_model
+from adatta.pipeline.opening import Opened, open_model
 
 if TYPE_CHECKING:
     from adatta.chat.render import Chat
     from adatta.evals.classify import Asking, Classified, Labels
     from adatta.model.completion import Completion
-    from adatta.model.engine import Engine
     from adatta.model.score import EngineName
 
 
@@ -60,9 +59,8 @@ class LoadedModel:
 
     def close(self) -> None:
         """Give back memory and threads."""
-        if "_generator" in vars(self):
-            self._generator[0].close()
-        vars(self).pop("_generator", None)
+        if opened := vars(self).pop("_generator", None):
+            opened.engine.close()
         vars(self).pop("_scorer", None)
 
     def generate(self, prompt: str | Sequence[Mapping[str, Any]], **how: Unpack[Drawing]) -> str:
@@ -77,7 +75,7 @@ class LoadedModel:
             TemplateError: the model has no chat template, or it can't be followed.
         """
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        return self._continue(self._generator[1].prompt([Message(**turn) for turn in turns]), **how).text
+        return self._continue(self._generator.chat.prompt([Message(**turn) for turn in turns]), **how).text
 
     def complete(self, prompt: str, *, n: int = 1, **how: Unpack[Drawing]) -> list[Completion]:
         """Continue a text as it is, without a template.
@@ -93,7 +91,7 @@ class LoadedModel:
         """
         if not prompt:
             raise UserError("an empty text was given to complete; expected at least one character")
-        ids = self._generator[1].continuation("", prompt).ids
+        ids = self._generator.chat.continuation("", prompt).ids
         first = how.get("seed", 0)
         return [self._continue(ids, **(how | {"seed": seed})) for seed in range(first, first + n)]
 
@@ -144,9 +142,8 @@ class LoadedModel:
         return classify(texts, question, chat=chat, context=context, score=self._sum)
 
     @cached_property
-    def _generator(self) -> tuple[Engine, Chat]:
-        opened = open_model(self.name, to_talk=False)
-        return opened.engine, opened.chat
+    def _generator(self) -> Opened:
+        return open_model(self.name, to_talk=False)
 
     @cached_property
     def _scorer(self) -> tuple[Any, Chat, EngineName]:
@@ -169,13 +166,14 @@ class LoadedModel:
         from adatta.model.completion import complete
         from adatta.model.engine import Sampling
 
-        engine, chat = self._generator
+        opened = self._generator
         if (limit := how.get("max_new_tokens", 512)) < 1:
             raise UserError(f"max_new_tokens is {limit}; expected at least 1")
         sampling = Sampling(
-            stop_ids=chat.stop_ids,
+            stop_ids=opened.chat.stop_ids,
             limit=limit,
             seed=how.get("seed", 0),
             temperature=how.get("temperature", 0.0),
         )
-        return complete(engine, ids, chat=chat, sampling=sampling, show=how.get("show", lambda piece: None))
+        show = how.get("show", lambda piece: None)
+        return complete(opened.engine, ids, chat=opened.chat, sampling=sampling, show=show)

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from adatta.core.artefact import run_dir
+from adatta.core.artefact import read_artefact, read_current, run_dir
 from adatta.core.errors import EvalError, RecipeError
 from adatta.core.recipe import RUN_NAME
-from adatta.core.records import BASE
+from adatta.core.records import BASE, is_control
+from adatta.pipeline.numbers import show_plainly
+from adatta.pipeline.regressions import find_adapted
 from adatta.pipeline.run import run_recipe
 from adatta.pipeline.verdict import judge
 
@@ -82,7 +84,7 @@ def name_models(models: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for model in models:
         last = re.sub(r"[^A-Za-z0-9._-]", "-", model.rstrip("/").rpartition("/")[2]).removesuffix(".gguf")
-        is_free = last[:1].isalpha() and last != BASE and not last.startswith("control-")
+        is_free = last[:1].isalpha() and last != BASE and not is_control(last)
         short = (last if is_free else f"model-{last}")[:56]
         numbered = (f"{short}-{number}" for number in count(2))
         named[next(name for name in chain([short], numbered) if name not in named)] = model
@@ -143,20 +145,18 @@ def read_last_scores(name: str) -> tuple[list[Score], int]:
     Raises:
         RecipeError: there is no such run, or no complete evaluation in it.
     """
-    from adatta.evals.ask import CONTROL_PREFIX
     from adatta.evals.scores import read_scores
 
     current = run_dir(name) / "current.json"
     if not current.is_file():
         raise RecipeError(f"there is no complete run {name} ({current} is missing); see adatta show")
-    stages = json.loads(current.read_text(encoding="utf-8"))["stages"]
-    folders = [run_dir(name) / stage["folder"] for stage in stages if stage["kind"] == "evaluate"]
+    stages = [stage for stage in read_current(run_dir(name))["stages"] if stage["kind"] == "evaluate"]
+    folders = [run_dir(name) / stage["folder"] for stage in stages]
     if not folders:
         raise RecipeError(f"run {name} has no evaluation; add a stage evaluate to its recipe")
     scores = [score for folder in folders for score in read_scores(folder / "scores.parquet")]
-    models = [score.stage for score in scores if not score.stage.startswith(CONTROL_PREFIX)]
-    record = json.loads((folders[-1] / "record.json").read_text(encoding="utf-8"))
-    return [score for score in scores if score.stage == models[-1]], record["recipe"]["context"]
+    adapted, record = find_adapted(scores), read_artefact(folders[-1]).record
+    return [score for score in scores if score.stage == adapted], record["recipe"]["context"]
 
 
 def plan_lines(suites: Sequence[str], *, data_dir: str | None = None, pilot: str = "") -> list[str]:
@@ -236,9 +236,7 @@ def table_lines(metrics: Sequence[Mapping[str, Any]], *, base: str) -> list[str]
 def _figure(figure: Mapping[str, Any] | None) -> str:
     if not figure or figure.get("value") is None:
         return f"not run: {figure['not_run']}" if figure and "not_run" in figure else "-"
-    interval = figure.get("ci95")
-    shown = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else " (no interval)"
-    return f"{figure['value']:.3f}{shown}"
+    return show_plainly(figure)
 
 
 def _name_run(run: str) -> str:

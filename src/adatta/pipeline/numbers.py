@@ -47,7 +47,7 @@ def scale_of(unit: str) -> Scale:
     Returns:
         The scale; differences of shares are in points of a percent.
     """
-    if unit in {"share", "proportion"}:
+    if unit == "share":
         return Scale(factor=100.0, sign="%", difference_unit=" points", decimals=1)
     return Scale(unit=f" {unit}" if unit else "", difference_unit=f" {unit}" if unit else "")
 
@@ -93,6 +93,13 @@ def show_interval(interval: object, *, scale: Scale, decimals: int, signed: bool
     return f"[{low},{NO_BREAK}{high}]"
 
 
+def show_plainly(figure: Mapping[str, Any]) -> str:
+    """Write a figure of report.json for the terminal: `0.512 [0.431, 0.593]`."""
+    interval = figure.get("ci95")
+    shown = f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "(no interval)"
+    return f"{figure['value']:.3f} {shown}"
+
+
 def read_interval(value: object) -> tuple[float, float] | None:
     """Read `[low, high]` of finite numbers in order; None for everything else."""
     if not isinstance(value, list | tuple) or len(value) != 2:
@@ -118,10 +125,8 @@ def read_number(value: object) -> float | None:
     return float(value)
 
 
-def show_seconds(seconds: float | None) -> str:
+def show_seconds(seconds: float) -> str:
     """Write a duration: `0.42 s`, `42 s`, `3 min 20 s`, `1 h 05 min`."""
-    if seconds is None:
-        return "–"
     if seconds < 59.5:
         return f"{show_number(seconds, decimals=min(2, decimals_for(seconds, digits=2)))} s"
     if seconds < 3599.5:
@@ -131,10 +136,8 @@ def show_seconds(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def show_bytes(num_bytes: float | None) -> str:
+def show_bytes(num_bytes: float) -> str:
     """Write a size in decimal units: `812 B`, `98.1 MB`, `1.20 GB`."""
-    if num_bytes is None:
-        return "–"
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if num_bytes >= 0.9995 * size:
             return f"{show_number(num_bytes / size)} {unit}"

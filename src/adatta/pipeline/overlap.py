@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adatta.core.errors import OverlapError, Problem
 from adatta.core.problems import Problems
 from adatta.core.records import Row
+from adatta.pipeline.report_facts import shorten
 
 if TYPE_CHECKING:
     from adatta.data.overlap import ItemText, Leak
@@ -68,7 +69,7 @@ class SuiteOverlap:
                 more = f", and {leak.num_rows - 1} more rows" if leak.num_rows > 1 else ""
                 what = (
                     f"{leak.kind} match with {suite}/{task}, item {item_id}{more}: {leak.num_words} words in "
-                    f"a row, {leak.covered_share:.0%} of the item: {shorten(leak.text)}"
+                    f"a row, {leak.covered_share:.0%} of the item: {shorten(leak.text, MAX_MATCH_CHARS)}"
                 )
                 hint = "take the row out of training, or set on_overlap: report"
                 problems.append(Problem(where=leak.rows[0], what=what, hint=hint, reason="leak"))
@@ -106,7 +107,7 @@ class SuiteOverlap:
                     "num_rows": leak.num_rows,
                     "num_words": leak.num_words,
                     "covered_share": round(leak.covered_share, 3),
-                    "text": shorten(leak.text),
+                    "text": shorten(leak.text, MAX_MATCH_CHARS),
                 }
                 for leak, (suite, task, item_id) in longest
             ],
@@ -135,11 +136,6 @@ def describe_overlap(summary: Mapping[str, Any]) -> tuple[str, bool]:
     num = f"{len(sources)} source{'s' * (len(sources) > 1)}"
     line = f"{num} against the items of {', '.join(sorted(suites))}: {found} matches{''.join(rows)}"
     return line, any(totals[kind] for kind in BLOCKING)
-
-
-def shorten(text: str) -> str:
-    """Cut a text to what one line shows."""
-    return text if len(text) <= MAX_MATCH_CHARS else f"{text[:MAX_MATCH_CHARS].rpartition(' ')[0]} …"
 
 
 def _read_items(suites: Iterable[Suite | Benchmarks]) -> Places:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,12 @@ def evaluated_models(stage: Stage, recipe: Recipe) -> tuple[str, ...]:
     return (BASE, *stage.evaluation.others, *(name for name in listed if name != BASE))
 
 
+def list_evaluated(recipe: Recipe) -> list[str]:
+    """Name every model that an evaluate stage of a recipe measures, each once."""
+    asked = (evaluated_models(stage, recipe) for stage in recipe.stages if stage.kind == "evaluate")
+    return list(dict.fromkeys(chain.from_iterable(asked)))
+
+
 def protocol(recipe: Recipe, inputs: Inputs, stage: Stage) -> dict[str, Any]:
     """Collect what decides a model's scores, the model apart: two models with one protocol are comparable.
 
@@ -141,11 +148,7 @@ def protocol(recipe: Recipe, inputs: Inputs, stage: Stage) -> dict[str, Any]:
         "max_new_tokens": stage.evaluation.max_new_tokens,
         "protocols": list(stage.evaluation.protocols),
         "template": inputs.template,
-        "language": recipe.language,
-        "context": recipe.context,
-        "precision": recipe.precision,
-        "engine": recipe.engine,
-        "seed": recipe.seed,
+        **{key: getattr(recipe, key) for key in ("language", "context", "precision", "engine", "seed")},
     }
 
 

@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from adatta.data.pairs import PairChecks
+from typing import Any
 
 # Beyond doubt, by the interval: chosen longer (or shorter) more often than this; chosen in another language.
 LONGER_SHARE = 0.6
 OTHER_LANGUAGE_SHARE = 0.02
-
-
-def start_checks() -> PairChecks:
-    """Start the checks of one source of preferences."""
-    from adatta.data.pairs import PairChecks
-    from adatta.evals.statistics import wilson
-
-    return PairChecks(interval=wilson)
 
 
 def describe_pairs(found: Mapping[str, Any]) -> tuple[str, bool]:

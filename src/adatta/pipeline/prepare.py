@@ -16,7 +16,6 @@ from adatta.core.records import Conversation, Message, Origin, Preference, Row
 from adatta.core.settings import DataSettings
 from adatta.pipeline.branches import Branches, render
 from adatta.pipeline.overlap import SuiteOverlap
-from adatta.pipeline.preferences import start_checks
 from adatta.pipeline.sources import NOTHING, ROW_KIND, Wrong, list_sources, open_inputs, show_path
 from adatta.pipeline.token_store import Group, Head, Picked, TokenStore
 
@@ -187,12 +186,14 @@ class _Reader:
 
     def read(self, source: DataSettings) -> range:
         """Read a source to its end and return the numbers of its good rows."""
+        from adatta.data.pairs import PairChecks
         from adatta.data.validate import find_size_mistake
+        from adatta.evals.statistics import wilson
 
         first = len(self.store)
         tolerant = self._recipe.on_bad_row == "quarantine"
         for given in open_inputs(source, self.errors, damaged=self.validation, tolerant=tolerant):
-            pairs = start_checks()
+            pairs = PairChecks(interval=wilson)
             for row in self.validation.rows(given):
                 # What the second pass didn't measure is rendered here for the first time.
                 mistake = find_size_mistake(row, measure=self._measure, context=self._recipe.context)

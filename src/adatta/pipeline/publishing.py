@@ -214,6 +214,7 @@ def list_formats(run: FinishedRun, base: ModelName) -> dict[str, Files]:
     adapter = formats.pop("adapter", {})
     if base.repository and run.recipe["model"]["name"] == base.name and set(adapter) == {_CONFIG, _WEIGHTS}:
         config = json.loads(Path(str(adapter[_CONFIG])).read_text(encoding="utf-8"))
+        # What a stage left names a folder of this machine.
         config |= {"base_model_name_or_path": base.repository, "revision": base.revision}
         formats["adapter"] = {**adapter, _CONFIG: json.dumps(config, indent=2).encode("utf-8")}
     return formats

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
 
-from adatta.core.records import BASE
+from adatta.core.records import BASE, is_control
 
 if TYPE_CHECKING:
     from adatta.core.records import Score
@@ -31,7 +31,7 @@ def find_regressions(
         `{"task", "metric", "group", "question", "options", "answer", "base", "adapted"}`, the last two with
         `score` and `output`: the answer, or the option that was chosen.
     """
-    adapted = next((s.stage for s in reversed(scores) if not s.stage.startswith("control-")), BASE)
+    adapted = find_adapted(scores)
     figures: dict[tuple[str, str, str, str], dict[str, Score]] = defaultdict(dict)
     for score in scores:
         if score.status == "scored":
@@ -47,6 +47,11 @@ def find_regressions(
     wanted = {(score.task, score.item_id) for score, _ in rows}
     shown = {(task, item): text for suite in suites for task, item, text in suite.show_items(wanted)}
     return [_describe(shown[score.task, score.item_id], score, other) for score, other in rows]
+
+
+def find_adapted(scores: Sequence[Score]) -> str:
+    """Name the last stage of the scores, controls apart: the base where nothing else was measured."""
+    return next((s.stage for s in reversed(scores) if not is_control(s.stage)), BASE)
 
 
 def _describe(shown: Shown, before: Score, after: Score) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from adatta.core.artefact import Artefact, write_atomic, write_json
 from adatta.core.events import read_metrics
-from adatta.core.records import BASE
+from adatta.core.records import BASE, is_control
 from adatta.core.settings import MarginSettings
 from adatta.pipeline.context import Context
 from adatta.pipeline.extra_figures import find_forgetting
 from adatta.pipeline.gate import check_report
-from adatta.pipeline.plan import TRAINING
+from adatta.pipeline.plan import list_evaluated
 from adatta.pipeline.regressions import find_regressions
 from adatta.pipeline.report_facts import FILTERS
 from adatta.pipeline.report_view import build_view
@@ -43,18 +42,20 @@ Figures = list[dict[str, Any]]
 class ReportInputs:
     """All that a report is made from; nothing is read from disk or measured again.
 
-    `recipe` is the resolved recipe, `records` the chain's record.json contents in order, `metrics` the
-    entries of report.json, `controls` the same kind of entries with a control in the place of the base, by
-    control, `clean` the same over items that stand in no training row, `regressions` what
-    `find_regressions` gives, `forgetting` and `calibration` what `find_forgetting` and `describe_calibration`
-    give, `overlap` what training rows hold of the suites' items, `answers` the free
-    answers `{"prompt", "topic", "answers": {stage: text}}` in the order of the fixed list, `curves` the lines
-    of metrics.jsonl by stage, `exported` the bytes of each exported file by the path that the reader sees,
-    `created` an ISO 8601 time.
+    `recipe` is the resolved recipe, `stages` its stages before the report, `evaluated` the models that it
+    measures, `records` the chain's record.json contents in order, `metrics` the entries of report.json,
+    `controls` the same kind of entries with a control in the place of the base, by control, `clean` the
+    same over items that stand in no training row, `regressions` what `find_regressions` gives,
+    `forgetting` and `calibration` what `find_forgetting` and `describe_calibration` give, `overlap` what
+    training rows hold of the suites' items, `answers` the free answers `{"prompt", "topic", "answers":
+    {stage: text}}` in the order of the fixed list, `curves` the lines of metrics.jsonl by stage,
+    `exported` the bytes of each exported file by the path that the reader sees, `created` an ISO 8601
+    time.
     """
 
-    name: str
     recipe: Mapping[str, Any]
+    stages: Sequence[str]
+    evaluated: Sequence[str]
     records: Sequence[Mapping[str, Any]]
     metrics: Sequence[Mapping[str, Any]]
     controls: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -98,8 +99,9 @@ def gather(context: Context, done: Mapping[str, Artefact], *, margin: MarginSett
     touched = {score.task for score in scores if score.item_id in dirty}
     clean = [score for score in scores if score.item_id not in dirty] if touched else []
     return ReportInputs(
-        name=context.recipe.name,
         recipe=context.recipe.model_dump(mode="json", by_alias=True),
+        stages=[stage.name for stage in context.recipe.stages if stage.kind != "report"],
+        evaluated=list_evaluated(context.recipe),
         records=[artefact.record for artefact in done.values()],
         metrics=metrics,
         controls=controls,
@@ -133,13 +135,12 @@ def compare_all(scores: Sequence[Score]) -> tuple[Figures, dict[str, Figures]]:
         The `metrics` of report.json, empty without scores; and the same by control, on what it was asked,
         the control in the place of the base.
     """
-    from adatta.evals.ask import CONTROL_PREFIX
     from adatta.evals.compare import compare
 
     names = dict.fromkeys(score.stage for score in scores)
-    stages = [name for name in names if name != BASE and not name.startswith(CONTROL_PREFIX)]
+    stages = [name for name in names if name != BASE and not is_control(name)]
     scored = {score.stage for score in scores if score.status == "scored"}
-    controls = [name for name in names if name.startswith(CONTROL_PREFIX) and name in scored and stages]
+    controls = [name for name in names if is_control(name) and name in scored and stages]
     return compare(scores, base_stage=BASE, stages=stages) if scores else [], {
         name: compare(scores, base_stage=name, stages=stages[-1:]) for name in controls
     }
@@ -194,38 +195,16 @@ def free_answers(scores: Sequence[Score], suites: Iterable[Suite | Benchmarks]) 
     for score in scores:
         if score.output is not None and score.metric == "language_fidelity":
             answers.setdefault(score.item_id, {})[score.stage] = score.output
-    rows = []
-    for suite in (suite for suite in suites if answers and isinstance(suite, Suite)):
-        items = suite.items()
-        for task in suite.tasks:
-            if isinstance(task.task, AnswerTask):
-                rows += [
-                    {
-                        "prompt": task.task.prompt(item),
-                        "topic": item.fields.get("topic", ""),
-                        "answers": answers[item.item_id],
-                    }
-                    for item in items[task.name]
-                    if item.item_id in answers
-                ]
-    return rows
-
-
-def name_stages(recipe: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Name the stages of a resolved recipe: the kind, and `kind-2` for the second of a kind.
-
-    Args:
-        recipe: the resolved recipe, its `stages` a list of `{kind: settings}`.
-
-    Returns:
-        (name, kind, settings) in order.
-    """
-    seen: Counter[str] = Counter()
-    stages = []
-    for kind, settings in (pair for entry in recipe["stages"] for pair in entry.items()):
-        seen[kind] += 1
-        stages.append((kind if seen[kind] == 1 else f"{kind}-{seen[kind]}", kind, settings))
-    return stages
+    own = [(suite.tasks, suite.items()) for suite in suites if answers and isinstance(suite, Suite)]
+    return [
+        {"prompt": task.task.prompt(item), "topic": item.fields.get("topic", "")}
+        | {"answers": answers[item.item_id]}
+        for tasks, items in own
+        for task in tasks
+        if isinstance(task.task, AnswerTask)
+        for item in items[task.name]
+        if item.item_id in answers
+    ]
 
 
 def build_report(inputs: ReportInputs) -> dict[str, Any]:
@@ -237,24 +216,17 @@ def build_report(inputs: ReportInputs) -> dict[str, Any]:
     Returns:
         A value for JSON, valid under report.schema.json; `problems` lists what is missing.
     """
-    stages, records = name_stages(inputs.recipe), inputs.records
-    every = [BASE, *(name for name, kind, _ in stages if kind in TRAINING)]
-    settled = [settings for _, kind, settings in stages if kind == "evaluate"]
-    asked = [(BASE, *settings.get("others", ()), *(settings.get("models") or every)) for settings in settled]
-    evaluated = list(dict.fromkeys(name for names in asked for name in names))
-    judgement = judge(inputs.metrics, is_compared=any(name != "base" for name in evaluated))
+    records = inputs.records
+    judgement = judge(inputs.metrics, is_compared=len(inputs.evaluated) > 1)
     costs = [_pick(record["results"] | record, COST_KEYS) for record in records]
     runtimes = [record["runtime"] for record in records]
     report: dict[str, Any] = {
         "schema": SCHEMA,
-        "name": inputs.name,
+        "name": inputs.recipe["name"],
         "created": inputs.created,
         "language": inputs.recipe["language"],
         "model": inputs.recipe["model"],
-        "expected": {
-            "stages": [name for name, kind, _ in stages if kind != "report"],
-            "evaluated": evaluated,
-        },
+        "expected": {"stages": inputs.stages, "evaluated": inputs.evaluated},
         "verdict": {"headline": judgement.headline}
         | {word: [finding.sentence for finding in judgement.of(word)] for word in WORDS},
         "metrics": inputs.metrics,

@@ -176,9 +176,9 @@ def _join(values: Mapping[str, Any], *, sign: str = ": ") -> str:
     )
 
 
-def shorten(text: str) -> str:
+def shorten(text: str, max_chars: int = MAX_CHARS) -> str:
     """Cut a long text at a space, for a table or a list."""
-    return text if len(text) <= MAX_CHARS else f"{text[:MAX_CHARS].rsplit(maxsplit=1)[0]} …"
+    return text if len(text) <= max_chars else f"{text[:max_chars].rsplit(maxsplit=1)[0]} …"
 
 
 FILTERS: dict[str, Callable[[Any], str]] = {

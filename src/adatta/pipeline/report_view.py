@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from adatta.pipeline.charts import Shape, Whisker, draw_changes, draw_forest, draw_losses
+from adatta.core.records import is_control
+from adatta.pipeline.charts import Shape, Whisker, draw_forest, draw_losses
 from adatta.pipeline.numbers import Scale, interval_of, read_number, scale_of, show_interval, show_p, value_of
 from adatta.pipeline.report_facts import build_facts
 from adatta.pipeline.verdict import (
@@ -22,7 +23,6 @@ from adatta.pipeline.verdict import (
     name_metric,
 )
 
-CONTROL_PREFIX = "control-"
 NUM_SHOWN_ANSWERS = 10
 
 _Figure = tuple[str, Shape, Mapping[str, Any]]
@@ -63,7 +63,7 @@ def build_view(
         "on_the_way": list(_find_on_the_way(metrics, evaluated)),
         "words": WORDS,
         "language": name_language(report["language"]),
-        "has_controls": any(name.startswith(CONTROL_PREFIX) for entry in metrics for name in entry["stages"]),
+        "has_controls": any(is_control(name) for entry in metrics for name in entry["stages"]),
         "comparison": [
             _compare(entry, evaluated) | {"against": list(_face_controls(entry, report["controls"]))}
             for entry in metrics
@@ -144,7 +144,7 @@ def _figures(entry: Mapping[str, Any], evaluated: Sequence[str]) -> list[_Figure
     """List base, stages in the chain's order, then the controls."""
     figures: list[_Figure] = [("base", "base", entry["base"])]
     for name in dict.fromkeys((*evaluated, *entry["stages"])):
-        shape: Shape = "control" if name.startswith(CONTROL_PREFIX) else "stage"
+        shape: Shape = "control" if is_control(name) else "stage"
         figures.append((name, shape, entry["stages"].get(name, {})))
     return figures
 
@@ -247,24 +247,19 @@ def _draw_panel(entry: Mapping[str, Any], evaluated: Sequence[str]) -> dict[str,
             rows.append(
                 Whisker(label=name, value=value, interval=interval, shape=shape, tone=tone, word=word)
             )
-    label = name_metric(entry)
-    return {
-        "label": label,
-        "note": _say_better(entry),
-        "file": f"forest-{_slug(entry['task'])}-{_slug(entry['metric'])}.svg",
-        "svg": draw_forest(rows, title=f"{label}: base and stages with 95% intervals", unit=entry["unit"]),
-    }
+    label, file = name_metric(entry), f"forest-{_slug(entry['task'])}-{_slug(entry['metric'])}.svg"
+    svg = draw_forest(rows, title=f"{label}: base and stages with 95% intervals", unit=entry["unit"])
+    return {"label": label, "note": _say_better(entry), "file": file, "svg": svg}
 
 
 def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Draw the differences of all primary figures side by side: bits in % of the base, others in points."""
-    kinds = {"points": ("share", ""), "% of the base": ("bits/byte",)}
-    for unit, of_base in (("points", False), ("% of the base", True)):
+    for unit, of_base, units in (("points", False, ("share", "")), ("% of the base", True, ("bits/byte",))):
         rows = []
         for entry in metrics:
             difference, base = entry["difference"] or {}, value_of(entry["base"])
             value, interval = value_of(difference), interval_of(difference)
-            if not entry["primary"] or entry["unit"] not in kinds[unit] or value is None or base is None:
+            if not entry["primary"] or entry["unit"] not in units or value is None or base is None:
                 continue
             factor = (100.0 if entry["higher_is_better"] else -100.0) / (base if of_base else 1.0)
             ends = sorted(factor * end for end in interval) if interval else None
@@ -283,7 +278,7 @@ def _draw_changes(metrics: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, An
             title = (
                 f"Differences to the base in {unit}, with unadjusted 95% intervals; to the right is better"
             )
-            svg = draw_changes(rows, title=title, unit=unit)
+            svg = draw_forest(rows, title=title, unit=unit, are_changes=True)
             yield {"label": title, "note": "", "file": f"changes-{_slug(unit)}.svg", "svg": svg}
 
 
@@ -310,8 +305,8 @@ def _read_answer(number: int, entry: Mapping[str, Any], evaluated: Sequence[str]
     return {
         **entry,
         "number": number,
-        "answers": [pair for pair in answers if not pair[0].startswith(CONTROL_PREFIX)],
-        "controls": [pair for pair in answers if pair[0].startswith(CONTROL_PREFIX)],
+        "answers": [pair for pair in answers if not is_control(pair[0])],
+        "controls": [pair for pair in answers if is_control(pair[0])],
     }
 
 

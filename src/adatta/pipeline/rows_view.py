@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adatta.core.errors import Problem, RecipeError
-from adatta.core.records import Row, TokenRow
+from adatta.core.records import Row, TokenRow, shared_length
 from adatta.pipeline.branches import render
 from adatta.pipeline.context import Context
 from adatta.pipeline.plan import TRAINING, PlannedStage
@@ -133,7 +133,7 @@ def _name(kind: str, branch: TokenRow, count: int) -> str:
 
 def _tell_forest(order: Order, branch: TokenRow) -> str:
     """Say which forest a branch falls into, and what it shares there."""
-    from adatta.model.forest import count_tokens, pack, shared_tokens
+    from adatta.model.forest import count_tokens, pack
 
     mine = {index for index, group in enumerate(order.rows) if branch in group}
     steps = [(number, step) for number, step in enumerate(order.steps, start=1) if mine.intersection(step)]
@@ -147,7 +147,7 @@ def _tell_forest(order: Order, branch: TokenRow) -> str:
     rows = [row for index in forests[place] for row in order.rows[index]]
     tokens = count_tokens(rows, share_prefix=shares)
     text = f"step {number}, forest {place + 1} of {len(forests)}: {tokens} tokens, {len(forests[place])} rows"
-    longest = max((shared_tokens(branch.ids, row.ids) for row in rows if row != branch), default=0)
+    longest = max((shared_length(branch.ids, row.ids) for row in rows if row != branch), default=0)
     if shares and longest:
         sharing = sum(row.ids[:longest] == branch.ids[:longest] for row in rows)
         text += f"; its first {longest} tokens are computed once for {sharing} branches"

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from adatta.core.artefact import Artefact, remove_model, restore_model, write_atomic, write_json
 from adatta.core.fingerprint import fingerprint
-from adatta.core.records import BASE
+from adatta.core.records import BASE, is_control
 from adatta.pipeline.context import Context
-from adatta.pipeline.exporting import export
+from adatta.pipeline.exporting import export, list_parts
 from adatta.pipeline.plan import TRAINING, PlannedStage, evaluated_models, has_failed, protocol
 
 if TYPE_CHECKING:
@@ -139,8 +139,7 @@ def do_evaluation(context: Context, planned: PlannedStage, folder: Path, done: D
         about[name] = json.loads(part.with_suffix(".json").read_text(encoding="utf-8"))
         # What another chain measured gets the name that the model has in this one.
         scores += [
-            score if score.stage.startswith("control-") else replace(score, stage=name)
-            for score in read_scores(part)
+            score if is_control(score.stage) else replace(score, stage=name) for score in read_scores(part)
         ]
     write_scores(folder / "scores.parquet", scores)
     return {
@@ -274,15 +273,15 @@ def do_export(context: Context, planned: PlannedStage, folder: Path, done: Done)
     from adatta.export.job import ExportJob
 
     trained = [stage.name for stage in context.plan[: planned.number - 1] if stage.kind in TRAINING]
+    base, adapters = list_parts(context.base, [done[name].folder / "adapter" for name in trained])
     settings = planned.stage.exporting
     job = ExportJob(
         model_folder=model_folder(context, planned.model_in, done),
         out_dir=folder,
         name=context.recipe.name,
         chat=context.chat,
-        base_folder=context.base.folder,
-        base_name=context.recipe.model.name,
-        adapters=tuple(done[name].folder / "adapter" for name in trained),
+        base=base,
+        adapters=adapters,
     )
     importance = Path(settings.importance) if settings.importance else None
     written, parity = export(job, formats=settings.formats, importance=importance)

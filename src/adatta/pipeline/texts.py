@@ -16,6 +16,7 @@ from adatta.core.artefact import write_atomic
 from adatta.core.errors import DataError, Problem, RowError
 from adatta.core.problems import Problems
 from adatta.core.rows import read_lines
+from adatta.pipeline.numbers import show_plainly
 
 if TYPE_CHECKING:
     from adatta.data.source import Numbered
@@ -138,18 +139,11 @@ def agreement_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """Write what `evals.classify.measure_agreement` gives as lines: accuracy, macro F1, confusion table."""
     yield f"n = {figures['n']}, 95% intervals"
     for name in ("accuracy", "macro_f1"):
-        yield f"{name:<10} {_show(figures[name])}"
+        yield f"{name:<10} {show_plainly(figures[name])}"
     confusion = figures["confusion"]
     labels = list(dict.fromkeys(label for row in confusion.values() for label in row))
     width = max(map(len, [*labels, "right | found"]))
     yield "  ".join([f"\n{'right | found':<{width}}", *(f"{label:>6}" for label in labels), "recall"])
     for right, row in confusion.items():
         counts = (f"{row[label]:>{max(6, len(label))}}" for label in labels)
-        yield "  ".join([f"{right:<{width}}", *counts, _show(figures["recall"][right])])
-
-
-def _show(figure: Mapping[str, Any]) -> str:
-    interval = figure["ci95"]
-    return f"{figure['value']:.3f} " + (
-        f"[{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "(no interval)"
-    )
+        yield "  ".join([f"{right:<{width}}", *counts, show_plainly(figures["recall"][right])])

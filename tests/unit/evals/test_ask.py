@@ -9,7 +9,7 @@ from itertools import chain
 import pytest
 
 from adatta.core.errors import EvalError, TemplateError
-from adatta.core.records import Message
+from adatta.core.records import Message, is_control
 from adatta.evals import ask
 from adatta.evals.ask import Limits, ask_suite, make_subject
 from adatta.evals.suite import load_suite
@@ -351,8 +351,8 @@ def test_unknown_control_is_refused():
 def test_subject_of_a_stage_opens_with_the_profiles_prompt():
     subject = make_subject("dpo-2", "0", load_profile("it"))
     assert subject.opening == (Message(role="system", content=load_profile("it").system_prompt),)
-    assert not ask.is_control(subject.stage)
-    assert ask.is_control(ask.CONTROL_PLAIN)
+    assert not is_control(subject.stage)
+    assert is_control(ask.CONTROL_PLAIN)
 
 
 def test_model_without_template_is_asked_all_that_needs_none():

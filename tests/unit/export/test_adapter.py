@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 
 from adatta.core.errors import ExportError, ParityError
 from adatta.export import parity
@@ -15,58 +15,35 @@ from adatta.export.formats.adapter import write
 from adatta.export.formats.gguf_f16 import write as write_f16
 from adatta.export.job import ExportJob
 from adatta.export.parity import check_exports
-from adatta.model.adapter import Trainable, save_trained
+from adatta.model.files import locate
 from adatta.model.load import load_model, peft_without_noise
-from tests.toys.exports import edit_json, make_job
+from tests.toys.exports import edit_json, make_job, write_chain
 
 pytestmark = pytest.mark.torch
-STAGES = (
-    {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj", "down_proj"]},
-    {"r": 2, "lora_alpha": 3, "target_modules": ["q_proj", "up_proj"], "use_rslora": True},
-)
 
 
 @pytest.fixture(scope="module")
 def chain(toy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportJob:
     """A model that two adapters were merged into, one after the other, with what they were."""
     root = tmp_path_factory.mktemp("chain")
-    model, folders = load_model(toy_folder), []
-    generator = torch.Generator().manual_seed(1)
-    for number, options in enumerate(STAGES):
-        with peft_without_noise():
-            adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **options))
-            for name, weight in adapted.named_parameters():
-                if "lora_" in name:
-                    weight.data = torch.randn(weight.shape, generator=generator) * 0.1
-            folders.append(root / f"adapter-{number}")
-            save_trained(Trainable(model=adapted, method="lora", base="plain"), folders[-1])
-            model = adapted.merge_and_unload()
-    model.save_pretrained(root / "merged")
-    for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        (root / "merged" / file).write_bytes((toy_folder / file).read_bytes())
-    return make_job(
-        root / "merged",
-        root,
-        base_folder=toy_folder,
-        base_name=str(toy_folder),
-        adapters=tuple(folders),
-    )
+    merged, adapters = write_chain(root, toy_folder)
+    return make_job(merged[-1], root, base=locate(str(toy_folder)), adapters=tuple(adapters))
 
 
 def test_joined_adapter_is_the_merged_model_for_peft(chain: ExportJob) -> None:
     config, weights = write(chain)
     with peft_without_noise():
-        model = PeftModel.from_pretrained(load_model(chain.base_folder), str(weights.parent)).eval()
+        model = PeftModel.from_pretrained(load_model(chain.base.folder), str(weights.parent)).eval()
     ids_1T = torch.randint(3, 400, (1, 40), generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
         found, expected = (each(ids_1T).logits for each in (model, load_model(chain.model_folder)))
-        base = load_model(chain.base_folder)(ids_1T).logits
+        base = load_model(chain.base.folder)(ids_1T).logits
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert (found - base).abs().max() > 0.1
     fields = json.loads(config.read_text())
     assert (fields["r"], fields["lora_alpha"]) == (6, 6)
     assert sorted(fields["target_modules"]) == ["down_proj", "q_proj", "up_proj", "v_proj"]
-    assert fields["base_model_name_or_path"] == str(chain.base_folder)
+    assert fields["base_model_name_or_path"] == str(chain.base.folder)
 
 
 def test_adapter_answers_as_the_merged_model(chain: ExportJob, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,8 +174,11 @@ def test_adapter_of_a_base_beside_it_and_locating_without_merging(adapter, toy_f
         fetch(str(adapter))
     shutil.copytree(toy_folder, tmp_path / "base")
     files = locate(str(adapter))
-    assert (files.folder.resolve(), files.adapter) == ((tmp_path / "base").resolve(), adapter)
-    assert fetch(str(adapter)).fingerprint == files.fingerprint
+    assert files.parts == (locate(str((tmp_path / "base").resolve())), adapter)
+    assert files.folder == (tmp_path / "base").resolve()
+    merged = fetch(str(adapter))
+    assert (merged.fingerprint, merged.parts) == (files.fingerprint, files.parts)
+    assert merged.folder != files.folder
 
 
 @pytest.mark.parametrize(

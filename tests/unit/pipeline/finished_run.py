@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from adatta.core.artefact import begin, complete, set_current, write_json
 from adatta.core.recipe import dump_recipe, load_recipe
+from adatta.pipeline.plan import list_evaluated
 from adatta.pipeline.report import build_report
 from tests.unit.pipeline.made_up_run import make_inputs
 
@@ -56,7 +57,8 @@ def write_finished_run(
         folder = begin(run, number=number, kind=stage.kind, fingerprint=record["fingerprint"])
         if stage.kind == "report":
             nothing = {} if "evaluate" in stages else {"metrics": [], "controls": {}, "clean": []}
-            inputs = make_inputs(name="demo", recipe=recipe.resolved, records=chain, **nothing)
+            expected = {"stages": stages[:-1], "evaluated": list_evaluated(recipe.recipe)}
+            inputs = make_inputs(recipe=recipe.resolved, records=chain, **expected, **nothing)
             write_json(folder / "report.json", build_report(inputs))
             record["results"] = {"not_held": list(not_held)}
         if stage.kind == "export":

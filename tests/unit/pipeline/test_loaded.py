@@ -150,7 +150,7 @@ def test_parts_are_opened_once_and_given_back(toy_folder: Path, monkeypatch: pyt
     with adatta.load(str(toy_folder)) as model:
         for _ in range(2):
             model.complete("x", max_new_tokens=1)
-        engine = model._generator[0]
+        engine = model._generator.engine
     assert opened == [str(toy_folder)]
     assert engine._model is None
     model.close()

@@ -75,7 +75,6 @@ def test_true_is_not_a_number():
         (200, "3 min 20 s"),
         (3599.7, "1 h 00 min"),
         (3900, "1 h 05 min"),
-        (None, "–"),
     ],
 )
 def test_duration_in_words(seconds, text):

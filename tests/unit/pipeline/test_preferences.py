@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from adatta.core.records import Message, Origin, Preference
-from adatta.pipeline.preferences import describe_pairs, start_checks
+from adatta.data.pairs import PairChecks
+from adatta.evals.statistics import wilson
+from adatta.pipeline.preferences import describe_pairs
 
 
 def check(*pairs):
-    checks = start_checks()
+    checks = PairChecks(interval=wilson)
     for line, (asked, chosen, rejected) in enumerate(pairs, start=1):
         checks.look(
             Preference(

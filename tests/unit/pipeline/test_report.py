@@ -10,7 +10,9 @@ from xml.etree import ElementTree
 import pytest
 
 from adatta.core.errors import ArtefactError
-from adatta.pipeline.report import build_report, escape_markdown, name_stages, not_held, write_report
+from adatta.core.recipe import Recipe
+from adatta.pipeline.plan import list_evaluated
+from adatta.pipeline.report import escape_markdown, not_held, write_report
 from tests.unit.pipeline.made_up_run import (
     LONG_TEXT,
     entry,
@@ -316,6 +318,8 @@ def test_plain_model_report_has_no_adapted_column(tmp_path):
     report, page = write_page(
         tmp_path,
         recipe=recipe,
+        stages=["evaluate"],
+        evaluated=["base"],
         metrics=metrics,
         controls={},
         clean=[],
@@ -334,10 +338,10 @@ def test_plain_model_report_has_no_adapted_column(tmp_path):
 
 
 def test_chain_without_evaluation_still_reports(tmp_path):
-    recipe = make_inputs().recipe
-    recipe = recipe | {"stages": [stage for stage in recipe["stages"] if "evaluate" not in stage]}
     records = [record for record in make_inputs().records if record["kind"] != "evaluate"]
-    report, page = write_page(tmp_path, recipe=recipe, records=records, metrics=[], **NOTHING)
+    report, page = write_page(
+        tmp_path, stages=["sft", "dpo"], evaluated=[], records=records, metrics=[], **NOTHING
+    )
     assert report["problems"] == []
     assert "What was done" in page.text
     assert "Nothing was measured" in page.text
@@ -362,19 +366,32 @@ def test_value_that_is_not_a_number_is_refused(tmp_path):
         write_report(make_inputs(metrics=metrics), tmp_path)
 
 
-def test_stages_are_named_by_kind_and_number():
-    recipe = {"stages": [{"sft": {}}, {"dpo": {}}, {"sft": {"method": "lora"}}]}
-    assert [name for name, _, _ in name_stages(recipe)] == ["sft", "dpo", "sft-2"]
-
-
-def test_evaluated_models_come_from_the_recipe():
-    recipe = make_inputs().recipe
-    stages = [
-        stage if "evaluate" not in stage else {"evaluate": {"models": ["base", "adapt"]}}
-        for stage in recipe["stages"]
+@pytest.mark.parametrize(
+    ("stages", "evaluated"),
+    [
+        (["sft", "evaluate", "dpo", "report"], ["base", "sft"]),
+        (["sft", "evaluate", "dpo", "evaluate", "report"], ["base", "sft", "dpo"]),
+        (["evaluate", "report"], ["base"]),
+        (["sft", "report"], []),
+    ],
+)
+def test_models_are_expected_where_an_evaluation_measures_them(stages, evaluated):
+    entries = [
+        {kind: {"data": [{"path": "rows.jsonl"}]} if kind in ("sft", "dpo") else {}} for kind in stages
     ]
-    report = build_report(make_inputs(recipe=recipe | {"stages": stages}))
-    assert report["expected"]["evaluated"] == ["base", "adapt"]
+    recipe = Recipe.model_validate({"name": "demo", "model": {"name": "base"}, "stages": entries})
+    assert list_evaluated(recipe) == evaluated
+
+
+def test_models_of_one_evaluation_and_others_are_expected():
+    evaluation = {"evaluate": {"models": ["sft"], "others": {"rival": "owner/rival"}}}
+    entries = [
+        {"sft": {"data": [{"path": "rows.jsonl"}]}},
+        {"sft": {"data": [{"path": "rows.jsonl"}]}},
+        evaluation,
+    ]
+    recipe = Recipe.model_validate({"name": "demo", "model": {"name": "base"}, "stages": entries})
+    assert list_evaluated(recipe) == ["base", "rival", "sft"]
 
 
 def test_rows_that_were_split_are_counted(tmp_path):

@@ -23,9 +23,10 @@ def init(
     language: Annotated[str, Option(help="The language to adapt to.")] = "it",
 ) -> None:
     """Make a folder with a commented recipe and example data, or with a recipe for your own files."""
-    from adatta.pipeline.init import InitFiles, init_folder
+    from adatta.pipeline.init import init_folder
 
-    files = InitFiles(sft=sft, preferences=preferences, text=text)
+    given = {"sft": sft, "preferences": preferences, "text": text}
+    files = {stage: path for stage, path in given.items() if path is not None}
     init_folder(folder, base=base, files=files, language=language)
 
 

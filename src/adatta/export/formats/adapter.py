@@ -29,7 +29,8 @@ def write(job: ExportJob) -> list[Path]:
     Raises:
         ExportError: if the model isn't a base with such adapters.
     """
-    if not job.adapters:
+    base = job.base
+    if base is None or not job.adapters:
         raise ExportError(
             f"{job.model_folder} isn't known as a base with adapters; name a run or an adapter's folder"
         )
@@ -57,7 +58,8 @@ def write(job: ExportJob) -> list[Path]:
         lora_alpha=rank,  # a scale of 1: each stage's own is in its matrices
         target_modules={name.rpartition(".")[2] for name in modules},
         task_type="CAUSAL_LM",
-        base_model_name_or_path=job.base_name,
+        base_model_name_or_path=base.name.partition("@")[0] if base.kind == "hub" else base.name,
+        revision=base.fingerprint if base.kind == "hub" else None,
         inference_mode=True,
     ).save_pretrained(target)
     write_tensors(target / ADAPTER_WEIGHTS, updates)
