@@ -9,9 +9,11 @@ import pytest
 
 from adatta.chat.render import Chat
 from adatta.core.records import Conversation, Document, Message, Origin, Preference, TokenRow
+from adatta.data.pairs import PairChecks
+from adatta.evals.statistics import wilson
 from adatta.export.formats.safetensors import write
 from adatta.export.job import ExportJob
-from adatta.pipeline.preferences import describe_pairs, start_checks
+from adatta.pipeline.preferences import describe_pairs
 from tests.unit.chat.families import FAMILIES
 
 ORIGIN = Origin(path="a.jsonl", line=1)
@@ -118,7 +120,7 @@ def test_fault_9_pairs_that_prefer_harm_are_named() -> None:
     helped = Message(role="assistant", content="Certo! Ecco come si fa: procurati prima il necessario.")
     said = []
     for chosen, rejected in ((helped, refusal), (refusal, helped)):
-        checks = start_checks()
+        checks = PairChecks(interval=wilson)
         pair = Preference(prompt=(harmful,), chosen=chosen, rejected=rejected, row_id="r", origin=ORIGIN)
         checks.look(pair)
         said.append(describe_pairs(checks.summary()))
