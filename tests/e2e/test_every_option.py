@@ -99,7 +99,7 @@ def num_forests(bench, recipe, overrides):
     planned = plan_order(
         context.recipe.stages[0].training, prepared.train, kind=recipe, seed=context.recipe.seed
     )
-    return len(planned.packing.batches(planned.rows))
+    return len(list(planned.packing.batches(planned.rows)))
 
 
 def weights(bench, recipe, overrides):
