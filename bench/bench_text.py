@@ -1,7 +1,8 @@
 """Adapting to real text alone -> bench/results/text.json: the first 800 paragraphs, measured on the others.
 
 `recipes/text.yaml` on SQuAD-it (machine translated; both parts come from the same articles), one epoch;
-measured on the last 203 paragraphs and, what nobody here wrote or translated, on the questions of ITALIC.
+measured on the last 203 paragraphs, on what nobody here wrote or translated, the questions of ITALIC, and on
+our own Italian and English texts.
 """
 
 from __future__ import annotations
@@ -28,17 +29,20 @@ def main() -> None:
         sys.exit(f"nothing to adapt to: there is no {SOURCES}")
     paragraphs = [row["text"] for row in read_rows("squad_it.jsonl")]
     train = write("squad-train", paragraphs[:TRAINED])
+    own = ROOT / "data" / "evaluation" / "test"
     texts = {
-        name: {"path": str(write(f"squad-{name}", rows))}
-        for name, rows in (("same_articles", paragraphs[TRAINED:]), ("native", native_texts()))
+        "same_articles": {"path": str(write("squad-same_articles", paragraphs[TRAINED:]))},
+        "native": {"path": str(write("squad-native", native_texts()))},
+        "own": {"path": str(own / "text_it.jsonl")},
+        "english": {"path": str(own / "text_en.jsonl"), "language": "en"},
     }
     sets = {
         "name": "squad",
         "precision": "fp32",
         "on_overlap": "report",  # paragraphs of one article may share a sentence
         "stages.adapt.data.0.path": str(train),
+        "stages.evaluate.suites": "[]",
         "stages.evaluate.texts": json.dumps(texts),
-        "stages.evaluate.max_new_tokens": "64",
     }
     command = [str(Path(sys.executable).with_name("adatta")), "run", "recipes/text.yaml"]
     command += [part for name, value in sets.items() for part in ("--set", f"{name}={value}")]
