@@ -86,6 +86,21 @@ def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTra
     return model.eval().requires_grad_(False)
 
 
+def place_model(model: PreTrainedModel) -> PreTrainedModel:
+    """Move a model to the GPU, if there is one with room for its weights and a quarter more; else leave it.
+
+    Args:
+        model: of transformers.
+
+    Returns:
+        The model.
+    """
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    if torch.cuda.is_available() and 1.25 * size < torch.cuda.mem_get_info()[0]:
+        return model.to("cuda")
+    return model
+
+
 @contextmanager
 def peft_without_noise() -> Iterator[None]:
     """Silence PEFT inside, which reads a property of the model that transformers has renamed."""

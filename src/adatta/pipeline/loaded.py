@@ -149,10 +149,11 @@ class LoadedModel:
     def _scorer(self) -> tuple[Any, Chat, EngineName]:
         from adatta.chat.render import Chat
         from adatta.evals.runner import pick_engine
-        from adatta.model.load import fetch, load_model
+        from adatta.model.load import fetch, load_model, place_model
 
         folder = fetch(self.name).folder
-        model, chat = load_model(folder), Chat.load(folder, self._profile.system_prompt)
+        model = place_model(load_model(folder))
+        chat = Chat.load(folder, self._profile.system_prompt)
         return model, chat, pick_engine(model, chat, engine="auto")
 
     def _sum(self, rows: Sequence[TokenRow]) -> list[float]:

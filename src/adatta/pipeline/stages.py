@@ -202,11 +202,11 @@ def measure(
     from adatta.evals.fertility import suite_fertility
     from adatta.evals.harness_run import Benchmarks
     from adatta.evals.runner import evaluate_model, pick_engine
-    from adatta.model.load import load_model
+    from adatta.model.load import load_model, place_model
 
     settings, prompt = planned.stage.evaluation, context.profile.system_prompt
     folder = model_folder(context, name, done)
-    model = load_model(folder, context.recipe.precision)
+    model = place_model(load_model(folder, context.recipe.precision))
     chat = Chat.load(folder, system_prompt=prompt) if name in context.others else context.chat
     engine = pick_engine(model, chat, engine=context.recipe.engine)
     scores = []

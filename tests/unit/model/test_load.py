@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM
 from adatta.core.errors import ModelError
 from adatta.model import files as files_module
 from adatta.model.files import locate
-from adatta.model.load import fetch, load_model
+from adatta.model.load import fetch, load_model, place_model
 from tests.toys.gguf_file import write_toy_gguf
 from tests.toys.models import toy_model
 
@@ -293,3 +293,20 @@ def test_damaged_weights_are_refused(model):
 def test_untied_toy_keeps_two_matrices(tmp_path):
     model = load_model(toy_model(tmp_path / "untied", tied=False))
     assert model.get_input_embeddings().weight is not model.get_output_embeddings().weight
+
+
+@pytest.mark.parametrize(("free_bytes", "place"), [(2**30, "cuda"), (1000, None)])
+def test_a_model_goes_to_a_gpu_that_has_room_for_it(free_bytes, place, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free_bytes, 2**40))
+    model, moved = torch.nn.Linear(8, 32), []
+    model.to = lambda device: moved.append(device) or model
+    assert place_model(model) is model
+    assert moved == [place] * (place is not None)
+
+
+def test_without_a_gpu_a_model_stays_where_it_is(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = torch.nn.Linear(2, 2)
+    model.to = None
+    assert place_model(model) is model

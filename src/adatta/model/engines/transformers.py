@@ -17,7 +17,7 @@ from adatta.model.attend import give_back
 from adatta.model.engine import Engine, Ids, Sampling
 from adatta.model.exactness import PROBE_TOKENS, choose_engine
 from adatta.model.forest import build_forest
-from adatta.model.load import load_model
+from adatta.model.load import load_model, place_model
 from adatta.model.score import EngineName, score
 
 # T tokens, V vocabulary, S scored tokens
@@ -33,7 +33,7 @@ class TransformersEngine(Engine):
             path: the safetensors folder.
             context: most tokens of prompt and answer together; None takes what the config says.
         """
-        self._model: Any = load_model(path)
+        self._model: Any = place_model(load_model(path))
         self.context: int = context or self._model.config.max_position_embeddings
 
     def stream(self, ids: Ids, sampling: Sampling) -> Iterator[int]:
