@@ -23,7 +23,7 @@ from adatta.core.records import TokenRow
 from adatta.evals.journal import Journal
 from adatta.evals.runner import FOREST_TOKENS, NOTHING_KEPT, PROBE, RowScore, answer_prompts, score_rows
 from adatta.model.exactness import choose_engine
-from adatta.model.load import fetch, load_model
+from adatta.model.load import fetch, load_model, place_model
 
 Texts = tuple[str, str] | None  # context and continuation; a window has none
 Request = tuple[Texts, list[int], list[int]]
@@ -58,7 +58,7 @@ class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
         Args:
             pretrained: Hub id, folder, adapter, run, GGUF file or `package:NAME/FILE`.
             dtype: Of the weights; `auto` is the one that they are stored in.
-            device: None takes a GPU if there is one.
+            device: None takes a GPU that has room for the model.
             engine: `auto`, or as in `model.score.score`.
             forest_tokens: Largest forest, in tokens.
             batch_size: Taken and not used: forests are as large as `forest_tokens` says.
@@ -69,9 +69,9 @@ class ForestLM(HFLM):  # type: ignore[misc]  # the harness has no types
             ExactnessError: The engine that was asked for isn't exact on it.
         """
         folder = fetch(pretrained).folder
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         model = load_model(folder, getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype)
-        super().__init__(model.to(place), tokenizer=str(folder), batch_size=1, **options)
+        model = model.to(device) if device else place_model(model)
+        super().__init__(model, tokenizer=str(folder), batch_size=1, **options)
         self.engine = choose_engine(model, self.tok_encode(PROBE), engine=engine)
         self.forest_tokens = forest_tokens
         self.truncated = []

@@ -57,7 +57,8 @@ def export_named_model(
         adapters=adapters,
     )
     written, parity = export(job, formats=formats, importance=importance)
-    print("\n".join([f"wrote {path}" for path in written] + [f"warning: {it}" for it in parity["warnings"]]))
+    lines = [f"wrote {path}" for path in written] + [f"warning: {text}" for text in parity["warnings"]]
+    print("\n".join(lines))
     if parity["not_held"]:
         raise GuardError("written, but worse than it may be:\n  " + "\n  ".join(parity["not_held"]))
 

@@ -81,6 +81,8 @@ def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> A
         torch.cuda.reset_peak_memory_stats()
     start = time.monotonic()
     part = DO[planned.kind](context, planned, folder, done)
+    is_gpu = torch.cuda.is_available() and torch.cuda.max_memory_allocated()  # since it was reset
+    device = f"cuda:{torch.cuda.current_device()}" if is_gpu else "cpu"
     record = {
         "kind": planned.kind,
         "name": planned.name,
@@ -90,7 +92,7 @@ def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> A
         "settings": planned.stage.settings.model_dump(mode="json"),
         "recipe": context.recipe.model_dump(mode="json", by_alias=True),
         "packages": {name: metadata.version(name) for name in PACKAGES},
-        "runtime": asdict(describe_runtime(device=_used_device(), threads=torch.get_num_threads())),
+        "runtime": asdict(describe_runtime(device=device, threads=torch.get_num_threads())),
         "seeds": {"run": context.recipe.seed},
         "parents": list(planned.parents),
         **part,
@@ -98,14 +100,6 @@ def _do(context: Context, planned: PlannedStage, done: dict[str, Artefact]) -> A
         "peak_memory_bytes": peak_memory_bytes(),
     }
     return complete(folder, record)
-
-
-def _used_device() -> str:
-    """Name what a stage computed on: the GPU, if anything lay there since its memory was reset."""
-    import torch
-
-    is_gpu = torch.cuda.is_available() and torch.cuda.max_memory_allocated()
-    return f"cuda:{torch.cuda.current_device()}" if is_gpu else "cpu"
 
 
 def _finish(context: Context, done: dict[str, Artefact]) -> None:
