@@ -4,9 +4,9 @@ Every case is asked of both sides alternately, each in a process of its own, the
 16 (long texts: 4); its better one is what ours is measured against. Every log-prob may differ by the largest
 of 3e-4, 1e-5 a scored id and three times what the harness differs from itself between the two; every
 prediction must be the same unless the harness' own two best options are closer than that, and every greedy
-answer unless the two best ids at its first difference are closer than 1e-3: each is listed with its gap. A
-case that breaks this ends the program with 1. Cases that aren't asked for keep the figures that the file has
-of them.
+answer unless both ids that were chosen at its first difference are within 1e-3 of the best: each is listed
+with its gap. A case that breaks this ends the program with 1. Cases that aren't asked for keep the figures
+that the file has of them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OF_LONG_TEXT = (1, 4)  # the logits of 16 windows of 2,048 ids are more than 24 
 NEEDS_SHARED = ("xcopa_it_pairs", "italic_letters", "italic_choices", "long_text", "generate")
 CASES = (*NEEDS_SHARED, "offline_suite")
 LIMITS = {"italic_letters": 120, "italic_choices": 40}  # items; the others are asked whole
-TIE = 1e-3  # nats between the two best ids, under which either may come first
+TIE = 1e-3  # nats under the best id, within which another may be chosen
 SAME_ANSWERS = 0.99
 
 
@@ -133,7 +133,7 @@ def compare(
         faults.append(f"{answers:.3f} of the greedy answers are the same")
     parted = find_divergences(model, others) if others else []
     faults += [
-        f"answer {each['item']} parts at token {each['token']}, the best two ids {each['gap']:.2g} apart"
+        f"answer {each['item']} parts at token {each['token']}, one choice {each['gap']:.2g} under the best"
         for each in parted
         if each["gap"] >= TIE
     ]
@@ -175,17 +175,17 @@ def _compare_predictions(
 
 def _compare_answers(
     ours: dict[str, Any], theirs: dict[str, Any]
-) -> tuple[float | None, dict[int, tuple[str, str, str]]]:
-    """Give the share of answers that are the same, and the others by item: prompt, ours, the harness'."""
+) -> tuple[float | None, dict[int, tuple[str, ...]]]:
+    """Give the share of answers that are the same, and the others by item: prompt, stop, ours, theirs."""
     if "generate_until" not in ours["results"]:
         return None, {}
     sides = (side["results"]["generate_until"] for side in (ours, theirs))
-    rows = list(zip(ours["prompts"], *sides, strict=True))
-    others = {item: row for item, row in enumerate(rows) if row[1] != row[2]}
+    rows = list(zip(ours["prompts"], ours["stops"], *sides, strict=True))
+    others = {item: row for item, row in enumerate(rows) if row[2] != row[3]}
     return 1 - len(others) / len(rows), others
 
 
-def find_divergences(model: str, others: dict[int, tuple[str, str, str]]) -> list[dict[str, Any]]:
+def find_divergences(model: str, others: dict[int, tuple[str, ...]]) -> list[dict[str, Any]]:
     """Give where each pair of answers first parts.
 
     Returns:
@@ -202,9 +202,9 @@ def find_divergences(model: str, others: dict[int, tuple[str, str, str]]) -> lis
     folder = fetch(model).folder
     tokenizer, network = AutoTokenizer.from_pretrained(folder), load_model(folder)
     found = []
-    for item, (prompt, *answers) in others.items():
+    for item, (prompt, stop, *answers) in others.items():
         first, second = (
-            [*tokenizer(prompt + answer)["input_ids"], tokenizer.eos_token_id] for answer in answers
+            [*tokenizer(prompt + answer + stop)["input_ids"], tokenizer.eos_token_id] for answer in answers
         )
         at = shared_length(first, second)
         with torch.inference_mode():

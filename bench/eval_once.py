@@ -49,6 +49,9 @@ def main() -> None:
         "options": case.options,
         "results": results,
         "prompts": [request.args[0] for request in case.requests.get("generate_until", ())],
+        "stops": [
+            "".join(request.args[1]["until"][:1]) for request in case.requests.get("generate_until", ())
+        ],
         "scored": {kind: count_scored(lm, kind, each) for kind, each in case.requests.items()},
     }
     print(RESULT + json.dumps(result))

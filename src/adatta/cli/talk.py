@@ -132,11 +132,8 @@ class Talk:
             if text:
                 dialogue.set_system(text)
             else:
-                print(
-                    dialogue.system
-                    or opened.chat.system_prompt
-                    or "none but what the chat template itself writes"
-                )
+                shown = dialogue.system or opened.chat.system_prompt
+                print(shown or "none but what the chat template itself writes")
 
     def _regenerate(self, _text: str) -> None:
         self.answer(lambda dialogue: dialogue.regenerate())
@@ -157,8 +154,7 @@ class Talk:
     def _load(self, name: str) -> None:
         row = read_conversation(Path(name).expanduser())
         for _, dialogue in self._speakers:
-            dialogue.messages = list(row.messages)
-            dialogue.system = next((each.content for each in row.messages if each.role == "system"), None)
+            dialogue.load(row.messages)
         print(f"{row.origin.path}:{row.origin.line}: {len(row.messages)} messages")
 
     def _model(self, name: str) -> None:
@@ -172,9 +168,10 @@ class Talk:
             print(f"{opened.name}: {opened.engine_name}, context of {opened.engine.context} tokens")
 
     def _stats(self, _text: str) -> None:
-        for opened, dialogue in self._speakers:
-            if (stats := dialogue.stats) is None:
-                raise DataError("nothing was answered yet; ask something first")
+        answered = [(opened, dialogue.stats) for opened, dialogue in self._speakers if dialogue.stats]
+        if not answered:
+            raise DataError("nothing was answered yet; ask something first")
+        for opened, stats in answered:
             used = stats.prompt_tokens + stats.new_tokens
             print(
                 f"{opened.name}: {stats.new_tokens} tokens, {stats.tokens_per_s:.1f} tokens/s, first one "

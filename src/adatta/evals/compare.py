@@ -28,7 +28,8 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
     Intervals of shares are Wilson's (cluster-robust t where items share clusters), of bits per byte the
     widened bootstrap of clusters, mostly documents. Differences are paired, stage minus base. p-values:
     exact McNemar where all scores are right or wrong, else sign flips by cluster; `p_holm` adjusts the
-    primary metrics of one language and stage. With a control as `base_stage` the stages are compared to it.
+    primary metrics of one language and stage. With a control as `base_stage` the stages are compared to it,
+    and `p_holm` is None.
 
     Args:
         scores: Of every model; the stages that aren't asked for are left out, controls come in by themselves.

@@ -73,7 +73,7 @@ def _complete(task: dict[str, Any]) -> dict[str, Any]:
     metrics = [*dict.fromkeys([task.get("metric"), *task.get("metrics", ())])]
     ours = {metric.name for kind in load_registry("adatta.evals.tasks").values() for metric in kind.metrics}
     if clash := sorted(ours.intersection(metrics)):
-        raise ValueError(f"a metric of ours is called {', '.join(clash)}; choose another name")
+        raise ValueError(f"metrics: one of ours is called {', '.join(clash)}; choose another name")
     derived = {
         "metric": None,
         "harness": task.get("name"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -63,14 +63,20 @@ class Dialogue:
         self.engine, self.chat = engine, chat
         self._sampling = Sampling(stop_ids=(), limit=limit, seed=seed, temperature=temperature)
         self.system = system
-        self.stats: Stats | None = None
         self.was_cut = False
         self.restart()
 
     def restart(self) -> None:
         """Forget all turns."""
         self.messages = self._first()
+        self.stats: Stats | None = None
         self._num_asked = 0
+
+    def load(self, messages: Sequence[Message]) -> None:
+        """Go on with other turns; their system message, or that they have none, takes the place of ours."""
+        self.system = next((each.content for each in messages if each.role == "system"), None)
+        self.restart()
+        self.messages = list(messages)
 
     def set_system(self, text: str) -> None:
         """Replace the system message, of the turns so far too."""

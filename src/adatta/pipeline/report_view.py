@@ -220,8 +220,9 @@ def _face_controls(entry: Mapping[str, Any], controls: Mapping[str, Any]) -> Ite
         for other in entries:
             if (other["task"], other["metric"]) == (entry["task"], entry["metric"]) and other["difference"]:
                 finding = describe(other)
+                word = WORDS[finding.direction] + ", unadjusted" * (finding.direction in ("better", "worse"))
                 text = f"{finding.change}; {finding.detail}"
-                yield {"control": control, "tone": finding.direction, "text": text}
+                yield {"control": control, "tone": finding.direction, "word": word, "text": text}
 
 
 def _list_facts(entry: Mapping[str, Any], unit: str) -> Iterator[str]:

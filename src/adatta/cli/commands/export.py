@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Option
+
+from adatta.cli.options import ModelName
 
 
 def export(
-    model: Annotated[
-        str, Argument(help="A model: run, folder, Hub id, GGUF, package:NAME/FILE.", show_default=False)
-    ],
+    model: ModelName,
     out: Annotated[Path, Option(help="The folder to write to.", show_default=False)],
     formats: Annotated[
         list[str] | None,
