@@ -20,7 +20,8 @@ _RECORD = "record.json"
 _REMOVED = "removed.json"
 _CURRENT = "current.json"
 _MODEL = "model"
-_UNRECORDED = ("checkpoints", _RECORD, _REMOVED)
+_CHECKPOINTS = "checkpoints"
+_UNRECORDED = (_CHECKPOINTS, _RECORD, _REMOVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,8 @@ def find_complete(run_dir: Path, *, kind: str, fingerprint: str) -> Artefact | N
 def complete(folder: Path, record: Mapping[str, Any]) -> Artefact:
     """Hash and flush the files of a folder, then write its record, which makes it complete.
 
+    Checkpoints are removed then: nothing goes on from them any more.
+
     Args:
         folder: what `begin` gave.
         record: all but `schema` and `files`; `kind` and `fingerprint` must be those of the folder.
@@ -138,6 +141,7 @@ def complete(folder: Path, record: Mapping[str, Any]) -> Artefact:
     hashes = {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
     full = {"schema": SCHEMA, **record, "files": hashes}
     write_json(folder / _RECORD, full)
+    shutil.rmtree(folder / _CHECKPOINTS, ignore_errors=True)
     return Artefact(folder, full)
 
 

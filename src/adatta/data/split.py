@@ -67,5 +67,4 @@ def split_holdout(places: NDArray[np.uint64], share: float, min_rows: int) -> Sp
             break
     why = "groups are too large to hold out more of them" if count < wanted else "at most a fifth can be"
     warnings = (f"{count} rows held out instead of {asked}: {why}",) if count < asked else ()
-    is_held = np.fromiter(map(held.__contains__, places), np.bool_, num)
-    return Split(is_held=is_held, warnings=warnings)
+    return Split(is_held=np.fromiter(map(held.__contains__, places), np.bool_, num), warnings=warnings)

@@ -55,8 +55,7 @@ def find_text_mistake(text: str, field: str) -> Mistake | None:
     if may_be_wrong and (found := _WRONG.search(prose)):
         start = max(found.start() - 12, 0)
         what = f"wrongly decoded characters: {prose[start : found.end() + 4]!r}"
-        hint = "save the source as UTF-8 and read it as UTF-8" + _KEEP
-        return Mistake(what, hint, "mojibake", field)
+        return Mistake(what, "save the source as UTF-8 and read it as UTF-8" + _KEEP, "mojibake", field)
     found = _MARK.search(prose)
     if not found and ("<s>" in prose) != ("</s>" in prose):
         found = _LONE_MARK.search(prose)

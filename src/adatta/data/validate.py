@@ -284,8 +284,7 @@ def _asked_and_answered(row: Row) -> tuple[str, ...]:
 
 
 def _place(mistakes: Sequence[Mistake], origin: Origin) -> tuple[Problem, ...]:
-    where = f"{origin.path}:{origin.line}"
-    return tuple(Problem(where=where, **mistake._asdict()) for mistake in mistakes)
+    return tuple(Problem(where=f"{origin.path}:{origin.line}", **mistake._asdict()) for mistake in mistakes)
 
 
 def _unexpected(error: Exception) -> Mistake:

@@ -26,8 +26,7 @@ def describe_calibration(scores: Iterable[Score]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str, str, str], list[tuple[float, float]]] = defaultdict(list)
     for row in scores:
         if row.probability is not None and row.score is not None:
-            key = (row.task, row.language, row.metric, row.stage)
-            groups[key].append((row.probability, row.score))
+            groups[(row.task, row.language, row.metric, row.stage)].append((row.probability, row.score))
     return [
         dict(zip(("task", "language", "metric", "stage"), key, strict=True))
         | {

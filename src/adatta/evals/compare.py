@@ -66,8 +66,7 @@ def compare(scores: Iterable[Score], *, base_stage: str, stages: Sequence[str]) 
         controls = [s for s in by_stage if is_control(s) and s not in (base_stage, *stages)]
         asked = {stage: by_stage[stage] for stage in (*stages, *controls) if stage in by_stage}
         shown = {stage: rows for stage, rows in asked.items() if stage in stages or _has_scored(rows)}
-        adapted = stages[-1] if stages else None
-        entry = _compare_metric(metric, base, shown, adapted=adapted)
+        entry = _compare_metric(metric, base, shown, adapted=stages[-1] if stages else None)
         entries.append(entry | {"unscored": _count_reasons([base, *asked.values()])})
     asked_raw = {(entry["suite"], entry["task"]) for entry in entries}
     for entry in entries:  # one ability counts once: the chat form of a task stands beside its plain one

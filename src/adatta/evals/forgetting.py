@@ -43,8 +43,7 @@ def measure_forgetting(
         )
     pairs = pair_scores({row.item_id: row for row in base}, {row.item_id: row for row in adapted})
     before, after = [score_value(row) for row, _ in pairs], [score_value(row) for _, row in pairs]
-    clusters = [row.cluster_id for row, _ in pairs]
-    difference = statistics.paired_difference(before, after, clusters=clusters)
+    difference = statistics.paired_difference(before, after, clusters=[row.cluster_id for row, _ in pairs])
     interval = difference.interval and list(difference.interval)
     old, new = fmean(before), fmean(after)
     loss = None

@@ -80,8 +80,7 @@ class Benchmarks:
         """Yield task, id and question of each item."""
         for found in self.found():
             for row in found.items:
-                question = found.task.question_text(row)
-                yield found.task.name, content_id(row), ItemText(question=question)
+                yield found.task.name, content_id(row), ItemText(question=found.task.question_text(row))
 
     def show_items(self, wanted: Container[tuple[str, str]]) -> Iterator[tuple[str, str, Shown]]:
         """Yield task, id and what a reader needs of each item whose task and id are wanted."""

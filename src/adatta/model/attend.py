@@ -168,8 +168,7 @@ def attend(
         )
         return output
     rule = Rule(kwargs.get("sliding_window"), scale=kwargs.get("scaling"), softcap=kwargs.get("softcap"))
-    attended = forest.attend(query, key=key, value=value, rule=rule)
-    return attended.transpose(1, 2).contiguous(), None
+    return forest.attend(query, key=key, value=value, rule=rule).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(NAME, attend)

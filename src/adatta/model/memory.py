@@ -101,6 +101,12 @@ class ModelShape:
         lengths = sum(outputs for _, outputs in sizes) if adapter.dora else 0
         return self.layers * (adapter.rank * sum(map(sum, sizes)) + lengths)
 
+    def trained_parameters(self, method: str, adapter: AdapterSettings) -> int:
+        """Return how many numbers a stage trains; `adapter` is not used with the method `full`."""
+        also = {"embeddings": self.embeddings, "norms": self.norms}
+        opened = self.adapter_parameters(adapter) + sum(also[name] for name in adapter.also)
+        return self.parameters if method == "full" else opened
+
     def target_sizes(self, adapter: AdapterSettings) -> list[tuple[int, int]]:
         """Return inputs and outputs of the linear layers of a block that are adapted.
 
@@ -156,13 +162,9 @@ def train_memory(
         forest_tokens: tokens of a forest.
         is_recomputed: whether layers keep their inputs only, and are computed again for their gradient.
     """
-    also = {"embeddings": shape.embeddings, "norms": shape.norms}
-    if method == "full":
-        trained, weights = _TRAINED_BYTES * shape.parameters, 0
-    else:
-        opened = sum(also[name] for name in adapter.also)
-        trained = _TRAINED_BYTES * (shape.adapter_parameters(adapter) + opened)
-        weights = model_bytes(shape, precision) - opened * BYTES[precision]
+    numbers = shape.trained_parameters(method, adapter)
+    opened = numbers - (0 if method == "full" else shape.adapter_parameters(adapter))
+    weights, trained = (shape.parameters - opened) * BYTES[precision], _TRAINED_BYTES * numbers
     logits = 2 * min(LOGITS_CHUNK_BYTES, 4 * forest_tokens * shape.vocabulary)  # and their exponentials
     block, outside = _activation_bytes(shape, precision, forest_tokens, adapter=adapter)
     if method == "full" or "norms" in adapter.also:  # normalised inputs, for the gradient of the norms

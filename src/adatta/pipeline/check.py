@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 LIBRARIES_BYTES = 600 * 2**20  # the interpreter with torch and transformers, measured
+CHECKPOINT_BYTES = 4 + 4 + 8  # a trained number, its best value so far, the moments of AdamW
 EFFICIENCY = 0.35  # of the machine's matrix products, reached by a training step: docs/log.md
 
 # What chat/profiles say of a family, in words; {} is the value.
@@ -205,8 +206,14 @@ def _check_disk(checks: Checks, recipe: Recipe, shape: ModelShape) -> None:
     from adatta.model.memory import gguf_bytes, model_bytes
 
     whole = model_bytes(shape, "fp32")
-    merged = sum(stage.kind in TRAINING and stage.training.merge.into != "none" for stage in recipe.stages)
-    parts: dict[str, float] = {f"{merged} merged model{'s' * (merged != 1)}": merged * whole}
+    settings = [stage.training for stage in recipe.stages if stage.kind in TRAINING]
+    trained = [shape.trained_parameters(each.method, each.adapter) for each in settings]
+    merged = sum(each.merge.into != "none" for each in settings)
+    parts: dict[str, float] = {
+        "trained weights": 4 * sum(trained),
+        "checkpoints": 2 * CHECKPOINT_BYTES * max(trained, default=0),  # one is written beside the last
+        f"{merged} merged model{'s' * (merged != 1)}": merged * whole,
+    }
     for name in (name for stage in recipe.stages for name in getattr(stage.settings, "formats", ())):
         parts[name] = gguf_bytes(shape, name[5:]) if name.startswith("gguf-") else whole
     folder = run_dir(recipe.name)

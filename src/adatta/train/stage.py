@@ -62,8 +62,7 @@ def train_stage(job: TrainJob) -> dict[str, Any]:
     )
     trainable.model.train()
     with trainable.computing():
-        ids = job.train[0][0].ids
-        engine = choose_engine(trainable.model, ids, engine=job.engine)
+        engine = choose_engine(trainable.model, job.train[0][0].ids, engine=job.engine)
     work = _plan_work(job, trainable, engine)
     memory = prepare_memory(work)
     progress = train(work)

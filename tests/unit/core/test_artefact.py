@@ -68,6 +68,7 @@ def test_complete_writes_a_record_of_all_files_but_checkpoints(folder):
     assert json.loads((folder / "record.json").read_text()) == artefact.record
     assert artefact.record["schema"] == 1
     assert not (folder / ".weights.bin.77.tmp").exists()
+    assert not (folder / "checkpoints").exists()
     assert find_complete(folder.parent, kind="sft", fingerprint="abc") == artefact == verify(folder)
     assert find_complete(folder.parent, kind="dpo", fingerprint="abc") is None
 
@@ -101,7 +102,6 @@ def test_verify_after_changes_names_each_file(folder):
     complete(folder, RECORD)
     (folder / "metrics.jsonl").write_text("other")
     (folder / "adapter" / "weights.bin").unlink()
-    (folder / "checkpoints" / "1" / "state.bin").unlink()
     with pytest.raises(DriftError) as caught:
         verify(folder)
     assert "adapter/weights.bin is missing; metrics.jsonl changed" in str(caught.value)
@@ -124,7 +124,6 @@ def test_remove_model_keeps_the_artefact_right_and_its_hash(folder):
     assert "model/model.bin" in again.record["files"]
     assert sorted(os.listdir(folder)) == [
         "adapter",
-        "checkpoints",
         "metrics.jsonl",
         "record.json",
         "removed.json",

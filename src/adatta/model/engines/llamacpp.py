@@ -232,8 +232,7 @@ class LlamaCppEngine(Engine):
 
     def _forced(self, ids: list[int], token: int, *, keep: bool, count: int) -> Any:
         """Return what llama.cpp tells of `count` next ids where `token` is made its choice."""
-        bias = [[token, _FORCE]]
-        answer = self._complete(ids, n_probs=count, cache_prompt=keep, logit_bias=bias)
+        answer = self._complete(ids, n_probs=count, cache_prompt=keep, logit_bias=[[token, _FORCE]])
         if "error" in answer:
             raise ModelError(f"llama.cpp refused the ids: {answer['error']['message']}")
         return answer["choices"][0]["logprobs"]
