@@ -37,11 +37,12 @@ def run(recipe: str | Path, overrides: Sequence[str] = ()) -> Path:
     return run_recipe(pathlib.Path(recipe), overrides)
 
 
-def load(name: str, *, language: str = "it") -> LoadedModel:
+def load(name: str, *, engine: str | None = None, language: str = "it") -> LoadedModel:
     """Open a model by any name, to generate, complete, score and classify with.
 
     Args:
         name: Hub id, folder, adapter, run, GGUF file or `package:NAME/FILE`.
+        engine: what generates: `llamacpp`, `transformers` or `vllm`; None decides by the model's files.
         language: tag of the profile in whose words it is asked to classify.
 
     Raises:
@@ -62,7 +63,7 @@ def load(name: str, *, language: str = "it") -> LoadedModel:
     """
     from adatta.pipeline.loaded import LoadedModel
 
-    return LoadedModel(name, language=language)
+    return LoadedModel(name, engine=engine, language=language)
 
 
 def compare(first: str, second: str) -> list[dict[str, typing.Any]]:

@@ -35,11 +35,12 @@ class Drawing(TypedDict, total=False):
 class LoadedModel:
     """A model; what a method needs of it is opened at its first use and kept until `close`."""
 
-    def __init__(self, name: str, *, language: str = "it") -> None:
+    def __init__(self, name: str, *, engine: str | None = None, language: str = "it") -> None:
         """Find the model.
 
         Args:
             name: Hub id, folder, adapter, run, GGUF file or `package:NAME/FILE`.
+            engine: what generates; None takes llama.cpp for GGUF files, else transformers.
             language: tag of the profile in whose words it is asked to classify.
 
         Raises:
@@ -48,7 +49,7 @@ class LoadedModel:
         """
         from adatta.model.name import parse_name
 
-        self.name = parse_name(name).name
+        self.name, self._engine = parse_name(name).name, engine
         self._profile = load_profile(language)
 
     def __enter__(self) -> Self:
@@ -143,7 +144,7 @@ class LoadedModel:
 
     @cached_property
     def _generator(self) -> Opened:
-        return open_model(self.name, to_talk=False)
+        return open_model(self.name, self._engine, to_talk=False)
 
     @cached_property
     def _scorer(self) -> tuple[Any, Chat, EngineName]:

@@ -44,8 +44,9 @@ def test_gguf_file_gives_what_its_model_gives(
 ) -> None:
     monkeypatch.setattr("adatta.model.engines.llamacpp._num_cores", lambda: 1)
     file = write_toy(toy_folder, Path.cwd())
-    assert call("complete", str(file), "Roma", *SHORT) == 0
-    assert capsys.readouterr().out == expected["Roma"] + "\n"
+    for engine in ((), ("--engine", "transformers")):
+        assert call("complete", str(file), "Roma", *SHORT, *engine) == 0
+        assert capsys.readouterr().out == expected["Roma"] + "\n"
 
 
 def test_json_lines_in_and_out(toy_folder: Path, expected: dict[str, str], capsys) -> None:
@@ -85,6 +86,8 @@ MISTAKES = {
         "q.jsonl:1: no column 'prompt'; there are: 'text'",
     ),
     "broken line": (("--jsonl", "--file", "broken.jsonl"), "broken.jsonl:2: broken JSON"),
+    "unknown engine": (("x", "--engine", "vlm"), "engine 'vlm' isn't known; give one of llamacpp, "),
+    "engine without its file": (("x", "--engine", "llamacpp"), "llama.cpp reads GGUF files"),
     "bad encoding": (("--file", "latin.txt"), "latin.txt:1: bytes that are no UTF-8"),
 }
 

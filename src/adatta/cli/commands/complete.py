@@ -27,6 +27,7 @@ class Options:
     n: Annotated[int, Option("--n", min=1, help="Number of continuations of each prompt.")] = 1
     max_new_tokens: Annotated[int, Option(min=1, help="Longest continuation, in tokens.")] = 256
     temperature: Annotated[float, Option(min=0.0, help="0 takes the most likely token.")] = 0.0
+    engine: Annotated[str | None, Option(help="llamacpp, transformers or vllm.")] = None
     seed: Annotated[int, Option(help="Of the first continuation; each later one takes the next.")] = 0
 
 
@@ -44,7 +45,7 @@ def continue_texts(options: Options) -> None:
             raise RowError([Problem(where=place, what="an empty prompt; fill it in") for place in empty])
         prompts = list(found.values()) if options.jsonl else ["\n".join(found.values())]
     limit, temperature = options.max_new_tokens, options.temperature
-    with LoadedModel(options.model) as model:
+    with LoadedModel(options.model, engine=options.engine) as model:
         complete = partial(model.complete, max_new_tokens=limit, temperature=temperature)
         for prompt in prompts:
             if options.jsonl:
