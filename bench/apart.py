@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = "RESULT "
-TIMEOUT_S = 1200  # far above what one takes on two quiet cores
+TIMEOUT_S = 3600  # far above what one takes on two quiet cores
 
 
 def run_apart(script: str, spec: dict[str, Any]) -> dict[str, Any]:
