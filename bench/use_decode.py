@@ -36,7 +36,7 @@ def measure_decoding(name: str = MODEL, threads: int | None = None) -> dict[str,
     """Measure a GGUF model.
 
     Args:
-        name: of the model.
+        name: of the model, a GGUF file.
         threads: computing threads; None takes every core.
 
     Returns:
@@ -44,7 +44,8 @@ def measure_decoding(name: str = MODEL, threads: int | None = None) -> dict[str,
         `chat_once_cold_s` of a new process, `chat_once_first_s` of the first one on a machine (empty cache).
     """
     path = parse_name(name).path
-    assert path is not None
+    if path is None or path.suffix.lower() != ".gguf":
+        sys.exit(f"decoding is measured on a GGUF file, and {name} is none; give --model FILE.gguf")
     chat = read_gguf_chat(path)
     threads = threads or len(os.sched_getaffinity(0))
     with LlamaCppEngine(path, context=CONTEXT, threads=threads, reuse_prefix=True) as engine:

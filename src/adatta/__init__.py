@@ -77,8 +77,8 @@ def compare(first: str, second: str) -> list[dict[str, typing.Any]]:
         The metrics, as in report.json, each with intervals and the paired difference.
 
     Raises:
-        RecipeError: a run is unknown or has no evaluation, or both are the same.
-        EvalError: they were asked other items or in another way, or by another version of a suite.
+        RecipeError: a run is unknown or has no evaluation, both are the same, or they were asked other items,
+            in another way, or by another version of a suite.
     """
     from adatta.pipeline.measuring import compare_runs
 

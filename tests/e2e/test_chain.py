@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from adatta.core.artefact import read_current, verify
 from adatta.core.errors import DriftError, RowError
@@ -140,6 +141,24 @@ def test_removed_merged_model_is_made_again_bit_for_bit(work: Path) -> None:
     assert (folder / "model").is_dir()
     verify(folder)
     assert any(name.startswith("model/") for name in recorded)
+
+
+def test_full_disk_is_one_message_and_the_next_run_goes_on(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    command = ("run", "recipe.yaml", "--set", "stages.dpo.optimizer.lr=1.0e-5")
+    with monkeypatch.context() as full:
+        full.setattr("adatta.model.adapter.save_file", refuse)
+        assert call(*command) == 1
+    said = capsys.readouterr().err
+    assert (
+        "adatta: Error while serializing: I/O error: No space left on device (os error 28); make room" in said
+    )
+    assert "Traceback" not in said
+    run_recipe(work / "recipe.yaml", command[3:])
 
 
 def test_bad_row_trains_nothing(work: Path) -> None:

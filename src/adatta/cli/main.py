@@ -72,6 +72,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(0)
+    except Exception as error:  # a full disk shows as an error of whichever library writes
+        if "No space left on device" not in str(error):
+            raise
+        print(f"adatta: {error}; make room and give the same command again: it goes on", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -24,5 +24,6 @@ def require(module: str, extra: str) -> ModuleType:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # installed, but broken inside
         raise MissingExtraError(
-            f"{module.partition('.')[0]} is not installed; install it with: pip install 'adatta[{extra}]'"
+            f"{module.partition('.')[0]} is not installed; install it with: pip install 'adatta[{extra}]', "
+            f"or in a checkout '.[{extra}]'"
         ) from error

@@ -38,7 +38,7 @@ from adatta.core.yaml_source import Marked, Place, dotted, leaves, parts, read_y
 T = TypeVar("T")
 
 _DATA_PATH = re.compile(
-    r"stages\.\d+\.(\w+\.((data|holdout|texts)\.(.*\.)?path|suites\.\d+)|export\.importance)"
+    r"stages\.\d+\.(\w+\.((data|holdout|texts)\.(.*\.)?path|suites\.\d+|data_dir)|export\.importance)"
 )
 
 

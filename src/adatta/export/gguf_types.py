@@ -120,7 +120,7 @@ def _quantiser() -> Any:
     except AttributeError as error:
         raise ExportError(
             f"xllamacpp {xllamacpp.__version__} doesn't show ggml_quantize_chunk, which quantising needs; "
-            "export gguf-f16 or safetensors, or install the version in docs/dependencies.md"
+            "export gguf-f16 or safetensors, or install the version of constraints.txt"
         ) from error
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     function.argtypes = [ctypes.c_int, pointer, pointer, number, number, number, pointer]

@@ -114,8 +114,7 @@ def _score_fused(model: Any, forest: Forest) -> Scores:
         raise ModelError(f"the fused engine can't compute this model: {reason}; use `engine: forest`")
     plan = _Plan.of(forest, model.config)
     with _bf16_products(model):
-        hidden_PE = decode(model, plan.computed, read_P=plan.read_P)
-        return _read_head(model, hidden_PE, plan)
+        return _read_head(model, decode(model, plan.computed, read_P=plan.read_P), plan)
 
 
 def _bf16_products(model: Any) -> AbstractContextManager[Any]:

@@ -120,7 +120,7 @@ def _load(look: Callable[[], str]) -> str:
     try:
         return look()
     except (ImportError, OSError) as error:
-        return f"can't be told ({error}): pip install adatta"
+        return f"can't be told ({error}): install adatta again, with what it needs"
 
 
 def _find_gpus() -> str:

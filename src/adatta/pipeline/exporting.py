@@ -86,8 +86,7 @@ def export(
 
     known = load_registry("adatta.export.formats")
     if importance:
-        weights = measure_importance(job.model_folder, importance, chat=job.chat)
-        job = replace(job, importance=weights)
+        job = replace(job, importance=measure_importance(job.model_folder, importance, chat=job.chat))
     exported = {wanted: known[wanted.replace("-", "_")](job) for wanted in formats}
     figures = check_exports(job, exported)
     for name, found in figures.items():

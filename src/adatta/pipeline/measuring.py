@@ -36,7 +36,7 @@ def evaluate_models(
 
     Args:
         models: their names: the base, the adapted model of the headline, others to stand beside them.
-        suites: what they are asked.
+        suites: what they are asked; none for those of the language.
         overrides: `path=value` settings of the recipe, such as `precision=fp32`.
         name: of the run; the recipe is written to `runs/<name>/eval.yaml`.
 
@@ -55,8 +55,8 @@ def evaluate_models(
     if (run_dir(name) / "recipe.yaml").exists() and not path.exists():
         raise RecipeError(f"run {name} is another recipe's; give another --name")
     named = list(name_models(models[1:]).items())
-    evaluation = {"suites": list(suites), "others": dict([*named[1:], *named[:1]])}
-    stages = [{"evaluate": evaluation}, {"report": {}}]
+    asked = {"suites": list(suites)} if suites else {}
+    stages = [{"evaluate": {**asked, "others": dict([*named[1:], *named[:1]])}}, {"report": {}}]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as file:
         YAML().dump({"name": name, "model": {"name": models[0]}, "stages": stages}, file)

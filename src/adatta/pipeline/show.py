@@ -122,5 +122,4 @@ def _require(target: Path) -> None:
 def _state(planned: PlannedStage, run_dir: Path) -> str:
     if planned.artefact is not None:
         return "done   "
-    begun = any(run_dir.glob(f"*-{planned.kind}-{planned.fingerprint}"))
-    return "stopped" if begun else "to do  "
+    return "stopped" if any(run_dir.glob(f"*-{planned.kind}-{planned.fingerprint}")) else "to do  "

@@ -341,8 +341,7 @@ def model_folder(context: Context, name: str, done: Done) -> Path:
         model_folder(context, planned.model_in, done)  # the adapter's base
         return fetch(str(artefact.folder / "adapter")).folder
     if not artefact.has_model:
-        source = model_folder(context, planned.model_in, done)
-        merge_stage(context, planned, artefact.folder, source)
+        merge_stage(context, planned, artefact.folder, model_folder(context, planned.model_in, done))
         restore_model(artefact)
     return artefact.folder / "model"
 

@@ -77,8 +77,7 @@ def holdout_steps(num_steps: int, *, tokens: int, holdout_tokens: int) -> frozen
     """
     if not holdout_tokens:
         return frozenset()
-    affordable = int(HOLDOUT_SHARE * tokens / holdout_tokens)
-    between = min(max(1, affordable), MOST_BETWEEN, num_steps - 1)
+    between = min(max(1, int(HOLDOUT_SHARE * tokens / holdout_tokens)), MOST_BETWEEN, num_steps - 1)
     return frozenset(round(num_steps * point / (between + 1)) for point in range(between + 2))
 
 

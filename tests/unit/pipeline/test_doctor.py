@@ -84,7 +84,7 @@ def test_missing_torch_is_said_and_all_else_told(monkeypatch: pytest.MonkeyPatch
     for what in ("GPU", "products"):
         assert found[what].startswith("can't be told (")
         assert "torch" in found[what]
-        assert found[what].endswith("pip install adatta")
+        assert found[what].endswith("install adatta again, with what it needs")
     assert {what for what in whole if whole[what] != found[what]} <= {"GPU", "products", "memory", "disk"}
 
 

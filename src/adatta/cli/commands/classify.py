@@ -52,8 +52,7 @@ def classify(options: Options) -> None:
     with LoadedModel(options.model, language=options.language) as model:
         found = model.classify(texts, labels, **how)
     if options.evaluate:
-        figures = measure_agreement(gold, [each.labels[0] for each in found])
-        print("\n".join(agreement_lines(figures)))
+        print("\n".join(agreement_lines(measure_agreement(gold, [each.labels[0] for each in found]))))
     if options.out or not options.evaluate:
         write_results(texts.values(), found, out=options.out)
 

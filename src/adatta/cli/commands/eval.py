@@ -16,7 +16,7 @@ def evaluate(
         ),
     ] = None,
     suite: Annotated[
-        list[str] | None, Option(help="A suite, or a YAML file with your own; more than once for more.")
+        list[str] | None, Option(help="A suite, or a YAML file of yours; again for more. Else the language's")
     ] = None,
     data_dir: Annotated[
         str | None, Option(help="Folder of public benchmarks' releases; else they come from the Hub.")
@@ -33,16 +33,16 @@ def evaluate(
 ) -> None:
     """Measure models on a suite, compare each with the first one, item by item, and write a report."""
     from adatta.core.errors import RecipeError
+    from adatta.lang.profile import load_profile
     from adatta.pipeline.measuring import evaluate_models, plan_lines
 
-    suites = suite or ["offline"]
     if plan:
-        print("\n".join(plan_lines(suites, data_dir=data_dir, pilot=name)))
+        print("\n".join(plan_lines(suite or load_profile(language).suites, data_dir=data_dir, pilot=name)))
         return
     if not models:
         raise RecipeError("no model is named; name one or more, the base first, or say --plan")
     settings = [f"language={language}", *([f"stages.evaluate.data_dir={data_dir}"] if data_dir else ())]
-    evaluate_models(models, suites=suites, overrides=[*settings, *(overrides or ())], name=name)
+    evaluate_models(models, suites=suite or (), overrides=[*settings, *(overrides or ())], name=name)
 
 
 COMMAND = evaluate

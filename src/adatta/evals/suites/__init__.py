@@ -1,1 +1,1 @@
-"""One module a suite, called as the suite, with `_` for `-`."""
+"""One file a suite, called as the suite (`_` for `-`): a module for ours, YAML for public benchmarks."""
