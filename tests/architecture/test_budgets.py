@@ -9,7 +9,7 @@ import pytest
 
 from tests.architecture.source import ROOT, Function, code_lines, functions, modules, show, text_lines
 
-TOTAL_CODE_LINES = 15_400
+TOTAL_CODE_LINES = 15_450
 FILE_LINES = 400
 FUNCTION_LINES = 60
 CLASS_LINES = 200

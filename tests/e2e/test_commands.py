@@ -486,7 +486,11 @@ def test_compare_pairs_the_last_models_of_two_runs(
     said = capsys.readouterr().out
     assert "first" in said
     assert "difference" in said
-    assert f"{read_metrics(work, 'second')[0]['difference']['value']:.3f}" in said
+    difference = f"{read_metrics(work, 'second')[0]['difference']['value']:.3f}"
+    assert difference in said
+    shutil.copytree(work / "runs" / "second", work / "elsewhere" / "first")  # called as the other is
+    assert call("compare", "first", str(work / "elsewhere" / "first")) == 0
+    assert difference in capsys.readouterr().out
 
 
 def test_compare_refuses_other_questions_and_unknown_runs(
@@ -502,7 +506,7 @@ def test_compare_refuses_other_questions_and_unknown_runs(
     assert call("compare", "first", "wide") == 2
     assert "context 512, wide with 640" in capsys.readouterr().err
     assert call("compare", "first", str(work / "runs" / "first")) == 2
-    assert "first and first are one run" in capsys.readouterr().err
+    assert "are one run; name two" in capsys.readouterr().err
     assert call("compare", "first", str(toy_folder)) == 2
     assert "there is no complete run" in capsys.readouterr().err
     assert call("compare", "first", "nowhere") == 2
@@ -523,6 +527,9 @@ def test_export_writes_every_format_asked_for(
     work: Path, toy_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     formats = ("--format", "safetensors", "--format", "gguf-f16", "--format", "gguf-q8_0")
+    Path("taken").touch()
+    assert call("export", str(toy_folder), "--out", "taken", *formats) == 2
+    assert "'taken' is a file" in capsys.readouterr().err
     assert call("export", str(toy_folder), "--out", "out", *formats) == 0
     names = {path.name for path in (work / "out").iterdir()}
     assert names == {

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from adatta import __version__
-from adatta.core.errors import AdattaError
+from adatta.core.errors import AdattaError, UserError
 from adatta.core.registry import load_registry
 
 ORDER = (
@@ -66,12 +66,12 @@ def main() -> None:
     """Run the command line; errors of ours become one message and their exit code, without a traceback."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
+        if wrong := [given for given in sys.argv if given.encode("utf-8", "replace").decode() != given]:
+            raise UserError(f"{wrong[0]!r} is no UTF-8; set the terminal and the locale to UTF-8")
         build_app()()
     except AdattaError as error:
         print(f"adatta: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)
     except Exception as error:  # a full disk shows as an error of whichever library writes
         if "No space left on device" not in str(error):
             raise

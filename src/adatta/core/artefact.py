@@ -76,7 +76,11 @@ def folder_aside(folder: Path) -> Iterator[Path]:
     for left_over in (aside, folder):
         shutil.rmtree(left_over, ignore_errors=True)
     aside.mkdir(parents=True)
-    yield aside
+    try:
+        yield aside
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
     for path in [*aside.rglob("*"), aside]:
         sync(path)
     aside.rename(folder)

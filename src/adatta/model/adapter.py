@@ -18,8 +18,7 @@ from adatta.core.errors import RecipeError
 from adatta.core.settings import AdapterSettings
 from adatta.model.files import ADAPTER_WEIGHTS, ALSO_WEIGHTS
 from adatta.model.linear import widen
-from adatta.model.load import DTYPES, load_model, peft_without_noise
-from adatta.model.memory import available_bytes
+from adatta.model.load import DTYPES, free_bytes, load_model, peft_without_noise
 from adatta.model.name import ADAPTER_CONFIG
 from adatta.model.quantise import quantise_base
 
@@ -113,11 +112,6 @@ def narrow_products(model: Any) -> None:
     for name in linear_layers(model):
         weight = model.get_submodule(name).weight
         weight.data = weight.data.bfloat16()
-
-
-def free_bytes() -> int:
-    """Return the memory that is left where models compute, in bytes."""
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available_bytes()
 
 
 def load_trained(base_folder: Path, trained_folder: Path, *, method: Method, precision: str) -> Trainable:

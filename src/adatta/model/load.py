@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from adatta.core.errors import ModelError
 from adatta.core.lock import make_once
 from adatta.core.runtime import cache_dir
 from adatta.model.files import ADAPTER_WEIGHTS, TOKENIZER_FILES, ModelFiles, check_files, locate
+from adatta.model.memory import available_bytes
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}  # fp64: tests only
 
@@ -86,6 +88,15 @@ def load_model(folder: Path, dtype: torch.dtype | str = torch.float32) -> PreTra
     return model.eval().requires_grad_(False)
 
 
+def free_bytes() -> int:
+    """Return the memory that is left where models compute, in bytes; torch gives back what it only keeps."""
+    if not torch.cuda.is_available():
+        return available_bytes()
+    gc.collect()
+    torch.cuda.empty_cache()
+    return torch.cuda.mem_get_info()[0]
+
+
 def place_model(model: PreTrainedModel) -> PreTrainedModel:
     """Move a model to the GPU, if there is one with room for its weights and a quarter more; else leave it.
 
@@ -96,7 +107,7 @@ def place_model(model: PreTrainedModel) -> PreTrainedModel:
         The model.
     """
     size = sum(parameter.nbytes for parameter in model.parameters())
-    if torch.cuda.is_available() and 1.25 * size < torch.cuda.mem_get_info()[0]:
+    if torch.cuda.is_available() and 1.25 * size < free_bytes():
         return model.to("cuda")
     return model
 

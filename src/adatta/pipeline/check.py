@@ -169,7 +169,8 @@ def _compare(checks: Checks, name: str, parts_bytes: Mapping[str, float], *, fre
 
 def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Mapping[str, StageRows]) -> None:
     """Estimate memory and time of the stages whose rows are right."""
-    from adatta.model.memory import available_bytes, train_flop, train_memory
+    from adatta.model.load import free_bytes
+    from adatta.model.memory import train_flop, train_memory
     from adatta.model.precision import PRODUCT_FLOP, measure_products
 
     rate = PRODUCT_FLOP / measure_products()[recipe.precision] * EFFICIENCY if rows else 0.0
@@ -184,7 +185,7 @@ def _check_needs(checks: Checks, recipe: Recipe, *, shape: ModelShape, rows: Map
             forest_tokens=max(settings.batch.forest_tokens, rows[stage.name].longest),
         )
         parts = asdict(need) | {"libraries": LIBRARIES_BYTES}
-        _compare(checks, f"memory of {stage.name}", parts, free_bytes=available_bytes())
+        _compare(checks, f"memory of {stage.name}", parts, free_bytes=free_bytes())
         tokens = _planned_tokens(settings, counts)
         scored = tokens * counts["scored_tokens"] / counts["tokens"]
         work = train_flop(shape, method=settings.method, tokens=tokens, scored=scored)

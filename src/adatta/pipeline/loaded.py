@@ -72,10 +72,13 @@ class LoadedModel:
             how: see `Drawing`.
 
         Raises:
+            UserError: a message has other keys, or an option isn't known.
             ModelError: the model can't be used, or the conversation is longer than its context.
             TemplateError: the model has no chat template, or it can't be followed.
         """
         turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        if wrong := [turn for turn in turns if turn.keys() != {"role", "content"}]:
+            raise UserError(f"{wrong[0]} is no message; expected role and content, nothing else")
         return self._continue(self._generator.chat.prompt([Message(**turn) for turn in turns]), **how).text
 
     def complete(self, prompt: str, *, n: int = 1, **how: Unpack[Drawing]) -> list[Completion]:
@@ -168,6 +171,9 @@ class LoadedModel:
         from adatta.model.completion import complete
         from adatta.model.engine import Sampling
 
+        if unknown := how.keys() - Drawing.__annotations__.keys():
+            known = ", ".join(Drawing.__annotations__)
+            raise UserError(f"{', '.join(sorted(unknown))} isn't known; there are: {known}")
         opened = self._generator
         if (limit := how.get("max_new_tokens", 512)) < 1:
             raise UserError(f"max_new_tokens is {limit}; expected at least 1")

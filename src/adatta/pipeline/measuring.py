@@ -107,10 +107,12 @@ def compare_runs(first: str, second: str) -> list[dict[str, Any]]:
     """
     from adatta.evals.compare import compare
 
-    names = [_name_run(run) for run in (first, second)]
-    if names[0] == names[1]:
-        raise RecipeError(f"{names[0]} and {names[1]} are one run; name two")
-    (ours, context), (theirs, other_context) = map(read_last_scores, names)
+    folders = [_run_folder(run) for run in (first, second)]
+    if folders[0].resolve() == folders[1].resolve():
+        raise RecipeError(f"{first} and {second} are one run; name two")
+    names = [folder.name for folder in folders]
+    names = [first, second] if names[0] == names[1] else names
+    (ours, context), (theirs, other_context) = map(read_last_scores, folders)
     if context != other_context:
         raise RecipeError(f"{names[0]} was measured with context {context}, {names[1]} with {other_context}")
     scores = [replace(score, stage=names[0]) for score in ours]
@@ -133,11 +135,11 @@ def compare_runs(first: str, second: str) -> list[dict[str, Any]]:
     return metrics
 
 
-def read_last_scores(name: str) -> tuple[list[Score], int]:
+def read_last_scores(folder: Path) -> tuple[list[Score], int]:
     """Read the scores of a run's last model: the adapted one, or the base where nothing else was measured.
 
     Args:
-        name: of the run.
+        folder: of the run.
 
     Returns:
         The scores, and the longest input that was asked, in tokens.
@@ -147,13 +149,13 @@ def read_last_scores(name: str) -> tuple[list[Score], int]:
     """
     from adatta.evals.scores import read_scores
 
-    current = run_dir(name) / "current.json"
+    current = folder / "current.json"
     if not current.is_file():
-        raise RecipeError(f"there is no complete run {name} ({current} is missing); see adatta show")
-    stages = [stage for stage in read_current(run_dir(name))["stages"] if stage["kind"] == "evaluate"]
-    folders = [run_dir(name) / stage["folder"] for stage in stages]
+        raise RecipeError(f"there is no complete run {folder.name} ({current} is missing); see adatta show")
+    stages = [stage for stage in read_current(folder)["stages"] if stage["kind"] == "evaluate"]
+    folders = [folder / stage["folder"] for stage in stages]
     if not folders:
-        raise RecipeError(f"run {name} has no evaluation; add a stage evaluate to its recipe")
+        raise RecipeError(f"run {folder.name} has no evaluation; add a stage evaluate to its recipe")
     scores = [score for folder in folders for score in read_scores(folder / "scores.parquet")]
     adapted, record = find_adapted(scores), read_artefact(folders[-1]).record
     return [score for score in scores if score.stage == adapted], record["recipe"]["context"]
@@ -239,7 +241,6 @@ def _figure(figure: Mapping[str, Any] | None) -> str:
     return show_plainly(figure)
 
 
-def _name_run(run: str) -> str:
-    """Return a run's name, which may be given as its folder."""
-    path = Path(run)
-    return path.name if (path / "current.json").is_file() else run
+def _run_folder(run: str) -> Path:
+    """Return a run's folder, which may be given by its name."""
+    return Path(run) if (Path(run) / "current.json").is_file() else run_dir(run)

@@ -168,6 +168,7 @@ def trace(run: FinishedRun) -> tuple[ModelName, str | None, list[Source]]:
     Raises:
         PublishError: the base was a folder that isn't there, or an adapter of the Hub.
     """
+    from adatta.model.files import locate
     from adatta.model.name import parse_name
 
     first, recipe = run.trained[0].record, load_recipe(run.folder / "recipe.yaml").recipe
@@ -176,7 +177,10 @@ def trace(run: FinishedRun) -> tuple[ModelName, str | None, list[Source]]:
     before: list[Source] = []
     said = recipe.model.license
     if base.kind == "run":
-        base, earlier, before = trace(open_run(base.name))
+        start = open_run(base.name)
+        if read_current(start.folder)["model"] and locate(base.name).fingerprint != commit:
+            raise PublishError(f"the base {base.name} was changed since; run its recipe as it was then")
+        base, earlier, before = trace(start)
         said = said or earlier
     elif base.kind == "hub" and len(commit) != 40:
         raise PublishError(f"the base {base.name} was a folder or an adapter; publish where its folder is")
@@ -201,7 +205,8 @@ def list_formats(run: FinishedRun, base: ModelName) -> dict[str, Files]:
     last, formats = run.trained[-1], dict[str, Files]()
     if last.has_model:
         formats["safetensors"] = {path.name: path for path in sorted((last.folder / "model").iterdir())}
-    if last.record["inputs"]["model"]["name"] == BASE:
+    is_measured = last.record["settings"]["merge"]["into"] != "dequantised"  # else it is another model
+    if is_measured and last.record["inputs"]["model"]["name"] == BASE:
         formats["adapter"] = {f"adapter/{path.name}": path for path in (last.folder / "adapter").iterdir()}
     for artefact in run.exports:
         prefix = f"{artefact.record['recipe']['name']}-"

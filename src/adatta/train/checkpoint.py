@@ -64,6 +64,8 @@ class Checkpoints:
             progress: what was done.
             best: the weights with the lowest held-out loss, where they are kept.
         """
+        for left_over in self.folder.glob("*.tmp"):  # of a process that was killed
+            shutil.rmtree(left_over)
         final = self.folder / f"step-{progress.step:08d}"
         with folder_aside(final) as aside:
             write_tensors(aside / _WEIGHTS, dict(self.parameters))

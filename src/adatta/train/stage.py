@@ -13,10 +13,11 @@ import torch
 from adatta.core.errors import DataError, TrainError
 from adatta.core.fingerprint import content_id, hash_folder, list_id
 from adatta.core.settings import VERSIONS, TrainSettings
-from adatta.model.adapter import Trainable, free_bytes, load_trainable, save_trained
+from adatta.model.adapter import Trainable, load_trainable, save_trained
 from adatta.model.exactness import choose_engine
 from adatta.model.files import read_config
 from adatta.model.forest import Forest, count_tokens
+from adatta.model.load import free_bytes
 from adatta.model.memory import ModelShape, train_memory
 from adatta.model.score import EngineName, score
 from adatta.train.batches import Branches, Group, Order, Packing

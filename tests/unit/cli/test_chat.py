@@ -257,7 +257,7 @@ WRONG_OPTIONS = {
     "less than no temperature": (("--temperature", "-1"), "temperature"),
     "nothing asked": (("--once", "  "), "--once is empty"),
     "no system message": (("--system", ""), "--system is empty"),
-    "no UTF-8": (("--once", "Perch\udce9"), "--once has bytes that are no UTF-8"),
+    "no UTF-8": (("--once", "Perch\udce9"), "is no UTF-8; set the terminal and the locale to UTF-8"),
     "too long": (("--once", "parola " * 400), "no longer fits into the model's context of 512"),
 }
 

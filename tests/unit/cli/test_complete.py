@@ -86,6 +86,7 @@ MISTAKES = {
         "q.jsonl:1: no column 'prompt'; there are: 'text'",
     ),
     "broken line": (("--jsonl", "--file", "broken.jsonl"), "broken.jsonl:2: broken JSON"),
+    "no UTF-8": (("Perch\udce9",), "is no UTF-8; set the terminal and the locale to UTF-8"),
     "unknown engine": (("x", "--engine", "vlm"), "engine 'vlm' isn't known; give one of llamacpp, "),
     "engine without its file": (("x", "--engine", "llamacpp"), "llama.cpp reads GGUF files"),
     "bad encoding": (("--file", "latin.txt"), "latin.txt:1: bytes that are no UTF-8"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from adatta.chat.family import Family
-from adatta.model import memory
+from adatta.model import load
 from adatta.pipeline.check import PROFILE
 from tests.toys.command import call
 from tests.toys.models import CHAT_TEMPLATE
@@ -124,7 +124,7 @@ def test_rows_are_checked_though_the_model_is_missing(work: Path, capsys: pytest
 def test_too_little_memory_is_a_warning_that_hides_nothing(
     work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "available_bytes", lambda: 2**20)
+    monkeypatch.setattr(load, "available_bytes", lambda: 2**20)
     found = check_json(capsys, code=0)
     verdicts = {name: step["verdict"] for name, step in found["by_name"].items()}
     assert verdicts["memory of sft"] == verdicts["memory of adapt"] == "WARN"

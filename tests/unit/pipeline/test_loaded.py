@@ -165,6 +165,16 @@ def test_what_isn_t_there_is_told_at_once() -> None:
         adatta.load("org/model", language="xx")
 
 
+def test_options_and_messages_that_there_aren_t_are_told(model: LoadedModel) -> None:
+    with pytest.raises(
+        UserError, match="max_tokens isn't known; there are: max_new_tokens, temperature, seed, show"
+    ):
+        model.generate("Ciao", max_tokens=3)
+    for turn in ({"role": "user"}, {"role": "user", "content": "Ciao", "name": "Anna"}):
+        with pytest.raises(UserError, match="is no message; expected role and content, nothing else"):
+            model.generate([turn])
+
+
 def test_an_empty_text_is_not_completed(model: LoadedModel) -> None:
     with pytest.raises(UserError, match="an empty text was given"):
         model.complete("")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import ModelCard
@@ -270,6 +271,29 @@ def test_data_of_a_run_that_was_the_base_count_too(work: Path, tmp_path: Path) -
     shown = prepare()
     assert "**Not for commercial use**: sft.jsonl is under cc-by-nc-4.0." in shown.card
     assert metadata(shown)["license_name"] == "mit-with-non-commercial-data"
+
+
+def test_a_base_that_was_made_otherwise_since_is_told(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_base(work / "basemodel", licence="mit")
+    earlier = write_finished_run(work / "earlier", base=str(work / "basemodel"), stages=("sft", "report"))
+    current = json.loads((earlier / "current.json").read_text(encoding="utf-8"))
+    (earlier / "current.json").write_text(json.dumps(current | {"model": "model"}), encoding="utf-8")
+    write_finished_run(work, base=str(earlier), identity="0123456789ab")
+    found = SimpleNamespace(fingerprint="0123456789ab")
+    monkeypatch.setattr("adatta.model.files.locate", lambda name: found)
+    prepare()
+    found.fingerprint = "ba9876543210"
+    with pytest.raises(PublishError, match=r"runs/demo was changed since; run its recipe as it was then"):
+        prepare()
+
+
+def test_adapter_on_a_dequantised_base_is_not_the_measured_model(hub_run: Path) -> None:
+    folder = next(hub_run.glob("*-sft-*"))
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    record["settings"]["merge"]["into"] = "dequantised"
+    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(PublishError, match="to publish, asked for: adapter"):
+        prepare(formats=["adapter"])
 
 
 def test_base_of_the_hub_is_named_at_its_commit_and_a_lost_folder_is_not_taken_for_one(

@@ -46,6 +46,13 @@ def save(folder, parameters, optimizer, *, step, best=None):
     checkpoints(folder, parameters, optimizer).save(progress, best)
 
 
+def test_half_a_checkpoint_of_a_killed_process_is_cleared(tmp_path):
+    parameters, optimizer, _ = new_work(adamw)
+    (tmp_path / "step-00000002.tmp").mkdir()
+    save(tmp_path, parameters, optimizer, step=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000003"]
+
+
 @pytest.mark.parametrize("make", [adamw, adamw_8bit])
 def test_going_on_from_a_checkpoint_is_bit_for_bit_the_uninterrupted_run(tmp_path, make):
     parameters, optimizer, model = new_work(make)

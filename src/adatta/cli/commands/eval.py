@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated
 
 from typer import Argument, Option
@@ -41,7 +42,10 @@ def evaluate(
         return
     if not models:
         raise RecipeError("no model is named; name one or more, the base first, or say --plan")
-    settings = [f"language={language}", *([f"stages.evaluate.data_dir={data_dir}"] if data_dir else ())]
+    settings = [
+        f"language={language}",
+        *([f"stages.evaluate.data_dir={json.dumps(data_dir)}"] if data_dir else ()),
+    ]
     evaluate_models(models, suites=suite or (), overrides=[*settings, *(overrides or ())], name=name)
 
 

@@ -12,7 +12,7 @@ from adatta.cli.options import ModelName
 
 def export(
     model: ModelName,
-    out: Annotated[Path, Option(help="The folder to write to.", show_default=False)],
+    out: Annotated[Path, Option(help="The folder to write to.", show_default=False, file_okay=False)],
     formats: Annotated[
         list[str] | None,
         Option("--format", help="safetensors, adapter, gguf-f16, gguf-q4_k_m, ...; may be repeated."),
