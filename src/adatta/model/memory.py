@@ -104,8 +104,8 @@ class ModelShape:
     def trained_parameters(self, method: str, adapter: AdapterSettings) -> int:
         """Return how many numbers a stage trains; `adapter` is not used with the method `full`."""
         also = {"embeddings": self.embeddings, "norms": self.norms}
-        opened = self.adapter_parameters(adapter) + sum(also[name] for name in adapter.also)
-        return self.parameters if method == "full" else opened
+        adapted = self.adapter_parameters(adapter) + sum(also[name] for name in adapter.also)
+        return self.parameters if method == "full" else adapted
 
     def target_sizes(self, adapter: AdapterSettings) -> list[tuple[int, int]]:
         """Return inputs and outputs of the linear layers of a block that are adapted.
