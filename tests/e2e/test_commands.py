@@ -349,7 +349,7 @@ def test_mistakes_of_an_own_benchmark_are_told(
 def test_a_benchmark_that_failed_is_tried_again_and_the_others_are_reused(
     work: Path, toy_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_italic(work / "releases")
+    write_italic(work / "releases #2")
     score, run = runner._score_forest, harness_run.run_task
     scored: list[set[tuple[int, ...]]] = []
 
@@ -367,7 +367,7 @@ def test_a_benchmark_that_failed_is_tried_again_and_the_others_are_reused(
 
     def measure() -> tuple[set[str], bool]:
         scored.append(set())
-        assert call("eval", str(toy_folder), "--suite", "italian", "--data-dir", "releases", *LIMITS) == 0
+        assert call("eval", str(toy_folder), "--suite", "italian", "--data-dir", "releases #2", *LIMITS) == 0
         page = (work / "runs" / "eval" / "report.md").read_text(encoding="utf-8")
         return {entry["task"] for entry in read_metrics(work, "eval")}, "letters failed for base" in page
 
@@ -376,7 +376,7 @@ def test_a_benchmark_that_failed_is_tried_again_and_the_others_are_reused(
     assert measure() == ({"italic_texts"}, True)
     monkeypatch.setattr(harness_run, "run_task", stop)
     scored.append(set())
-    assert call("eval", str(toy_folder), "--suite", "italian", "--data-dir", "releases", *LIMITS) == 130
+    assert call("eval", str(toy_folder), "--suite", "italian", "--data-dir", "releases #2", *LIMITS) == 130
     scored.pop()
     monkeypatch.setattr(harness_run, "run_task", run)
     assert measure() == ({"italic_letters", "italic_texts"}, False)

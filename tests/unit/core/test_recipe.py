@@ -136,6 +136,13 @@ def test_data_paths_are_found_beside_the_recipe_that_names_them_then_here(write,
     assert settings.holdout.path == str(tmp_path / "t.txt")
 
 
+def test_releases_of_benchmarks_are_found_beside_the_recipe(write, tmp_path):
+    (tmp_path / "sub" / "releases").mkdir(parents=True)
+    stages = "stages: [{evaluate: {suites: [italian], data_dir: releases}}]"
+    settings = load_recipe(write(HEAD + stages, "sub/parent.yaml")).recipe.stages[0].settings
+    assert settings.data_dir == str(tmp_path / "sub" / "releases")
+
+
 def test_data_paths_of_shipped_recipes_are_found_in_the_bundle(write, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "bundled_dir", lambda: tmp_path / "bundle")
     text = HEAD + "stages: [{adapt: {data: [{path: data/x.txt}]}}]"
